@@ -1,0 +1,30 @@
+EXTENSION = order_engine
+EXTVERSION = $(shell sed -n "s/^default_version *= *'\(.*\)'/\1/p" order_engine.control)
+MODULE_big = order_engine
+
+# One concept, one name: MODULES lists the C files, FRAGMENTS the SQL files in
+# the order in which the install script needs them.
+SOURCES = order_engine shop statement row slot
+OBJS = $(addprefix src/,$(addsuffix .o,$(SOURCES)))
+FRAGMENTS = schema slot setup
+SQL_FRAGMENTS = $(addprefix src/,$(addsuffix .sql,$(FRAGMENTS)))
+
+INSTALL_SCRIPT = $(EXTENSION)--$(EXTVERSION).sql
+DATA_built = $(INSTALL_SCRIPT)
+EXTRA_CLEAN = $(INSTALL_SCRIPT)
+
+PG_CFLAGS = -Wall -Wextra -Werror -Wno-unused-parameter -Wno-sign-compare -Wno-missing-field-initializers
+PG_CPPFLAGS = -I$(srcdir)/src -DORDER_ENGINE_VERSION='"$(EXTVERSION)"'
+
+WITH_KAFKA ?= yes
+
+PG_CONFIG ?= pg_config
+PGXS := $(shell $(PG_CONFIG) --pgxs)
+with_llvm = no
+include $(PGXS)
+override with_llvm = no
+
+$(INSTALL_SCRIPT): $(SQL_FRAGMENTS) order_engine.control Makefile
+	cat $(SQL_FRAGMENTS) > $@
+
+$(OBJS): $(wildcard $(srcdir)/src/*.h)

@@ -1,0 +1,21 @@
+/*
+ * order_id.h
+ *		Ids of orders and events: 41 bits of milliseconds since 2024-01-01,
+ *		10 bits slot, 12 bits sequence.
+ */
+#ifndef ORDER_ENGINE_ORDER_ID_H
+#define ORDER_ENGINE_ORDER_ID_H
+
+/*
+ * The next id of this node with that slot written into it: greater than every
+ * id handed out before in this database (compared without the slot), across
+ * restarts, crashes, promotions and clocks stepped back.  25006 in a read-only
+ * transaction or on a standby, 55000 before setup().  Backend or worker, in a
+ * transaction; may flush WAL when the lease is moved ahead.
+ */
+extern int64 order_id_next(int slot);
+
+/* Requests shared memory, defines the settings; from _PG_init. */
+extern void order_id_init(void);
+
+#endif							/* ORDER_ENGINE_ORDER_ID_H */

@@ -1,0 +1,161 @@
+/*
+ * row.h
+ *		Rows of the engine's tables written and read without SQL.
+ *
+ * A scope is one business action.  It sees everything committed before it
+ * began (READ COMMITTED) and everything this transaction did before; AFTER
+ * triggers of users fire when it ends.  All functions: backend or worker, in
+ * a transaction, with an active snapshot; they may raise.
+ */
+#ifndef ORDER_ENGINE_ROW_H
+#define ORDER_ENGINE_ROW_H
+
+#include "access/skey.h"
+#include "executor/tuptable.h"
+#include "nodes/execnodes.h"
+#include "nodes/lockoptions.h"
+#include "utils/rel.h"
+
+#define ROW_MAX_COLUMNS 24
+
+/* The columns that the engine knows of a table; users may add others. */
+typedef struct RowColumns
+{
+	const char *table;
+	int			ncolumns;
+	const char *const *names;	/* in the order of the table's enum */
+} RowColumns;
+
+typedef struct RowScope
+{
+	EState	   *estate;
+	List	   *tables;
+} RowScope;
+
+typedef struct RowTable
+{
+	RowScope   *scope;
+	Relation	rel;
+	ResultRelInfo *rri;
+	int			ncolumns;
+	AttrNumber	attno[ROW_MAX_COLUMNS]; /* of each column of RowColumns */
+} RowTable;
+
+/*
+ * Begins a scope: makes this transaction's earlier changes visible, pushes a
+ * fresh snapshot and opens an AFTER trigger level.  25006 in a read-only
+ * transaction or on a standby; `call` names the caller in that message.
+ */
+extern void row_scope_begin(RowScope *scope, const char *call);
+
+/* Fires the AFTER triggers, closes the tables, pops the snapshot. */
+extern void row_scope_end(RowScope *scope);
+
+/*
+ * Makes what the scope has written so far visible to what it reads next, under
+ * a new snapshot (after a wait, what others committed meanwhile too).
+ */
+extern void row_scope_refresh(RowScope *scope);
+
+/*
+ * Opens a plain table (a leaf, never a partitioned table) for reading and
+ * writing, with ROW EXCLUSIVE lock; a second call for the same relation in a
+ * scope gives the same RowTable.  The engine's own triggers do not fire for
+ * rows written through it, users' row triggers do.  55000 if the relation
+ * lacks one of the columns.
+ */
+extern RowTable *row_open(RowScope *scope, Oid relid, const RowColumns *columns);
+
+/* A slot of the table's shape that lives until the scope ends. */
+extern TupleTableSlot *row_slot(RowTable *table);
+
+/* Starts a new row: all columns null, a user's columns at their defaults. */
+extern void row_new(RowTable *table, TupleTableSlot *slot);
+
+/* Starts the next version of a row: `slot` becomes a copy of `old`. */
+extern void row_copy(RowTable *table, TupleTableSlot *slot, TupleTableSlot *old);
+
+static inline void
+row_set(RowTable *table, TupleTableSlot *slot, int column, Datum value)
+{
+	AttrNumber	attno = table->attno[column];
+
+	slot->tts_values[attno - 1] = value;
+	slot->tts_isnull[attno - 1] = false;
+}
+
+static inline void
+row_set_null(RowTable *table, TupleTableSlot *slot, int column)
+{
+	slot->tts_values[table->attno[column] - 1] = (Datum) 0;
+	slot->tts_isnull[table->attno[column] - 1] = true;
+}
+
+static inline Datum
+row_get(RowTable *table, TupleTableSlot *slot, int column, bool *isnull)
+{
+	return slot_getattr(slot, table->attno[column], isnull);
+}
+
+/*
+ * Inserts the row: users' BEFORE triggers, generated columns, constraints,
+ * indexes, users' AFTER triggers (queued).  Afterwards the slot holds what was
+ * really written.  23xxx on a violated constraint, 09000 if a trigger
+ * suppresses the row.
+ */
+extern void row_insert(RowTable *table, TupleTableSlot *slot);
+
+/*
+ * The same, unless a row with the same key stands in `index` (a unique index of
+ * the table): then nothing is written, `conflict` is set to that row's address
+ * and false returned.  Waits for a concurrent inserter of that key.
+ */
+extern bool row_insert_unless(RowTable *table, TupleTableSlot *slot, Oid index, ItemPointer conflict);
+
+/*
+ * The unique index on exactly these columns, in this order; InvalidOid if the
+ * table has none.
+ */
+extern Oid	row_unique_index(RowTable *table, int ncolumns, const int *columns);
+
+/*
+ * Reads the row with this key of a unique index under the scope's snapshot.
+ * False if there is none.
+ */
+extern bool row_find(RowTable *table, Oid index, int nkeys, ScanKey keys, TupleTableSlot *slot);
+
+/*
+ * Reads all rows with this key prefix, in index order, each into a slot of its
+ * own.
+ */
+extern List *row_find_all(RowTable *table, Oid index, int nkeys, ScanKey keys);
+
+/*
+ * Finds the row as row_find() does, waits for its lock and reads its latest
+ * version.  False if there is none, it was deleted meanwhile, or with
+ * LockWaitSkip another holds it.  40001 under REPEATABLE READ and above if
+ * another transaction changed it after the snapshot, 55P03 with LockWaitError.
+ */
+extern bool row_find_locked(RowTable *table, Oid index, int nkeys, ScanKey keys,
+							LockWaitPolicy wait, TupleTableSlot *slot);
+
+/*
+ * Writes `slot`, made by row_copy(), as the next version of the row in `old`,
+ * which row_find_locked() locked.  `columns` are those that change, for users'
+ * UPDATE OF triggers.  Returns and raises as row_insert() does.
+ */
+extern void row_update(RowTable *table, TupleTableSlot *old, TupleTableSlot *slot,
+					   int ncolumns, const int *columns);
+
+/*
+ * The same for a row that was only found, not locked: false, with nothing
+ * written, if another transaction changed the row since; then
+ * row_find_locked() and row_update() follow.
+ */
+extern bool row_update_if_unchanged(RowTable *table, TupleTableSlot *old, TupleTableSlot *slot,
+									int ncolumns, const int *columns);
+
+/* Registers the cache's invalidation; from _PG_init. */
+extern void row_init(void);
+
+#endif							/* ORDER_ENGINE_ROW_H */

@@ -1,0 +1,191 @@
+
+/* ---- setup: the tables, owned by whoever calls it ---- */
+
+CREATE FUNCTION order_engine.setup(partitions int DEFAULT 16) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET client_min_messages = warning AS $setup$
+DECLARE
+	found int;
+BEGIN
+	IF partitions IS NULL OR partitions NOT BETWEEN 1 AND 1024 OR partitions & (partitions - 1) <> 0 THEN
+		RAISE EXCEPTION 'number of partitions must be a power of two between 1 and 1024'
+			USING ERRCODE = '22023', DETAIL = format('{"partitions": %s}', coalesce(partitions::text, 'null')),
+				HINT = 'Partitions can later be moved to other nodes whole, so take a multiple of the nodes you may need.';
+	END IF;
+	PERFORM pg_advisory_xact_lock(hashtextextended('order_engine.setup', 0));
+
+	IF to_regclass('order_engine.shop') IS NOT NULL THEN
+		SELECT s.partitions INTO found FROM order_engine.shop s;
+		IF found <> setup.partitions THEN
+			RAISE EXCEPTION 'the tables exist with % partitions', found
+				USING ERRCODE = '55000', DETAIL = format('{"partitions": %s, "requested": %s}', found, partitions),
+					HINT = 'The number of partitions is fixed by the first setup().';
+		END IF;
+		PERFORM order_engine.migrate();
+		RETURN;
+	END IF;
+	PERFORM order_engine.create_tables(partitions);
+END
+$setup$;
+COMMENT ON FUNCTION order_engine.setup(int) IS
+'Creates the shop''s tables in schema order_engine, owned by the caller; run again after ALTER EXTENSION UPDATE, migrates them. partitions: leaves of each order table, a power of two from 1 to 1024, fixed for ever. Errors: 22023 for another number, 55000 if the tables exist with another number of partitions.';
+REVOKE ALL ON FUNCTION order_engine.setup(int) FROM PUBLIC;
+
+/* Version 1 is the first: there is nothing to migrate from. */
+CREATE FUNCTION order_engine.migrate() RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $migrate$
+DECLARE
+	version int := (SELECT s.schema_version FROM order_engine.shop s);
+BEGIN
+	IF version > 1 THEN
+		RAISE EXCEPTION 'the tables are of schema version %, newer than this extension knows', version
+			USING ERRCODE = '55000', HINT = 'Install the newer order_engine and run ALTER EXTENSION order_engine UPDATE.';
+	END IF;
+END
+$migrate$;
+COMMENT ON FUNCTION order_engine.migrate() IS 'internal: brings the tables to the schema version of this extension; called by setup()';
+REVOKE ALL ON FUNCTION order_engine.migrate() FROM PUBLIC;
+
+CREATE FUNCTION order_engine.create_tables(partitions int) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $create$
+DECLARE
+	relation text;
+BEGIN
+	CREATE TABLE order_engine.shop (
+		schema_version int NOT NULL,
+		partitions int NOT NULL,
+		shop_id uuid NOT NULL DEFAULT gen_random_uuid(),
+		created_at timestamptz NOT NULL DEFAULT now()
+	);
+	CREATE UNIQUE INDEX shop_single_row ON order_engine.shop ((true));
+	INSERT INTO order_engine.shop (schema_version, partitions) VALUES (1, create_tables.partitions);
+
+	CREATE SEQUENCE order_engine.order_id_lease;
+
+	CREATE TABLE order_engine.machine (
+		machine_id int PRIMARY KEY,
+		name text COLLATE "C" NOT NULL,
+		definition jsonb NOT NULL,
+		published_at timestamptz NOT NULL DEFAULT now(),
+		UNIQUE (name, machine_id)
+	);
+
+	CREATE TABLE order_engine.orders (
+		order_id bigint NOT NULL PRIMARY KEY,
+		user_id bigint NOT NULL,
+		state text COLLATE "C" NOT NULL,
+		machine_id int NOT NULL,
+		version int NOT NULL,
+		subtotal numeric NOT NULL DEFAULT 0,
+		amount numeric NOT NULL DEFAULT 0 CHECK (amount >= 0),
+		captured numeric NOT NULL DEFAULT 0,
+		refunded numeric NOT NULL DEFAULT 0,
+		currency text COLLATE "C",
+		idempotency_key text COLLATE "C",
+		request_hash bytea,
+		adjustments jsonb NOT NULL DEFAULT '[]',
+		attributes jsonb NOT NULL DEFAULT '{}',
+		private jsonb NOT NULL DEFAULT '{}',
+		created_at timestamptz NOT NULL,
+		updated_at timestamptz NOT NULL,
+		due_at timestamptz,
+		CONSTRAINT orders_refunded_check CHECK (0 <= refunded AND refunded <= captured)
+	) PARTITION BY HASH (order_id order_engine.order_slot_ops);
+
+	CREATE TABLE order_engine.order_line (
+		order_id bigint NOT NULL,
+		line_no int NOT NULL,
+		sku text COLLATE "C" NOT NULL,
+		stock_key text COLLATE "C",
+		quantity int NOT NULL CHECK (quantity > 0),
+		unit_price numeric NOT NULL CHECK (unit_price >= 0),
+		attributes jsonb NOT NULL DEFAULT '{}',
+		PRIMARY KEY (order_id, line_no)
+	) PARTITION BY HASH (order_id order_engine.order_slot_ops);
+
+	CREATE TABLE order_engine.order_event (
+		order_id bigint NOT NULL,
+		version int NOT NULL,
+		event text COLLATE "C" NOT NULL,
+		from_state text COLLATE "C",
+		to_state text COLLATE "C" NOT NULL,
+		actor text NOT NULL,
+		reason text,
+		idempotency_key text COLLATE "C",
+		attributes jsonb NOT NULL DEFAULT '{}',
+		traceparent text COLLATE "C",
+		at timestamptz NOT NULL,
+		PRIMARY KEY (order_id, version)
+	) PARTITION BY HASH (order_id order_engine.order_slot_ops);
+
+	CREATE TABLE order_engine.payment (
+		order_id bigint NOT NULL,
+		kind text COLLATE "C" NOT NULL,
+		payment_ref text COLLATE "C" NOT NULL,
+		amount numeric NOT NULL,
+		currency text COLLATE "C",
+		outcome text COLLATE "C" NOT NULL,
+		version int NOT NULL,
+		attributes jsonb NOT NULL DEFAULT '{}',
+		at timestamptz NOT NULL,
+		PRIMARY KEY (order_id, kind, payment_ref)
+	) PARTITION BY HASH (order_id order_engine.order_slot_ops);
+
+	FOREACH relation IN ARRAY ARRAY['orders', 'order_line', 'order_event', 'payment'] LOOP
+		FOR leaf IN 0 .. partitions - 1 LOOP
+			EXECUTE format('CREATE TABLE order_engine.%I PARTITION OF order_engine.%I FOR VALUES WITH (MODULUS %s, REMAINDER %s) %s',
+				relation || '_' || leaf, relation, partitions, leaf,
+				CASE WHEN relation = 'orders' THEN 'WITH (fillfactor = 70)' END);
+		END LOOP;
+	END LOOP;
+	FOR leaf IN 0 .. partitions - 1 LOOP
+		EXECUTE format('CREATE UNIQUE INDEX %I ON order_engine.%I (user_id, idempotency_key) WHERE idempotency_key IS NOT NULL',
+			'orders_' || leaf || '_idempotency_key', 'orders_' || leaf);
+		EXECUTE format('CREATE UNIQUE INDEX %I ON order_engine.%I (user_id, order_id)',
+			'orders_' || leaf || '_user_id', 'orders_' || leaf);
+		EXECUTE format('CREATE INDEX %I ON order_engine.%I (due_at) WHERE due_at IS NOT NULL',
+			'orders_' || leaf || '_due_at', 'orders_' || leaf);
+	END LOOP;
+
+	CREATE TABLE order_engine.stock (
+		sku text COLLATE "C" PRIMARY KEY,
+		on_hand bigint NOT NULL DEFAULT 0,
+		reserved bigint NOT NULL DEFAULT 0,
+		version bigint NOT NULL DEFAULT 1,
+		mode text COLLATE "C" NOT NULL DEFAULT 'row' CHECK (mode IN ('row', 'escrow')),
+		auto_mode boolean NOT NULL DEFAULT false,
+		CONSTRAINT stock_reserved_check CHECK (0 <= reserved AND reserved <= on_hand)
+	) WITH (fillfactor = 50);
+
+	CREATE TABLE order_engine.stock_movement (
+		sku text COLLATE "C" NOT NULL,
+		quantity bigint NOT NULL,
+		reason text COLLATE "C" NOT NULL,
+		ref text COLLATE "C",
+		actor text NOT NULL,
+		at timestamptz NOT NULL DEFAULT clock_timestamp(),
+		UNIQUE (sku, reason, ref)
+	);
+
+	CREATE TABLE order_engine.outbox (
+		id bigint NOT NULL,
+		aggregatetype text COLLATE "C" NOT NULL,
+		aggregateid text COLLATE "C" NOT NULL,
+		type text COLLATE "C" NOT NULL,
+		payload json,
+		headers jsonb,
+		created_at timestamptz NOT NULL,
+		topic text COLLATE "C",
+		partition int,
+		payload_bytes bytea,
+		xid xid8 NOT NULL,
+		era bigint NOT NULL,
+		ring int NOT NULL
+	) PARTITION BY LIST (ring);
+	FOR leaf IN 0 .. 2 LOOP
+		EXECUTE format('CREATE TABLE order_engine.outbox_%s PARTITION OF order_engine.outbox FOR VALUES IN (%s)', leaf, leaf);
+		EXECUTE format('CREATE INDEX outbox_%s_xid_id ON order_engine.outbox_%s (xid, id)', leaf, leaf);
+	END LOOP;
+END
+$create$;
+COMMENT ON FUNCTION order_engine.create_tables(int) IS 'internal: creates the tables of schema version 1; called by setup()';
+REVOKE ALL ON FUNCTION order_engine.create_tables(int) FROM PUBLIC;

@@ -1,0 +1,65 @@
+/*
+ * shop.h
+ *		Where the shop's tables are: their OIDs, leaves and owner.
+ */
+#ifndef ORDER_ENGINE_SHOP_H
+#define ORDER_ENGINE_SHOP_H
+
+#include "nodes/pg_list.h"
+
+#define SCHEMA_VERSION 1
+
+typedef enum ShopTable
+{
+	/* the order tables, partitioned by the slot of order_id */
+	SHOP_ORDERS,
+	SHOP_ORDER_LINE,
+	SHOP_ORDER_EVENT,
+	SHOP_PAYMENT,
+	/* plain tables */
+	SHOP_MACHINE,
+	SHOP_STOCK,
+	SHOP_STOCK_MOVEMENT,
+	/* journals, partitioned by ring */
+	SHOP_OUTBOX,
+} ShopTable;
+
+#define SHOP_TABLES (SHOP_OUTBOX + 1)
+
+/* The engine acts as the owner of the tables between begin and end. */
+typedef struct OwnerScope
+{
+	Oid			userid;
+	int			sec_context;
+	int			guc_level;		/* 0: nothing was changed */
+} OwnerScope;
+
+/* True if setup() has run in this database.  Never raises. */
+extern bool shop_exists(void);
+
+/*
+ * OID of a table; of the leaf that holds a slot's orders (order tables only).
+ * 55000, with the hint to run setup(), where the tables do not exist.
+ */
+extern Oid	shop_table(ShopTable table);
+extern Oid	shop_leaf(ShopTable table, int slot);
+
+/* The owner of the tables: who owns `orders`.  55000 as above. */
+extern Oid	shop_owner(void);
+
+/* True if `function` is one of the engine's own trigger functions. */
+extern bool shop_own_trigger(Oid function);
+
+/*
+ * Switches to the tables' owner with search_path = pg_catalog, pg_temp, as
+ * referential-integrity triggers do, so that neither the caller's privileges
+ * nor his search_path matter to what the engine and users' triggers do.  An
+ * error restores both (the transaction or subtransaction machinery does).
+ */
+extern void owner_begin(OwnerScope *scope);
+extern void owner_end(OwnerScope *scope);
+
+/* Registers the cache's invalidation; from _PG_init. */
+extern void shop_init(void);
+
+#endif							/* ORDER_ENGINE_SHOP_H */
