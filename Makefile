@@ -9,9 +9,10 @@ OBJS = $(addprefix src/,$(addsuffix .o,$(SOURCES)))
 FRAGMENTS = schema slot setup
 SQL_FRAGMENTS = $(addprefix src/,$(addsuffix .sql,$(FRAGMENTS)))
 
-INSTALL_SCRIPT = $(EXTENSION)--$(EXTVERSION).sql
-DATA_built = $(INSTALL_SCRIPT)
-EXTRA_CLEAN = $(INSTALL_SCRIPT)
+# Not INSTALL_SCRIPT: that name is PGXS's, for install(1).
+EXTENSION_SQL = $(EXTENSION)--$(EXTVERSION).sql
+DATA_built = $(EXTENSION_SQL)
+EXTRA_CLEAN = $(EXTENSION_SQL)
 
 PG_CFLAGS = -Wall -Wextra -Werror -Wno-unused-parameter -Wno-sign-compare -Wno-missing-field-initializers
 PG_CPPFLAGS = -I$(srcdir)/src -DORDER_ENGINE_VERSION='"$(EXTVERSION)"'
@@ -24,7 +25,7 @@ with_llvm = no
 include $(PGXS)
 override with_llvm = no
 
-$(INSTALL_SCRIPT): $(SQL_FRAGMENTS) order_engine.control Makefile
+$(EXTENSION_SQL): $(SQL_FRAGMENTS) order_engine.control Makefile
 	cat $(SQL_FRAGMENTS) > $@
 
 $(OBJS): $(wildcard $(srcdir)/src/*.h)
