@@ -16,4 +16,102 @@
 #define OE_MODULE_MAGIC PG_MODULE_MAGIC
 #endif
 
+#include "access/genam.h"
+#include "commands/trigger.h"
+#include "executor/executor.h"
+#include "parser/parse_relation.h"
+
+/*
+ * Gives a relation a place in the executor's range table, so that triggers
+ * and messages know which columns are written.  16 moved those out of the
+ * RangeTblEntry into RTEPermissionInfo.
+ */
+static inline Index
+compat_add_relation(EState *estate, Relation rel)
+{
+	RangeTblEntry *rte = makeNode(RangeTblEntry);
+
+	rte->rtekind = RTE_RELATION;
+	rte->relid = RelationGetRelid(rel);
+	rte->relkind = rel->rd_rel->relkind;
+	rte->rellockmode = RowExclusiveLock;
+	estate->es_range_table = lappend(estate->es_range_table, rte);
+	estate->es_range_table_size = list_length(estate->es_range_table);
+#if PG_VERSION_NUM >= 160000
+	addRTEPermissionInfo(&estate->es_rteperminfos, rte);
+#endif
+	return estate->es_range_table_size;
+}
+
+static inline void
+compat_set_updated_columns(EState *estate, ResultRelInfo *rri, Bitmapset *columns)
+{
+	RangeTblEntry *rte = exec_rt_fetch(rri->ri_RangeTableIndex, estate);
+
+#if PG_VERSION_NUM >= 160000
+	getRTEPermissionInfo(estate->es_rteperminfos, rte)->updatedCols = columns;
+#else
+	rte->updatedCols = columns;
+#endif
+}
+
+/* 16 can leave all but summarizing (BRIN) indexes alone in an update */
+#if PG_VERSION_NUM >= 160000
+typedef TU_UpdateIndexes CompatUpdateIndexes;
+#define compat_needs_index_tuples(indexes) ((indexes) != TU_None)
+#define compat_only_summarizing(indexes) ((indexes) == TU_Summarizing)
+#define compat_insert_index_tuples(rri, slot, estate, update, noDupErr, specConflict, arbiters, onlySummarizing) \
+	ExecInsertIndexTuples(rri, slot, estate, update, noDupErr, specConflict, arbiters, onlySummarizing)
+#else
+typedef bool CompatUpdateIndexes;
+#define compat_needs_index_tuples(indexes) (indexes)
+#define compat_only_summarizing(indexes) false
+#define compat_insert_index_tuples(rri, slot, estate, update, noDupErr, specConflict, arbiters, onlySummarizing) \
+	ExecInsertIndexTuples(rri, slot, estate, update, noDupErr, specConflict, arbiters)
+#endif
+
+/* 18 takes the tuple's address, for updates of other rows */
+static inline bool
+compat_check_index_constraints(ResultRelInfo *rri, TupleTableSlot *slot, EState *estate, ItemPointer conflict,
+							   List *arbiters)
+{
+#if PG_VERSION_NUM >= 180000
+	ItemPointerData none;
+
+	ItemPointerSetInvalid(&none);
+	return ExecCheckIndexConstraints(rri, slot, estate, conflict, &none, arbiters);
+#else
+	return ExecCheckIndexConstraints(rri, slot, estate, conflict, arbiters);
+#endif
+}
+
+/* 18 counts index searches for EXPLAIN */
+static inline IndexScanDesc
+compat_index_beginscan(Relation heap, Relation index, Snapshot snapshot, int nkeys)
+{
+#if PG_VERSION_NUM >= 180000
+	return index_beginscan(heap, index, snapshot, NULL, nkeys, 0);
+#else
+	return index_beginscan(heap, index, snapshot, nkeys, 0);
+#endif
+}
+
+/* 16 lists the relations that may need a re-check */
+#if PG_VERSION_NUM >= 160000
+#define COMPAT_EPQ_RELATIONS , NIL
+#else
+#define COMPAT_EPQ_RELATIONS
+#endif
+
+/* 16 gives back why the row could not be locked */
+static inline bool
+compat_before_update_triggers(EState *estate, EPQState *epq, ResultRelInfo *rri, ItemPointer tid, TupleTableSlot *slot)
+{
+#if PG_VERSION_NUM >= 160000
+	return ExecBRUpdateTriggers(estate, epq, rri, tid, NULL, slot, NULL, NULL);
+#else
+	return ExecBRUpdateTriggers(estate, epq, rri, tid, NULL, slot, NULL);
+#endif
+}
+
 #endif							/* ORDER_ENGINE_COMPAT_H */

@@ -39,6 +39,8 @@ typedef struct RowTable
 	ResultRelInfo *rri;
 	int			ncolumns;
 	AttrNumber	attno[ROW_MAX_COLUMNS]; /* of each column of RowColumns */
+	bool		user_triggers;	/* has row triggers that are not ours */
+	bool		user_columns;	/* has columns that are not ours */
 } RowTable;
 
 /*

@@ -1,0 +1,597 @@
+/*
+ * row.c
+ *		Writes and reads rows through the executor's own building blocks.
+ *
+ * What nodeModifyTable.c does for one row, without parsing, planning or
+ * routing: the hot path inserts straight into a leaf.  Our own triggers are
+ * taken out of a table's trigger list here, which is how the engine's writes
+ * are told from everybody else's: there is no mode that a user's trigger
+ * could ride on or an error could leave behind.
+ *
+ * Owns a per-backend cache of table layouts.  The relcache callback marks an
+ * entry stale; row_open() copies what it needs, so an entry may go stale
+ * while a scope is open.
+ */
+#include "postgres.h"
+
+#include "access/genam.h"
+#include "access/table.h"
+#include "access/tableam.h"
+#include "access/xact.h"
+#include "catalog/pg_trigger.h"
+#include "commands/trigger.h"
+#include "executor/executor.h"
+#include "executor/nodeModifyTable.h"
+#include "miscadmin.h"
+#include "rewrite/rewriteHandler.h"
+#include "storage/lmgr.h"
+#include "utils/builtins.h"
+#include "utils/hsearch.h"
+#include "utils/inval.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+#include "utils/snapmgr.h"
+
+#include "compat.h"
+#include "row.h"
+#include "shop.h"
+
+typedef struct RowLayout
+{
+	Oid			relid;			/* hash key */
+	bool		valid;
+	AttrNumber	attno[ROW_MAX_COLUMNS];
+	bool		user_triggers;	/* has row triggers that are not ours */
+	bool		user_columns;	/* has columns that are not ours */
+} RowLayout;
+
+static HTAB *layouts;			/* entries live as long as the backend */
+
+static void
+layout_invalidate(Datum arg, Oid relid)
+{
+	HASH_SEQ_STATUS status;
+	RowLayout  *layout;
+
+	if (relid != InvalidOid)
+	{
+		layout = hash_search(layouts, &relid, HASH_FIND, NULL);
+		if (layout)
+			layout->valid = false;
+		return;
+	}
+	hash_seq_init(&status, layouts);
+	while ((layout = hash_seq_search(&status)) != NULL)
+		layout->valid = false;
+}
+
+void
+row_init(void)
+{
+	HASHCTL		ctl = {.keysize = sizeof(Oid),.entrysize = sizeof(RowLayout)};
+
+	layouts = hash_create("order_engine row layouts", 64, &ctl, HASH_ELEM | HASH_BLOBS);
+	CacheRegisterRelcacheCallback(layout_invalidate, (Datum) 0);
+}
+
+static AttrNumber
+find_column(Relation rel, const char *name)
+{
+	TupleDesc	desc = RelationGetDescr(rel);
+
+	for (int i = 0; i < desc->natts; i++)
+	{
+		Form_pg_attribute att = TupleDescAttr(desc, i);
+
+		if (!att->attisdropped && strcmp(NameStr(att->attname), name) == 0)
+			return att->attnum;
+	}
+	ereport(ERROR,
+			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+			 errmsg("column \"%s\" of table \"%s\" does not exist", name, RelationGetRelationName(rel)),
+			 errhint("The order engine needs this column.  After ALTER EXTENSION UPDATE, run order_engine.setup() again.")));
+}
+
+static const RowLayout *
+layout_get(Relation rel, const RowColumns *columns)
+{
+	Oid			relid = RelationGetRelid(rel);
+	bool		found;
+	RowLayout  *layout = hash_search(layouts, &relid, HASH_ENTER, &found);
+	int			live = 0;
+
+	if (found && layout->valid)
+		return layout;
+
+	layout->valid = false;
+	Assert(columns->ncolumns <= ROW_MAX_COLUMNS);
+	for (int i = 0; i < columns->ncolumns; i++)
+		layout->attno[i] = find_column(rel, columns->names[i]);
+	for (int i = 0; i < RelationGetDescr(rel)->natts; i++)
+		if (!TupleDescAttr(RelationGetDescr(rel), i)->attisdropped)
+			live++;
+	layout->user_columns = live > columns->ncolumns;
+	layout->user_triggers = false;
+	for (int i = 0; rel->trigdesc && i < rel->trigdesc->numtriggers; i++)
+		if (!shop_own_trigger(rel->trigdesc->triggers[i].tgfoid))
+			layout->user_triggers = true;
+	layout->valid = true;
+	return layout;
+}
+
+/* Keeps users' triggers (and foreign keys'), drops ours; see the file's head. */
+static void
+drop_own_triggers(TriggerDesc *desc)
+{
+	int			kept = 0;
+
+	desc->trig_insert_before_row = desc->trig_insert_after_row = false;
+	desc->trig_update_before_row = desc->trig_update_after_row = false;
+	for (int i = 0; i < desc->numtriggers; i++)
+	{
+		Trigger    *trigger = &desc->triggers[i];
+		int16		type = trigger->tgtype;
+
+		if (shop_own_trigger(trigger->tgfoid))
+			continue;
+		desc->trig_insert_before_row |= TRIGGER_TYPE_MATCHES(type, TRIGGER_TYPE_ROW, TRIGGER_TYPE_BEFORE, TRIGGER_TYPE_INSERT);
+		desc->trig_insert_after_row |= TRIGGER_TYPE_MATCHES(type, TRIGGER_TYPE_ROW, TRIGGER_TYPE_AFTER, TRIGGER_TYPE_INSERT);
+		desc->trig_update_before_row |= TRIGGER_TYPE_MATCHES(type, TRIGGER_TYPE_ROW, TRIGGER_TYPE_BEFORE, TRIGGER_TYPE_UPDATE);
+		desc->trig_update_after_row |= TRIGGER_TYPE_MATCHES(type, TRIGGER_TYPE_ROW, TRIGGER_TYPE_AFTER, TRIGGER_TYPE_UPDATE);
+		desc->triggers[kept++] = *trigger;
+	}
+	desc->numtriggers = kept;
+}
+
+void
+row_scope_begin(RowScope *scope, const char *call)
+{
+	PreventCommandIfReadOnly(call);
+	PreventCommandIfParallelMode(call);
+	PreventCommandDuringRecovery(call);
+
+	/* what this transaction wrote before is visible to this action ... */
+	CommandCounterIncrement();
+	PushActiveSnapshot(GetTransactionSnapshot());
+
+	scope->estate = CreateExecutorState();
+	scope->estate->es_output_cid = GetCurrentCommandId(true);
+	scope->estate->es_snapshot = GetActiveSnapshot();
+	scope->tables = NIL;
+	AfterTriggerBeginQuery();
+}
+
+void
+row_scope_end(RowScope *scope)
+{
+	EState	   *estate = scope->estate;
+	ListCell   *lc;
+
+	/* ... and what it wrote is visible to users' AFTER triggers and to whatever comes next */
+	CommandCounterIncrement();
+	AfterTriggerEndQuery(estate);
+	ExecCloseResultRelations(estate);
+	ExecResetTupleTable(estate->es_tupleTable, false);
+	foreach(lc, scope->tables)
+		table_close(((RowTable *) lfirst(lc))->rel, NoLock);
+	FreeExecutorState(estate);
+	PopActiveSnapshot();
+}
+
+void
+row_scope_refresh(RowScope *scope)
+{
+	CommandCounterIncrement();
+	PopActiveSnapshot();
+	PushActiveSnapshot(GetTransactionSnapshot());
+	scope->estate->es_snapshot = GetActiveSnapshot();
+	scope->estate->es_output_cid = GetCurrentCommandId(true);
+}
+
+RowTable *
+row_open(RowScope *scope, Oid relid, const RowColumns *columns)
+{
+	EState	   *estate = scope->estate;
+	MemoryContext old;
+	const RowLayout *layout;
+	RowTable   *table;
+	ListCell   *lc;
+
+	foreach(lc, scope->tables)
+	{
+		table = lfirst(lc);
+		if (RelationGetRelid(table->rel) == relid)
+			return table;
+	}
+
+	old = MemoryContextSwitchTo(estate->es_query_cxt);
+	table = palloc0(sizeof(RowTable));
+	table->scope = scope;
+	table->rel = table_open(relid, RowExclusiveLock);
+	layout = layout_get(table->rel, columns);
+	table->ncolumns = columns->ncolumns;
+	memcpy(table->attno, layout->attno, sizeof(table->attno));
+	table->user_triggers = layout->user_triggers;
+	table->user_columns = layout->user_columns;
+
+	table->rri = makeNode(ResultRelInfo);
+	InitResultRelInfo(table->rri, table->rel, compat_add_relation(estate, table->rel), NULL, 0);
+	if (!table->user_triggers)
+		table->rri->ri_TrigDesc = NULL;
+	else
+		drop_own_triggers(table->rri->ri_TrigDesc);
+	ExecOpenIndices(table->rri, true);
+
+	/* enough for ExecGetTriggerResultRel() to find it */
+	estate->es_opened_result_relations = lappend(estate->es_opened_result_relations, table->rri);
+	scope->tables = lappend(scope->tables, table);
+	MemoryContextSwitchTo(old);
+	return table;
+}
+
+TupleTableSlot *
+row_slot(RowTable *table)
+{
+	EState	   *estate = table->scope->estate;
+	MemoryContext old = MemoryContextSwitchTo(estate->es_query_cxt);
+	TupleTableSlot *slot = table_slot_create(table->rel, &estate->es_tupleTable);
+
+	MemoryContextSwitchTo(old);
+	return slot;
+}
+
+/* Evaluates a user's column's default, as an INSERT that does not name it would. */
+static void
+set_default(RowTable *table, TupleTableSlot *slot, Form_pg_attribute att)
+{
+	EState	   *estate = table->scope->estate;
+	int			i = att->attnum - 1;
+	Expr	   *expr = (Expr *) build_column_default(table->rel, att->attnum);
+	MemoryContext old;
+
+	if (expr == NULL)
+	{
+		if (get_typtype(att->atttypid) == TYPTYPE_DOMAIN)
+			domain_check((Datum) 0, true, att->atttypid, NULL, NULL);
+		return;
+	}
+	old = MemoryContextSwitchTo(estate->es_query_cxt);
+	slot->tts_values[i] = ExecEvalExpr(ExecPrepareExpr(expr, estate), GetPerTupleExprContext(estate),
+									   &slot->tts_isnull[i]);
+	MemoryContextSwitchTo(old);
+}
+
+static bool
+is_own_column(RowTable *table, AttrNumber attno)
+{
+	for (int i = 0; i < table->ncolumns; i++)
+		if (table->attno[i] == attno)
+			return true;
+	return false;
+}
+
+void
+row_new(RowTable *table, TupleTableSlot *slot)
+{
+	TupleDesc	desc = slot->tts_tupleDescriptor;
+
+	ExecClearTuple(slot);
+	memset(slot->tts_isnull, true, desc->natts * sizeof(bool));
+	memset(slot->tts_values, 0, desc->natts * sizeof(Datum));
+	for (int i = 0; table->user_columns && i < desc->natts; i++)
+	{
+		Form_pg_attribute att = TupleDescAttr(desc, i);
+
+		if (!att->attisdropped && !att->attgenerated && !is_own_column(table, att->attnum))
+			set_default(table, slot, att);
+	}
+}
+
+void
+row_copy(RowTable *table, TupleTableSlot *slot, TupleTableSlot *old)
+{
+	int			natts = slot->tts_tupleDescriptor->natts;
+
+	slot_getallattrs(old);
+	ExecClearTuple(slot);
+	memcpy(slot->tts_values, old->tts_values, natts * sizeof(Datum));
+	memcpy(slot->tts_isnull, old->tts_isnull, natts * sizeof(bool));
+}
+
+static void
+raise_suppressed(RowTable *table)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_TRIGGERED_ACTION_EXCEPTION),
+			 errmsg("a trigger on table \"%s\" suppressed a row of the order engine",
+					RelationGetRelationName(table->rel)),
+			 errhint("A BEFORE trigger there must return NEW, or raise an error to refuse the row.")));
+}
+
+/* What both INSERT and UPDATE do between the BEFORE triggers and the write. */
+static void
+check_row(RowTable *table, TupleTableSlot *slot, CmdType command)
+{
+	EState	   *estate = table->scope->estate;
+	TupleConstr *constr = RelationGetDescr(table->rel)->constr;
+
+	if (constr && constr->has_generated_stored)
+		ExecComputeStoredGenerated(table->rri, estate, slot, command);
+	if (constr)
+		ExecConstraints(table->rri, slot, estate);
+
+	/* the leaf was computed from the key; only a trigger can have changed that */
+	if (table->user_triggers && table->rel->rd_rel->relispartition)
+		ExecPartitionCheck(table->rri, slot, estate, true);
+}
+
+static void
+prepare_insert(RowTable *table, TupleTableSlot *slot)
+{
+	EState	   *estate = table->scope->estate;
+
+	ResetPerTupleExprContext(estate);
+	ExecStoreVirtualTuple(slot);
+	slot->tts_tableOid = RelationGetRelid(table->rel);
+	if (table->rri->ri_TrigDesc && table->rri->ri_TrigDesc->trig_insert_before_row &&
+		!ExecBRInsertTriggers(estate, table->rri, slot))
+		raise_suppressed(table);
+	check_row(table, slot, CMD_INSERT);
+}
+
+void
+row_insert(RowTable *table, TupleTableSlot *slot)
+{
+	EState	   *estate = table->scope->estate;
+	List	   *recheck = NIL;
+
+	prepare_insert(table, slot);
+	table_tuple_insert(table->rel, slot, estate->es_output_cid, 0, NULL);
+	if (table->rri->ri_NumIndices > 0)
+		recheck = compat_insert_index_tuples(table->rri, slot, estate, false, false, NULL, NIL, false);
+	if (table->rri->ri_TrigDesc)
+		ExecARInsertTriggers(estate, table->rri, slot, recheck, NULL);
+}
+
+/*
+ * Speculative insertion, as INSERT ... ON CONFLICT DO NOTHING does it: a second
+ * inserter of the key waits in the check for the first one's transaction, and
+ * an index entry that slips in between the check and ours makes us try again.
+ */
+bool
+row_insert_unless(RowTable *table, TupleTableSlot *slot, Oid index, ItemPointer conflict)
+{
+	EState	   *estate = table->scope->estate;
+	List	   *arbiters = list_make1_oid(index);
+	List	   *recheck;
+	bool		lost;
+
+	prepare_insert(table, slot);
+	for (;;)
+	{
+		uint32		token;
+
+		CHECK_FOR_INTERRUPTS();
+		if (!compat_check_index_constraints(table->rri, slot, estate, conflict, arbiters))
+			return false;
+
+		token = SpeculativeInsertionLockAcquire(GetCurrentTransactionId());
+		table_tuple_insert_speculative(table->rel, slot, estate->es_output_cid, 0, NULL, token);
+		recheck = compat_insert_index_tuples(table->rri, slot, estate, false, true, &lost, arbiters, false);
+		table_tuple_complete_speculative(table->rel, slot, token, !lost);
+		SpeculativeInsertionLockRelease(GetCurrentTransactionId());
+		if (!lost)
+			break;
+	}
+	if (table->rri->ri_TrigDesc)
+		ExecARInsertTriggers(estate, table->rri, slot, recheck, NULL);
+	return true;
+}
+
+Oid
+row_unique_index(RowTable *table, int ncolumns, const int *columns)
+{
+	for (int i = 0; i < table->rri->ri_NumIndices; i++)
+	{
+		IndexInfo  *info = table->rri->ri_IndexRelationInfo[i];
+		bool		match = info->ii_Unique && info->ii_NumIndexKeyAttrs == ncolumns;
+
+		for (int k = 0; match && k < ncolumns; k++)
+			match = info->ii_IndexAttrNumbers[k] == table->attno[columns[k]];
+		if (match)
+			return RelationGetRelid(table->rri->ri_IndexRelationDescs[i]);
+	}
+	return InvalidOid;
+}
+
+static Relation
+open_index(RowTable *table, Oid index)
+{
+	for (int i = 0; i < table->rri->ri_NumIndices; i++)
+		if (RelationGetRelid(table->rri->ri_IndexRelationDescs[i]) == index)
+			return table->rri->ri_IndexRelationDescs[i];
+	elog(ERROR, "index %u does not belong to table \"%s\"", index, RelationGetRelationName(table->rel));
+}
+
+bool
+row_find(RowTable *table, Oid index, int nkeys, ScanKey keys, TupleTableSlot *slot)
+{
+	IndexScanDesc scan = compat_index_beginscan(table->rel, open_index(table, index),
+												table->scope->estate->es_snapshot, nkeys);
+	bool		found;
+
+	index_rescan(scan, keys, nkeys, NULL, 0);
+	found = index_getnext_slot(scan, ForwardScanDirection, slot);
+	if (found)
+		ExecMaterializeSlot(slot);
+	index_endscan(scan);
+	return found;
+}
+
+List *
+row_find_all(RowTable *table, Oid index, int nkeys, ScanKey keys)
+{
+	MemoryContext context = table->scope->estate->es_query_cxt;
+	IndexScanDesc scan = compat_index_beginscan(table->rel, open_index(table, index),
+												table->scope->estate->es_snapshot, nkeys);
+	TupleTableSlot *slot = row_slot(table);
+	List	   *rows = NIL;
+
+	index_rescan(scan, keys, nkeys, NULL, 0);
+	while (index_getnext_slot(scan, ForwardScanDirection, slot))
+	{
+		MemoryContext old = MemoryContextSwitchTo(context);
+
+		ExecMaterializeSlot(slot);
+		rows = lappend(rows, slot);
+		MemoryContextSwitchTo(old);
+		slot = row_slot(table);
+	}
+	index_endscan(scan);
+	return rows;
+}
+
+static void
+raise_concurrent_update(void)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+			 errmsg("could not serialize access due to concurrent update"),
+			 errhint("Retry the transaction.")));
+}
+
+/*
+ * Locks the row in `slot` and brings its latest version there.  The lock mode
+ * is that of an UPDATE which leaves the keys alone, so foreign keys of users'
+ * tables that point here do not wait.
+ */
+static bool
+lock_row(RowTable *table, TupleTableSlot *slot, LockWaitPolicy wait)
+{
+	ItemPointerData tid = slot->tts_tid;
+	TM_FailureData failure;
+	EState	   *estate = table->scope->estate;
+	uint8		flags = IsolationUsesXactSnapshot() ? 0 : TUPLE_LOCK_FLAG_FIND_LAST_VERSION;
+	TM_Result	result = table_tuple_lock(table->rel, &tid, estate->es_snapshot, slot, estate->es_output_cid,
+										  LockTupleNoKeyExclusive, wait, flags, &failure);
+
+	switch (result)
+	{
+		case TM_Ok:
+			ExecMaterializeSlot(slot);
+			return true;
+		case TM_WouldBlock:
+			return false;
+		case TM_Deleted:
+		case TM_Updated:
+			if (IsolationUsesXactSnapshot())
+				raise_concurrent_update();
+			return false;
+		case TM_SelfModified:
+
+			/*
+			 * Changed by a later command of ours: only a user's trigger that
+			 * wrote the very row while the engine was at it can do that.
+			 */
+			ereport(ERROR,
+					(errcode(ERRCODE_TRIGGERED_DATA_CHANGE_VIOLATION),
+					 errmsg("row of table \"%s\" was changed by an operation triggered by the current command",
+							RelationGetRelationName(table->rel))));
+			return false;		/* keep compiler quiet */
+		default:
+			elog(ERROR, "unexpected table_tuple_lock status: %u", result);
+			return false;		/* keep compiler quiet */
+	}
+}
+
+bool
+row_find_locked(RowTable *table, Oid index, int nkeys, ScanKey keys, LockWaitPolicy wait, TupleTableSlot *slot)
+{
+	return row_find(table, index, nkeys, keys, slot) && lock_row(table, slot, wait);
+}
+
+/* Users' BEFORE triggers, with the columns that change told to UPDATE OF ones. */
+static void
+prepare_update(RowTable *table, TupleTableSlot *old, TupleTableSlot *slot, int ncolumns, const int *columns)
+{
+	EState	   *estate = table->scope->estate;
+
+	ResetPerTupleExprContext(estate);
+	ExecStoreVirtualTuple(slot);
+	slot->tts_tableOid = RelationGetRelid(table->rel);
+	if (table->user_triggers)
+	{
+		Bitmapset  *changed = NULL;
+		MemoryContext context = MemoryContextSwitchTo(estate->es_query_cxt);
+
+		for (int i = 0; i < ncolumns; i++)
+			changed = bms_add_member(changed, table->attno[columns[i]] - FirstLowInvalidHeapAttributeNumber);
+		compat_set_updated_columns(estate, table->rri, changed);
+		MemoryContextSwitchTo(context);
+	}
+	if (table->rri->ri_TrigDesc && table->rri->ri_TrigDesc->trig_update_before_row)
+	{
+		EPQState	epq;
+		bool		proceed;
+
+		EvalPlanQualInit(&epq, estate, NULL, NIL, -1 COMPAT_EPQ_RELATIONS);
+		proceed = compat_before_update_triggers(estate, &epq, table->rri, &old->tts_tid, slot);
+		EvalPlanQualEnd(&epq);
+		if (!proceed)
+			raise_suppressed(table);
+	}
+	check_row(table, slot, CMD_UPDATE);
+}
+
+static TM_Result
+write_update(RowTable *table, TupleTableSlot *old, TupleTableSlot *slot)
+{
+	EState	   *estate = table->scope->estate;
+	ItemPointerData tid = old->tts_tid;
+	TM_FailureData failure;
+	LockTupleMode mode;
+	CompatUpdateIndexes indexes;
+	List	   *recheck = NIL;
+	TM_Result	result = table_tuple_update(table->rel, &tid, slot, estate->es_output_cid, estate->es_snapshot,
+											InvalidSnapshot, true, &failure, &mode, &indexes);
+
+	if (result != TM_Ok)
+		return result;
+	if (table->rri->ri_NumIndices > 0 && compat_needs_index_tuples(indexes))
+		recheck = compat_insert_index_tuples(table->rri, slot, estate, true, false, NULL, NIL,
+											 compat_only_summarizing(indexes));
+	if (table->rri->ri_TrigDesc)
+		ExecARUpdateTriggers(estate, table->rri, NULL, NULL, &tid, NULL, slot, recheck, NULL, false);
+	return TM_Ok;
+}
+
+void
+row_update(RowTable *table, TupleTableSlot *old, TupleTableSlot *slot, int ncolumns, const int *columns)
+{
+	TM_Result	result;
+
+	prepare_update(table, old, slot, ncolumns, columns);
+	result = write_update(table, old, slot);
+	if (result != TM_Ok)
+		ereport(ERROR,
+				(errcode(ERRCODE_TRIGGERED_DATA_CHANGE_VIOLATION),
+				 errmsg("row of table \"%s\" was changed by an operation triggered by the current command",
+						RelationGetRelationName(table->rel))));
+}
+
+bool
+row_update_if_unchanged(RowTable *table, TupleTableSlot *old, TupleTableSlot *slot, int ncolumns, const int *columns)
+{
+	TM_Result	result;
+
+	/* BEFORE triggers run once only, so with them the row is locked first */
+	if (table->rri->ri_TrigDesc && table->rri->ri_TrigDesc->trig_update_before_row)
+		return false;
+	prepare_update(table, old, slot, ncolumns, columns);
+	result = write_update(table, old, slot);
+	if (result == TM_Ok)
+		return true;
+	if ((result == TM_Updated || result == TM_Deleted) && IsolationUsesXactSnapshot())
+		raise_concurrent_update();
+	return false;
+}

@@ -1,0 +1,233 @@
+/*
+ * shop.c
+ *		Finds the shop's tables and acts as their owner.
+ *
+ * Owns a per-backend cache of OIDs.  It is filled as a whole or not at all, and
+ * thrown away by the relcache callback when any of the relations changes; "not
+ * set up" is never cached.
+ */
+#include "postgres.h"
+
+#include "access/table.h"
+#include "catalog/namespace.h"
+#include "catalog/pg_language.h"
+#include "catalog/pg_proc.h"
+#include "miscadmin.h"
+#include "partitioning/partbounds.h"
+#include "partitioning/partdesc.h"
+#include "utils/guc.h"
+#include "utils/inval.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+#include "utils/rel.h"
+#include "utils/syscache.h"
+
+#include "shop.h"
+
+#define SCHEMA_NAME "order_engine"
+#define SAFE_SEARCH_PATH "pg_catalog, pg_temp"
+#define ORDER_TABLES (SHOP_PAYMENT + 1)
+
+static const char *const table_names[SHOP_TABLES] = {
+	[SHOP_ORDERS] = "orders",
+	[SHOP_ORDER_LINE] = "order_line",
+	[SHOP_ORDER_EVENT] = "order_event",
+	[SHOP_PAYMENT] = "payment",
+	[SHOP_MACHINE] = "machine",
+	[SHOP_STOCK] = "stock",
+	[SHOP_STOCK_MOVEMENT] = "stock_movement",
+	[SHOP_OUTBOX] = "outbox",
+};
+
+typedef struct Shop
+{
+	bool		valid;
+	Oid			schema;
+	Oid			owner;
+	Oid			tables[SHOP_TABLES];
+	int			partitions;
+	Oid		   *leaves[ORDER_TABLES];	/* [partitions], by slot mod partitions */
+} Shop;
+
+static Shop shop;				/* reset by shop_invalidate() */
+static MemoryContext shop_context;	/* holds the leaves */
+
+/* Relcache callback: may run in any transaction state, so it only marks. */
+static void
+shop_invalidate(Datum arg, Oid relid)
+{
+	if (!shop.valid)
+		return;
+	if (relid == InvalidOid)
+		shop.valid = false;
+	for (int i = 0; i < SHOP_TABLES; i++)
+		if (shop.tables[i] == relid)
+			shop.valid = false;
+}
+
+void
+shop_init(void)
+{
+	shop_context = AllocSetContextCreate(TopMemoryContext, "order_engine shop", ALLOCSET_SMALL_SIZES);
+	CacheRegisterRelcacheCallback(shop_invalidate, (Datum) 0);
+}
+
+bool
+shop_exists(void)
+{
+	Oid			schema = get_namespace_oid(SCHEMA_NAME, true);
+
+	return OidIsValid(schema) && OidIsValid(get_relname_relid("shop", schema));
+}
+
+static Oid
+find_table(Oid schema, const char *name)
+{
+	Oid			relid = OidIsValid(schema) ? get_relname_relid(name, schema) : InvalidOid;
+
+	if (!OidIsValid(relid))
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("the order engine is not set up in this database"),
+				 errdetail("Table \"%s.%s\" does not exist.", SCHEMA_NAME, name),
+				 errhint("Run SELECT order_engine.setup() as the role that shall own the tables.")));
+	return relid;
+}
+
+/*
+ * The leaves of an order table in the order of their remainders.  A leaf that
+ * is missing (detached, moved away) stays InvalidOid.
+ */
+static int
+load_leaves(Oid relid, Oid **leaves, Oid *owner)
+{
+	Relation	rel = table_open(relid, AccessShareLock);
+	PartitionDesc desc = RelationGetPartitionDesc(rel, true);
+	int			nindexes = desc->boundinfo ? desc->boundinfo->nindexes : 0;
+
+	*leaves = MemoryContextAllocZero(shop_context, sizeof(Oid) * Max(nindexes, 1));
+	for (int i = 0; i < nindexes; i++)
+		if (desc->boundinfo->indexes[i] >= 0)
+			(*leaves)[i] = desc->oids[desc->boundinfo->indexes[i]];
+	*owner = rel->rd_rel->relowner;
+	table_close(rel, AccessShareLock);
+	return nindexes;
+}
+
+static void
+shop_load(void)
+{
+	Shop		loaded = {0};
+	Oid			owner;
+
+	MemoryContextReset(shop_context);
+	loaded.schema = get_namespace_oid(SCHEMA_NAME, true);
+	for (int i = 0; i < SHOP_TABLES; i++)
+		loaded.tables[i] = find_table(loaded.schema, table_names[i]);
+
+	/* mark first: an invalidation that arrives while loading must win */
+	memcpy(shop.tables, loaded.tables, sizeof(shop.tables));
+	shop.valid = true;
+	for (int i = ORDER_TABLES - 1; i >= SHOP_ORDERS; i--)
+	{
+		int			partitions = load_leaves(loaded.tables[i], &loaded.leaves[i], &owner);
+
+		if (i < ORDER_TABLES - 1 && partitions != loaded.partitions)
+			ereport(ERROR,
+					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+					 errmsg("the order tables do not have the same number of partitions")));
+		loaded.partitions = partitions;
+	}
+	loaded.owner = owner;
+	loaded.valid = shop.valid;
+	shop = loaded;
+}
+
+static inline Shop *
+shop_get(void)
+{
+	/* the load itself may be overtaken by an invalidation; each try sees newer catalogs */
+	while (unlikely(!shop.valid))
+	{
+		PG_TRY();
+		{
+			shop_load();
+		}
+		PG_CATCH();
+		{
+			shop.valid = false;
+			PG_RE_THROW();
+		}
+		PG_END_TRY();
+	}
+	return &shop;
+}
+
+Oid
+shop_table(ShopTable table)
+{
+	return shop_get()->tables[table];
+}
+
+Oid
+shop_leaf(ShopTable table, int slot)
+{
+	Shop	   *s = shop_get();
+	Oid			leaf;
+
+	Assert(table < ORDER_TABLES);
+	leaf = s->partitions > 0 ? s->leaves[table][slot % s->partitions] : InvalidOid;
+	if (!OidIsValid(leaf))
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("table \"%s\" has no partition for slot %d", table_names[table], slot)));
+	return leaf;
+}
+
+Oid
+shop_owner(void)
+{
+	return shop_get()->owner;
+}
+
+/* Only a superuser can create C functions, so nobody can pass for the engine. */
+bool
+shop_own_trigger(Oid function)
+{
+	HeapTuple	tuple = SearchSysCache1(PROCOID, ObjectIdGetDatum(function));
+	Form_pg_proc proc;
+	bool		own;
+
+	if (!HeapTupleIsValid(tuple))
+		return false;
+	proc = (Form_pg_proc) GETSTRUCT(tuple);
+	own = proc->pronamespace == shop_get()->schema && proc->prolang == ClanguageId;
+	ReleaseSysCache(tuple);
+	return own;
+}
+
+void
+owner_begin(OwnerScope *scope)
+{
+	Oid			owner = shop_owner();
+
+	GetUserIdAndSecContext(&scope->userid, &scope->sec_context);
+	scope->guc_level = 0;
+	if (scope->userid == owner && (scope->sec_context & SECURITY_LOCAL_USERID_CHANGE) &&
+		strcmp(namespace_search_path, SAFE_SEARCH_PATH) == 0)
+		return;
+
+	SetUserIdAndSecContext(owner, scope->sec_context | SECURITY_LOCAL_USERID_CHANGE | SECURITY_NOFORCE_RLS);
+	scope->guc_level = NewGUCNestLevel();
+	(void) set_config_option("search_path", SAFE_SEARCH_PATH, PGC_USERSET, PGC_S_SESSION,
+							 GUC_ACTION_SAVE, true, 0, false);
+}
+
+void
+owner_end(OwnerScope *scope)
+{
+	if (scope->guc_level == 0)
+		return;
+	AtEOXact_GUC(true, scope->guc_level);
+	SetUserIdAndSecContext(scope->userid, scope->sec_context);
+}
