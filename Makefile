@@ -4,7 +4,7 @@ MODULE_big = order_engine
 
 # One concept, one name: MODULES lists the C files, FRAGMENTS the SQL files in
 # the order in which the install script needs them.
-SOURCES = order_engine shop statement row slot
+SOURCES = order_engine shared settings shop statement row slot
 OBJS = $(addprefix src/,$(addsuffix .o,$(SOURCES)))
 FRAGMENTS = schema slot setup
 SQL_FRAGMENTS = $(addprefix src/,$(addsuffix .sql,$(FRAGMENTS)))

@@ -8,6 +8,8 @@
 
 #include "compat.h"
 #include "row.h"
+#include "settings.h"
+#include "shared.h"
 #include "shop.h"
 
 OE_MODULE_MAGIC;
@@ -17,6 +19,8 @@ void		_PG_init(void);
 void
 _PG_init(void)
 {
+	shared_init();
 	shop_init();
 	row_init();
+	settings_init();
 }

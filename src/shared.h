@@ -6,9 +6,11 @@
 #define ORDER_ENGINE_SHARED_H
 
 /*
- * Asks for a named area; from a module's init.  When the server starts, *area
- * is set in every process and `init` called once on the zeroed memory (locks
- * named in `tranche` are available to it: GetNamedLWLockTranche(name)).
+ * Asks for a named area of `size` bytes and a tranche of `locks` LWLocks of the
+ * same name; from a module's init.  When the server starts, `init` is called
+ * once on the zeroed memory, and *area is set in every process.  The locks are
+ * there by then: GetNamedLWLockTranche(name); without locks (0) there is no
+ * tranche.  `init` may be NULL, `name` must be a literal.
  * Without shared_preload_libraries *area stays NULL: the caller must cope.
  */
 extern void shared_request(const char *name, Size size, int locks, void (*init) (void *area), void **area);
