@@ -2,9 +2,9 @@ EXTENSION = order_engine
 EXTVERSION = $(shell sed -n "s/^default_version *= *'\(.*\)'/\1/p" order_engine.control)
 MODULE_big = order_engine
 
-# One concept, one name: MODULES lists the C files, FRAGMENTS the SQL files in
+# One concept, one name: SOURCES lists the C files, FRAGMENTS the SQL files in
 # the order in which the install script needs them.
-SOURCES = order_engine shared settings shop statement row slot
+SOURCES = order_engine shared settings shop statement row call context slot
 OBJS = $(addprefix src/,$(addsuffix .o,$(SOURCES)))
 FRAGMENTS = schema slot setup
 SQL_FRAGMENTS = $(addprefix src/,$(addsuffix .sql,$(FRAGMENTS)))

@@ -7,6 +7,7 @@
 #include "fmgr.h"
 
 #include "compat.h"
+#include "context.h"
 #include "row.h"
 #include "settings.h"
 #include "shared.h"
@@ -22,5 +23,6 @@ _PG_init(void)
 	shared_init();
 	shop_init();
 	row_init();
+	context_init();
 	settings_init();
 }

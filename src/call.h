@@ -1,0 +1,47 @@
+/*
+ * call.h
+ *		What every SQL-callable function does with its arguments and results.
+ */
+#ifndef ORDER_ENGINE_CALL_H
+#define ORDER_ENGINE_CALL_H
+
+#include "access/tupdesc.h"
+#include "fmgr.h"
+#include "utils/jsonb.h"
+#include "utils/numeric.h"
+
+/* Raises 22004, naming the argument, if argument n is null. */
+extern void call_require(FunctionCallInfo fcinfo, int n, const char *name);
+
+/* Argument n as a C string, NULL for null. */
+extern char *call_text(FunctionCallInfo fcinfo, int n);
+
+/* Argument n as jsonb, NULL for null. */
+extern Jsonb *call_jsonb(FunctionCallInfo fcinfo, int n);
+
+/* Raises 22023 unless the text is 1 to 255 bytes long without control characters. */
+extern void call_check_name(const char *value, const char *name);
+
+/* Raises 22023 unless the value is a JSON object (NULL passes). */
+extern void call_check_object(Jsonb *value, const char *name);
+
+/*
+ * Raises 22023 unless the value is finite, not negative and at most 48 characters
+ * long when printed, the engine's limit for an amount of money.
+ */
+extern void call_check_amount(Numeric value, const char *name);
+
+/*
+ * The row that a function with OUT parameters returns.  `cache` is a static
+ * variable of the function: its shape is found once in a backend.
+ */
+extern Datum call_row(FunctionCallInfo fcinfo, TupleDesc *cache, Datum *values, bool *nulls);
+
+/* Arithmetic on amounts. */
+extern Numeric amount_add(Numeric a, Numeric b);
+extern Numeric amount_subtract(Numeric a, Numeric b);
+extern int	amount_compare(Numeric a, Numeric b);
+extern Numeric amount_zero(void);
+extern char *amount_text(Numeric a);
+
+#endif							/* ORDER_ENGINE_CALL_H */
