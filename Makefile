@@ -21,9 +21,8 @@ WITH_KAFKA ?= yes
 
 PG_CONFIG ?= pg_config
 PGXS := $(shell $(PG_CONFIG) --pgxs)
-with_llvm = no
-include $(PGXS)
 override with_llvm = no
+include $(PGXS)
 
 $(EXTENSION_SQL): $(SQL_FRAGMENTS) order_engine.control Makefile
 	cat $(SQL_FRAGMENTS) > $@

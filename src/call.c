@@ -79,6 +79,16 @@ call_check_amount(Numeric value, const char *name)
 				 errmsg("\"%s\" must have at most %d digits", name, MAX_AMOUNT_LENGTH)));
 }
 
+Jsonb *
+call_empty_object(void)
+{
+	static Jsonb empty = {0};	/* a constant: {} */
+
+	SET_VARSIZE(&empty, sizeof(Jsonb));
+	empty.root.header = JB_FOBJECT;
+	return &empty;
+}
+
 Datum
 call_row(FunctionCallInfo fcinfo, TupleDesc *cache, Datum *values, bool *nulls)
 {

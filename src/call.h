@@ -25,6 +25,9 @@ extern void call_check_name(const char *value, const char *name);
 /* Raises 22023 unless the value is a JSON object (NULL passes). */
 extern void call_check_object(Jsonb *value, const char *name);
 
+/* The JSON object {}. */
+extern Jsonb *call_empty_object(void);
+
 /*
  * Raises 22023 unless the value is finite, not negative and at most 48 characters
  * long when printed, the engine's limit for an amount of money.

@@ -73,7 +73,7 @@ raise_key(const char *message, const char *key)
 }
 
 static void
-set_key(CallContext *context, char *key, char *value)
+set_key(ActionContext *context, char *key, char *value)
 {
 	if (strcmp(key, "actor") == 0)
 	{
@@ -102,7 +102,7 @@ set_key(CallContext *context, char *key, char *value)
 }
 
 static void
-parse_keys(Jsonb *json, CallContext *context)
+parse_keys(Jsonb *json, ActionContext *context)
 {
 	JsonbIterator *it = JsonbIteratorInit(&json->root);
 	JsonbIteratorToken token;
@@ -121,7 +121,7 @@ parse_keys(Jsonb *json, CallContext *context)
 }
 
 void
-context_parse(Jsonb *json, CallContext *context)
+context_parse(Jsonb *json, ActionContext *context)
 {
 	memset(context, 0, sizeof(*context));
 	call_check_object(json, "context");

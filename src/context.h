@@ -7,13 +7,13 @@
 
 #include "utils/jsonb.h"
 
-typedef struct CallContext
+typedef struct ActionContext
 {
 	const char *actor;			/* never NULL */
 	const char *reason;			/* NULL: none */
 	const char *traceparent;	/* W3C, checked; NULL: none */
 	const char *tracestate;		/* NULL: none */
-} CallContext;
+} ActionContext;
 
 /*
  * Reads {"actor", "reason", "traceparent", "tracestate"}; NULL stands for {}.
@@ -21,7 +21,7 @@ typedef struct CallContext
  * and order_engine.traceparent.  22023 for other keys, values that are no
  * strings, a malformed traceparent.
  */
-extern void context_parse(Jsonb *json, CallContext *context);
+extern void context_parse(Jsonb *json, ActionContext *context);
 
 /* Defines the settings; from _PG_init. */
 extern void context_init(void);
