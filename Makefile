@@ -4,7 +4,7 @@ MODULE_big = order_engine
 
 # One concept, one name: SOURCES lists the C files, FRAGMENTS the SQL files in
 # the order in which the install script needs them.
-SOURCES = order_engine shared settings shop statement row call context slot
+SOURCES = order_engine shared settings shop statement row call context slot property log_publisher
 OBJS = $(addprefix src/,$(addsuffix .o,$(SOURCES)))
 FRAGMENTS = schema slot setup
 SQL_FRAGMENTS = $(addprefix src/,$(addsuffix .sql,$(FRAGMENTS)))
@@ -28,3 +28,15 @@ $(EXTENSION_SQL): $(SQL_FRAGMENTS) order_engine.control Makefile
 	cat $(SQL_FRAGMENTS) > $@
 
 $(OBJS): $(wildcard $(srcdir)/src/*.h)
+
+# The Kafka publisher is a library of its own; WITH_KAFKA=no builds without it.
+ifeq ($(WITH_KAFKA),yes)
+KAFKA_TARGETS = kafka-all kafka-install kafka-uninstall kafka-clean
+all: kafka-all
+install: kafka-install
+uninstall: kafka-uninstall
+clean: kafka-clean
+$(KAFKA_TARGETS): kafka-%:
+	$(MAKE) -C $(srcdir)/src/kafka $* PG_CONFIG=$(PG_CONFIG)
+.PHONY: $(KAFKA_TARGETS)
+endif
