@@ -185,6 +185,9 @@ BEGIN
 		EXECUTE format('CREATE TABLE order_engine.outbox_%s PARTITION OF order_engine.outbox FOR VALUES IN (%s)', leaf, leaf);
 		EXECUTE format('CREATE INDEX outbox_%s_xid_id ON order_engine.outbox_%s (xid, id)', leaf, leaf);
 	END LOOP;
+
+	/* ---- the guards and the triggers on stock: last, when everything else is in place ---- */
+	PERFORM order_engine.create_guards();
 END
 $create$;
 COMMENT ON FUNCTION order_engine.create_tables(int) IS 'internal: creates the tables of schema version 1; called by setup()';
