@@ -4,9 +4,7 @@ MODULE_big = order_engine
 
 # One concept, one name: SOURCES lists the C files, FRAGMENTS the SQL files in
 # the order in which the install script needs them.
-SOURCES = order_engine shared settings shop statement row call context slot property log_publisher guard
-OBJS = $(addprefix src/,$(addsuffix .o,$(SOURCES)))
-FRAGMENTS = schema slot guard setup
+SOURCES = order_engine shared settings shop statement row call context slot property log_publisher guard OBJS = $(addprefix src/,$(addsuffix .o,$(SOURCES))) FRAGMENTS = schema slot guard setup order_id order_id
 SQL_FRAGMENTS = $(addprefix src/,$(addsuffix .sql,$(FRAGMENTS)))
 
 # Not INSTALL_SCRIPT: that name is PGXS's, for install(1).

@@ -8,6 +8,7 @@
 
 #include "compat.h"
 #include "context.h"
+#include "order_id.h"
 #include "row.h"
 #include "settings.h"
 #include "shared.h"
@@ -24,5 +25,6 @@ _PG_init(void)
 	shop_init();
 	row_init();
 	context_init();
+	order_id_init();
 	settings_init();
 }

@@ -10,8 +10,9 @@
  * The next id of this node with that slot written into it: greater than every
  * id handed out before in this database (compared without the slot), across
  * restarts, crashes, promotions and clocks stepped back.  25006 in a read-only
- * transaction or on a standby, 55000 before setup().  Backend or worker, in a
- * transaction; may flush WAL when the lease is moved ahead.
+ * transaction or on a standby, 55000 before setup(), 2200H in the year 2093.
+ * Backend or worker, in a transaction; may flush WAL when the lease is moved
+ * ahead, and without shared memory does so for every id.
  */
 extern int64 order_id_next(int slot);
 
