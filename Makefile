@@ -4,7 +4,16 @@ MODULE_big = order_engine
 
 # One concept, one name: SOURCES lists the C files, FRAGMENTS the SQL files in
 # the order in which the install script needs them.
-SOURCES = order_engine shared settings shop statement row call context slot property log_publisher guard OBJS = $(addprefix src/,$(addsuffix .o,$(SOURCES))) FRAGMENTS = schema slot guard setup order_id order_id
+SOURCES = \
+	order_engine shared settings shop statement row \
+	call context property \
+	slot order_id guard \
+	log_publisher
+OBJS = $(addprefix src/,$(addsuffix .o,$(SOURCES)))
+FRAGMENTS = \
+	schema \
+	slot order_id guard \
+	setup
 SQL_FRAGMENTS = $(addprefix src/,$(addsuffix .sql,$(FRAGMENTS)))
 
 # Not INSTALL_SCRIPT: that name is PGXS's, for install(1).
