@@ -8,12 +8,14 @@ SOURCES = \
 	order_engine shared settings shop statement row \
 	call context property \
 	slot order_id guard \
+	order_read \
 	log_publisher
 OBJS = $(addprefix src/,$(addsuffix .o,$(SOURCES)))
 FRAGMENTS = \
 	schema \
 	slot order_id guard \
-	setup
+	setup \
+	order_read
 SQL_FRAGMENTS = $(addprefix src/,$(addsuffix .sql,$(FRAGMENTS)))
 
 # Not INSTALL_SCRIPT: that name is PGXS's, for install(1).

@@ -74,8 +74,8 @@ row_init(void)
 	CacheRegisterRelcacheCallback(layout_invalidate, (Datum) 0);
 }
 
-static AttrNumber
-find_column(Relation rel, const char *name)
+AttrNumber
+row_column(Relation rel, const char *name)
 {
 	TupleDesc	desc = RelationGetDescr(rel);
 
@@ -106,7 +106,7 @@ layout_get(Relation rel, const RowColumns *columns)
 	layout->valid = false;
 	Assert(columns->ncolumns <= ROW_MAX_COLUMNS);
 	for (int i = 0; i < columns->ncolumns; i++)
-		layout->attno[i] = find_column(rel, columns->names[i]);
+		layout->attno[i] = row_column(rel, columns->names[i]);
 	for (int i = 0; i < RelationGetDescr(rel)->natts; i++)
 		if (!TupleDescAttr(RelationGetDescr(rel), i)->attisdropped)
 			live++;

@@ -114,6 +114,9 @@ extern void row_insert(RowTable *table, TupleTableSlot *slot);
  */
 extern bool row_insert_unless(RowTable *table, TupleTableSlot *slot, Oid index, ItemPointer conflict);
 
+/* The number of a column of the engine's.  55000 if the table lacks it. */
+extern AttrNumber row_column(Relation rel, const char *name);
+
 /*
  * The unique index on exactly these columns, in this order; InvalidOid if the
  * table has none.
