@@ -15,7 +15,8 @@ FRAGMENTS = \
 	schema \
 	slot order_id guard \
 	setup \
-	order_read
+	order_read \
+	privileges
 SQL_FRAGMENTS = $(addprefix src/,$(addsuffix .sql,$(FRAGMENTS)))
 
 # Not INSTALL_SCRIPT: that name is PGXS's, for install(1).

@@ -23,6 +23,10 @@ BEGIN
 		PERFORM order_engine.migrate();
 		RETURN;
 	END IF;
+	IF (SELECT r.rolsuper FROM pg_roles r WHERE r.rolname = current_user) THEN
+		RAISE WARNING 'the tables will belong to superuser "%"', current_user
+			USING HINT = 'What acts for them, triggers that users add among it, runs as a superuser. Give a role order_engine.grant_access(role, ''owner'') and let it run order_engine.setup().';
+	END IF;
 	PERFORM order_engine.create_tables(partitions);
 END
 $setup$;
