@@ -1,0 +1,645 @@
+/*
+ * worker.c
+ *		The launcher, and the envelope that the engine's workers share.
+ *
+ * The launcher is a static background worker, connected to no database.  For
+ * each database in order_engine.databases it runs one dynamic worker of each
+ * kind, starts it again when it ended, and ends it when the database leaves
+ * the list.  The dynamic workers are never restarted by the postmaster, so
+ * that a database can be dropped under them.
+ *
+ * Shared memory: one place per database.  `database`, `pid` and `latch` are
+ * written under the lock; `database` is read without it, in which case a
+ * wake-up may go to the wrong worker or none, which costs a moment's delay.
+ * `wanted` is atomic: whoever raises it from 0 to 1 sets the latch, so that
+ * concurrent commits cost one.  It is raised after the commit has become
+ * visible and taken down before the worker takes its snapshot.
+ */
+#include "postgres.h"
+
+#include <signal.h>
+
+#include "access/htup_details.h"
+#include "access/xact.h"
+#include "catalog/pg_database.h"
+#include "commands/dbcommands.h"
+#include "miscadmin.h"
+#include "pgstat.h"
+#include "port/atomics.h"
+#include "postmaster/bgworker.h"
+#include "postmaster/interrupt.h"
+#include "storage/ipc.h"
+#include "storage/latch.h"
+#include "storage/lmgr.h"
+#include "storage/lock.h"
+#include "storage/lwlock.h"
+#include "storage/proc.h"
+#include "storage/procsignal.h"
+#include "tcop/tcopprot.h"
+#include "utils/builtins.h"
+#include "utils/guc.h"
+#include "utils/memutils.h"
+#include "utils/snapmgr.h"
+#include "utils/syscache.h"
+#include "utils/timestamp.h"
+#include "utils/varlena.h"
+
+#include "compat.h"
+#include "shared.h"
+#include "shop.h"
+#include "worker.h"
+
+#define AREA_NAME "order_engine worker"
+#define RESTART_MS 1000
+#define CLAIM_RETRY_MS 100
+#define LAST_LOCK_TIMEOUT "500ms"
+
+typedef struct WorkerPlace
+{
+	Oid			database;		/* InvalidOid: free */
+	pid_t		pid[WORKER_KINDS];	/* 0: none runs */
+	Latch	   *latch[WORKER_KINDS];
+	pg_atomic_uint32 wanted[WORKER_KINDS];
+} WorkerPlace;
+
+static const struct
+{
+	const char *type;
+	const char *function;		/* NULL: not there yet */
+}			kinds[WORKER_KINDS] = {
+	[WORKER_RELAY] = {"order_engine relay", "relay_main"},
+	[WORKER_KEEPER] = {"order_engine keeper", NULL},
+};
+
+static char *databases;			/* order_engine.databases */
+int			worker_idle_timeout = 1000;
+
+static WorkerPlace *places;		/* NULL without preload */
+static int	nplaces;
+
+/* of a worker */
+static WorkerKind my_kind;
+static WorkerPlace *my_place;
+static OwnerScope owner_scope;
+static volatile sig_atomic_t in_transaction = false;
+
+/* of a backend: reset at the end of each transaction */
+static bool wake_at_commit[WORKER_KINDS];
+
+COMPAT_WORKER_MAIN(order_engine_launcher_main);
+
+static inline LWLock *
+places_lock(void)
+{
+	return &GetNamedLWLockTranche(AREA_NAME)->lock;
+}
+
+/* ---- waking a worker ---- */
+
+static WorkerPlace *
+find_place(Oid database)
+{
+	if (places == NULL)
+		return NULL;
+	for (int i = 0; i < nplaces; i++)
+		if (places[i].database == database)
+			return &places[i];
+	return NULL;
+}
+
+static void
+wake(WorkerKind kind)
+{
+	WorkerPlace *place = find_place(MyDatabaseId);
+
+	if (place == NULL || pg_atomic_exchange_u32(&place->wanted[kind], 1) != 0)
+		return;
+	LWLockAcquire(places_lock(), LW_SHARED);
+	if (place->latch[kind])
+		SetLatch(place->latch[kind]);
+	LWLockRelease(places_lock());
+}
+
+void
+worker_wake_at_commit(WorkerKind kind)
+{
+	wake_at_commit[kind] = true;
+}
+
+/* XACT_EVENT_COMMIT comes after the transaction has become visible. */
+static void
+at_transaction_end(XactEvent event, void *arg)
+{
+	if (event != XACT_EVENT_COMMIT && event != XACT_EVENT_ABORT && event != XACT_EVENT_PREPARE)
+		return;
+	for (int kind = 0; kind < WORKER_KINDS; kind++)
+	{
+		if (wake_at_commit[kind] && event == XACT_EVENT_COMMIT)
+			wake(kind);
+		wake_at_commit[kind] = false;
+	}
+}
+
+void
+worker_clear_wake(void)
+{
+	(void) pg_atomic_exchange_u32(&my_place->wanted[my_kind], 0);
+}
+
+int
+worker_place(void)
+{
+	WorkerPlace *place = find_place(MyDatabaseId);
+
+	return place ? place - places : -1;
+}
+
+int
+worker_places(void)
+{
+	return nplaces;
+}
+
+int
+worker_pid(WorkerKind kind)
+{
+	WorkerPlace *place = find_place(MyDatabaseId);
+
+	return place ? place->pid[kind] : 0;
+}
+
+/* ---- the envelope of a worker ---- */
+
+/* A worker in a transaction may be waiting for a lock: there it must die; outside it can end well. */
+static void
+on_terminate(SIGNAL_ARGS)
+{
+	if (in_transaction)
+		die(postgres_signal_arg);
+	else
+		SignalHandlerForShutdownRequest(postgres_signal_arg);
+}
+
+/* Settings of the database or the owner must not change what a worker does. */
+static void
+pin_settings(void)
+{
+	static const char *const settings[][2] = {
+		{"search_path", "pg_catalog, pg_temp"},
+		{"default_transaction_isolation", "read committed"},
+		{"default_transaction_read_only", "off"},
+		{"session_replication_role", "origin"},
+		{"row_security", "on"},
+		{"statement_timeout", "0"},
+		{"lock_timeout", "0"},
+		{"idle_in_transaction_session_timeout", "0"},
+	};
+
+	for (int i = 0; i < lengthof(settings); i++)
+		SetConfigOption(settings[i][0], settings[i][1], PGC_SUSET, PGC_S_OVERRIDE);
+}
+
+/* This database's place, else a free one, else one whose database has no worker any more. */
+static WorkerPlace *
+choose_place(void)
+{
+	WorkerPlace *place = find_place(MyDatabaseId);
+
+	if (place == NULL)
+		place = find_place(InvalidOid);
+	for (int i = 0; place == NULL && i < nplaces; i++)
+	{
+		bool		used = false;
+
+		for (int kind = 0; kind < WORKER_KINDS; kind++)
+			used = used || places[i].pid[kind] != 0;
+		if (!used)
+			place = &places[i];
+	}
+	if (place == NULL)
+		elog(ERROR, "no place left for another worker");
+	return place;
+}
+
+/* Runs after the callbacks that the worker registered itself. */
+static void
+leave_place(int code, Datum arg)
+{
+	LWLockAcquire(places_lock(), LW_EXCLUSIVE);
+	my_place->pid[my_kind] = 0;
+	my_place->latch[my_kind] = NULL;
+	LWLockRelease(places_lock());
+}
+
+static bool
+try_take_place(void)
+{
+	WorkerPlace *place;
+	bool		taken;
+
+	LWLockAcquire(places_lock(), LW_EXCLUSIVE);
+	place = choose_place();
+	taken = place->pid[my_kind] == 0;
+	if (taken)
+	{
+		place->database = MyDatabaseId;
+		place->pid[my_kind] = MyProcPid;
+		place->latch[my_kind] = MyLatch;
+		my_place = place;
+	}
+	LWLockRelease(places_lock());
+	return taken;
+}
+
+void
+worker_start(WorkerKind kind, Datum arg)
+{
+	my_kind = kind;
+	pqsignal(SIGHUP, SignalHandlerForConfigReload);
+	pqsignal(SIGTERM, on_terminate);
+	BackgroundWorkerUnblockSignals();
+	BackgroundWorkerInitializeConnectionByOid(DatumGetObjectId(arg), InvalidOid, 0);
+	pin_settings();
+
+	while (!try_take_place())
+	{
+		worker_wait(PGINVALID_SOCKET, CLAIM_RETRY_MS);
+		if (worker_stopping())
+			proc_exit(0);
+	}
+	before_shmem_exit(leave_place, (Datum) 0);
+	pgstat_report_activity(STATE_IDLE, NULL);
+}
+
+bool
+worker_stopping(void)
+{
+	return ShutdownRequestPending;
+}
+
+bool
+worker_begin(const char *activity)
+{
+	in_transaction = true;
+	SetCurrentStatementStartTimestamp();
+	StartTransactionCommand();
+	PushActiveSnapshot(GetTransactionSnapshot());
+	if (!shop_exists())
+	{
+		PopActiveSnapshot();
+		CommitTransactionCommand();
+		in_transaction = false;
+		return false;
+	}
+	pgstat_report_activity(STATE_RUNNING, activity);
+	owner_begin(&owner_scope);
+
+	/* asked to stop already, so no signal will end a wait */
+	if (worker_stopping())
+		(void) set_config_option("lock_timeout", LAST_LOCK_TIMEOUT, PGC_USERSET, PGC_S_SESSION,
+								 GUC_ACTION_LOCAL, true, 0, false);
+	return true;
+}
+
+void
+worker_end(void)
+{
+	owner_end(&owner_scope);
+	PopActiveSnapshot();
+	CommitTransactionCommand();
+	in_transaction = false;
+
+	/* or autovacuum never hears of the rows written here */
+	pgstat_report_stat(false);
+	pgstat_report_activity(STATE_IDLE, NULL);
+}
+
+void
+worker_wait(pgsocket fd, long timeout_ms)
+{
+	static uint32 wait_event = 0;
+	int			events = WL_LATCH_SET | WL_EXIT_ON_PM_DEATH;
+
+	if (wait_event == 0)
+		wait_event = compat_wait_event("OrderEngineWorkerMain");
+	if (timeout_ms >= 0)
+		events |= WL_TIMEOUT;
+	if (fd != PGINVALID_SOCKET)
+		events |= WL_SOCKET_READABLE;
+	(void) WaitLatchOrSocket(MyLatch, events, fd, timeout_ms, wait_event);
+	ResetLatch(MyLatch);
+
+	/* barriers too: DROP DATABASE of another database waits for us there */
+	CHECK_FOR_INTERRUPTS();
+	if (ConfigReloadPending)
+	{
+		ConfigReloadPending = false;
+		ProcessConfigFile(PGC_SIGHUP);
+	}
+}
+
+/* ---- the launcher ---- */
+
+typedef struct Watched
+{
+	char		name[NAMEDATALEN];
+	BackgroundWorkerHandle *handles[WORKER_KINDS];	/* NULL: none was started */
+	TimestampTz not_before[WORKER_KINDS];	/* of the next start */
+	bool		missing;		/* and the log says so */
+	bool		listed;			/* scratch of follow_list() */
+} Watched;
+
+static List *watched = NIL;
+
+static void
+stop_workers(Watched *w)
+{
+	for (int kind = 0; kind < WORKER_KINDS; kind++)
+		if (w->handles[kind])
+		{
+			TerminateBackgroundWorker(w->handles[kind]);
+			pfree(w->handles[kind]);
+			w->handles[kind] = NULL;
+		}
+}
+
+/* The workers are this launcher's: the next one starts its own. */
+static void
+stop_all_workers(int code, Datum arg)
+{
+	ListCell   *cell;
+
+	foreach(cell, watched)
+		stop_workers(lfirst(cell));
+}
+
+static Watched *
+find_watched(const char *name)
+{
+	ListCell   *cell;
+
+	foreach(cell, watched)
+	{
+		Watched    *w = lfirst(cell);
+
+		if (strcmp(w->name, name) == 0)
+			return w;
+	}
+	return NULL;
+}
+
+/* Makes `watched` agree with order_engine.databases; in TopMemoryContext. */
+static void
+follow_list(void)
+{
+	char	   *names_text = pstrdup(databases);
+	List	   *names;
+	ListCell   *cell;
+
+	if (!SplitIdentifierString(names_text, ',', &names))
+		names = NIL;			/* cannot be: the check hook has seen it */
+	foreach(cell, watched)
+		((Watched *) lfirst(cell))->listed = false;
+	foreach(cell, names)
+	{
+		Watched    *w = find_watched(lfirst(cell));
+
+		if (w == NULL)
+		{
+			w = palloc0(sizeof(Watched));
+			strlcpy(w->name, lfirst(cell), NAMEDATALEN);
+			watched = lappend(watched, w);
+		}
+		w->listed = true;
+	}
+	foreach(cell, watched)
+	{
+		Watched    *w = lfirst(cell);
+
+		if (!w->listed)
+		{
+			stop_workers(w);
+			watched = foreach_delete_current(watched, cell);
+			pfree(w);
+		}
+	}
+	list_free(names);
+	pfree(names_text);
+}
+
+/*
+ * The database of that name, if it takes connections and nobody is dropping or
+ * renaming it.  The lock is what a connection takes; it goes with the
+ * transaction.
+ */
+static Oid
+find_database(const char *name)
+{
+	Oid			database = get_database_oid(name, true);
+	LOCKTAG		tag;
+	HeapTuple	tuple;
+	bool		usable;
+
+	if (!OidIsValid(database))
+		return InvalidOid;
+	SET_LOCKTAG_OBJECT(tag, InvalidOid, DatabaseRelationId, database, 0);
+	if (LockAcquire(&tag, RowExclusiveLock, false, true) == LOCKACQUIRE_NOT_AVAIL)
+		return InvalidOid;
+	tuple = SearchSysCache1(DATABASEOID, ObjectIdGetDatum(database));
+	usable = HeapTupleIsValid(tuple) && ((Form_pg_database) GETSTRUCT(tuple))->datallowconn;
+	if (HeapTupleIsValid(tuple))
+		ReleaseSysCache(tuple);
+	return usable ? database : InvalidOid;
+}
+
+static void
+start_worker(Watched *w, WorkerKind kind, Oid database)
+{
+	BackgroundWorker worker;
+	MemoryContext context = MemoryContextSwitchTo(TopMemoryContext);
+
+	memset(&worker, 0, sizeof(worker));
+	worker.bgw_flags = BGWORKER_SHMEM_ACCESS | BGWORKER_BACKEND_DATABASE_CONNECTION;
+	worker.bgw_start_time = BgWorkerStart_RecoveryFinished;
+	worker.bgw_restart_time = BGW_NEVER_RESTART;
+	worker.bgw_main_arg = ObjectIdGetDatum(database);
+	worker.bgw_notify_pid = MyProcPid;
+	strlcpy(worker.bgw_library_name, "order_engine", sizeof(worker.bgw_library_name));
+	strlcpy(worker.bgw_function_name, kinds[kind].function, sizeof(worker.bgw_function_name));
+	strlcpy(worker.bgw_type, kinds[kind].type, sizeof(worker.bgw_type));
+	snprintf(worker.bgw_name, sizeof(worker.bgw_name), "%s of %s", kinds[kind].type, w->name);
+	if (!RegisterDynamicBackgroundWorker(&worker, &w->handles[kind]))
+	{
+		w->handles[kind] = NULL;
+		ereport(LOG,
+				(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
+				 errmsg("could not start \"%s\" for database \"%s\"", kinds[kind].type, w->name),
+				 errhint("Increase max_worker_processes: order_engine needs one, and %d for each database.",
+						 WORKER_KINDS)));
+	}
+	MemoryContextSwitchTo(context);
+}
+
+static void
+note_missing(Watched *w, bool missing)
+{
+	if (missing && !w->missing)
+		ereport(LOG,
+				(errmsg("database \"%s\" of order_engine.databases cannot be connected to", w->name),
+				 errdetail("It does not exist, does not allow connections or is being dropped.  The launcher looks again every second.")));
+	w->missing = missing;
+}
+
+static bool
+is_due(Watched *w, WorkerKind kind, TimestampTz now)
+{
+	pid_t		pid;
+
+	if (kinds[kind].function == NULL)
+		return false;
+	if (w->handles[kind] && GetBackgroundWorkerPid(w->handles[kind], &pid) == BGWH_STOPPED)
+	{
+		pfree(w->handles[kind]);
+		w->handles[kind] = NULL;
+		w->not_before[kind] = TimestampTzPlusMilliseconds(now, RESTART_MS);
+	}
+	return w->handles[kind] == NULL && now >= w->not_before[kind];
+}
+
+/* Starts what is due of one database. */
+static void
+tend_database(Watched *w, TimestampTz now)
+{
+	bool		due[WORKER_KINDS];
+	bool		any = false;
+	Oid			database;
+
+	for (int kind = 0; kind < WORKER_KINDS; kind++)
+	{
+		due[kind] = is_due(w, kind, now);
+		any = any || due[kind];
+	}
+	if (!any)
+		return;
+
+	StartTransactionCommand();
+	database = find_database(w->name);
+	for (int kind = 0; kind < WORKER_KINDS; kind++)
+		if (due[kind])
+		{
+			if (OidIsValid(database))
+				start_worker(w, kind, database);
+			w->not_before[kind] = TimestampTzPlusMilliseconds(now, RESTART_MS);
+		}
+	CommitTransactionCommand();
+	note_missing(w, !OidIsValid(database));
+}
+
+/* Without a worker that should be there, look again soon; a worker's end sets the latch. */
+static long
+launcher_timeout(void)
+{
+	ListCell   *cell;
+
+	foreach(cell, watched)
+	{
+		Watched    *w = lfirst(cell);
+
+		for (int kind = 0; kind < WORKER_KINDS; kind++)
+			if (kinds[kind].function && w->handles[kind] == NULL)
+				return RESTART_MS;
+	}
+	return -1;
+}
+
+void
+order_engine_launcher_main(Datum arg)
+{
+	pqsignal(SIGHUP, SignalHandlerForConfigReload);
+	pqsignal(SIGTERM, SignalHandlerForShutdownRequest);
+	BackgroundWorkerUnblockSignals();
+	BackgroundWorkerInitializeConnection(NULL, NULL, 0);
+	before_shmem_exit(stop_all_workers, (Datum) 0);
+	MemoryContextSwitchTo(TopMemoryContext);
+
+	while (!ShutdownRequestPending)
+	{
+		TimestampTz now = GetCurrentTimestamp();
+		ListCell   *cell;
+
+		follow_list();
+		foreach(cell, watched)
+			tend_database(lfirst(cell), now);
+		worker_wait(PGINVALID_SOCKET, launcher_timeout());
+	}
+	proc_exit(0);
+}
+
+/* ---- start of the module ---- */
+
+static bool
+check_databases(char **newval, void **extra, GucSource source)
+{
+	char	   *copy = pstrdup(*newval);
+	List	   *names;
+	bool		valid = SplitIdentifierString(copy, ',', &names);
+
+	if (!valid)
+		GUC_check_errdetail("List syntax is invalid.");
+	list_free(names);
+	pfree(copy);
+	return valid;
+}
+
+static void
+define_settings(void)
+{
+	DefineCustomStringVariable("order_engine.databases",
+							   "Databases in which the relay and the keeper run.",
+							   "A list of names. Takes effect on reload.",
+							   &databases, "", PGC_SIGHUP, GUC_LIST_INPUT,
+							   check_databases, NULL, NULL);
+	DefineCustomIntVariable("order_engine.worker_idle_timeout",
+							"How long a worker with nothing to do sleeps.",
+							"What it waits for wakes it at once; this is for what has no signal, such as COMMIT PREPARED.",
+							&worker_idle_timeout, 1000, 100, 3600000, PGC_SIGHUP,
+							GUC_UNIT_MS | GUC_NOT_IN_SAMPLE, NULL, NULL, NULL);
+}
+
+static void
+init_places(void *area)
+{
+	WorkerPlace *fresh = area;
+
+	for (int i = 0; i < nplaces; i++)
+		for (int kind = 0; kind < WORKER_KINDS; kind++)
+			pg_atomic_init_u32(&fresh[i].wanted[kind], 0);
+}
+
+static void
+register_launcher(void)
+{
+	BackgroundWorker worker;
+
+	memset(&worker, 0, sizeof(worker));
+	worker.bgw_flags = BGWORKER_SHMEM_ACCESS | BGWORKER_BACKEND_DATABASE_CONNECTION;
+	worker.bgw_start_time = BgWorkerStart_RecoveryFinished;
+	worker.bgw_restart_time = RESTART_MS / 1000;
+	strlcpy(worker.bgw_library_name, "order_engine", sizeof(worker.bgw_library_name));
+	strlcpy(worker.bgw_function_name, "order_engine_launcher_main", sizeof(worker.bgw_function_name));
+	strlcpy(worker.bgw_name, "order_engine launcher", sizeof(worker.bgw_name));
+	strlcpy(worker.bgw_type, "order_engine launcher", sizeof(worker.bgw_type));
+	RegisterBackgroundWorker(&worker);
+}
+
+void
+worker_init(void)
+{
+	define_settings();
+	RegisterXactCallback(at_transaction_end, NULL);
+	if (!process_shared_preload_libraries_in_progress || IsBinaryUpgrade)
+		return;
+	nplaces = max_worker_processes;
+	shared_request(AREA_NAME, mul_size(nplaces, sizeof(WorkerPlace)), 1, init_places, (void **) &places);
+	register_launcher();
+}

@@ -1,0 +1,87 @@
+/*
+ * worker.h
+ *		The envelope that the engine's background workers share.
+ *
+ * A worker belongs to one kind and one database of order_engine.databases.
+ * Its main is
+ *
+ *		worker_start(WORKER_X, arg);
+ *		while (!worker_stopping())
+ *		{
+ *			long		wait_ms = worker_idle_timeout;
+ *
+ *			worker_clear_wake();
+ *			if (worker_begin("what it does"))
+ *			{
+ *				... one short transaction as the tables' owner ...
+ *				worker_end();
+ *			}
+ *			worker_wait(PGINVALID_SOCKET, wait_ms);
+ *		}
+ *		proc_exit(0);
+ *
+ * An error ends the process; the launcher starts another after a second.
+ */
+#ifndef ORDER_ENGINE_WORKER_H
+#define ORDER_ENGINE_WORKER_H
+
+typedef enum WorkerKind
+{
+	WORKER_RELAY,
+	WORKER_KEEPER,
+} WorkerKind;
+
+#define WORKER_KINDS (WORKER_KEEPER + 1)
+
+/* How long a worker with nothing to do sleeps, in milliseconds. */
+extern int	worker_idle_timeout;
+
+/*
+ * Signals, connection, and the worker's place in shared memory.  Waits while
+ * an earlier worker of this kind still ends in this database, so there is
+ * never more than one.  `arg` is the main's argument.
+ */
+extern void worker_start(WorkerKind kind, Datum arg);
+
+/* True once the worker shall end: finish, proc_exit(0). */
+extern bool worker_stopping(void);
+
+/*
+ * Starts a transaction, as the owner of the tables with a safe search_path and
+ * a snapshot.  False, with no transaction, where the extension or its tables
+ * do not exist.  Between begin and end SIGTERM is a FATAL error at the next
+ * check for interrupts; outside it sets worker_stopping().
+ */
+extern bool worker_begin(const char *activity);
+
+/* Commits. */
+extern void worker_end(void);
+
+/*
+ * Sleeps until the latch is set, `fd` becomes readable (PGINVALID_SOCKET:
+ * none) or `timeout_ms` is over (-1: never); then handles interrupts and
+ * reloads the configuration.  Not inside a transaction.
+ */
+extern void worker_wait(pgsocket fd, long timeout_ms);
+
+/* The wake-up flag goes down; before the snapshot that shall see what raised it. */
+extern void worker_clear_wake(void);
+
+/* Wakes this database's worker when the current transaction commits.  Never raises. */
+extern void worker_wake_at_commit(WorkerKind kind);
+
+/*
+ * The place of this database in arrays in shared memory that have
+ * worker_places() members: -1 if no worker ever ran here (or without
+ * shared_preload_libraries).  Kept for as long as a worker runs.
+ */
+extern int	worker_place(void);
+extern int	worker_places(void);
+
+/* The process id of this database's worker, 0 if it does not run. */
+extern int	worker_pid(WorkerKind kind);
+
+/* Defines the settings, asks for shared memory, registers the launcher; from _PG_init. */
+extern void worker_init(void);
+
+#endif							/* ORDER_ENGINE_WORKER_H */
