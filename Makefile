@@ -9,7 +9,7 @@ SOURCES = \
 	call context property \
 	slot order_id guard \
 	order_read \
-	log_publisher
+	worker relay log_publisher
 OBJS = $(addprefix src/,$(addsuffix .o,$(SOURCES)))
 FRAGMENTS = \
 	schema \

@@ -114,4 +114,27 @@ compat_before_update_triggers(EState *estate, EPQState *epq, ResultRelInfo *rri,
 #endif
 }
 
+/* 18 has the attribute before the declaration; from 16 on what the postmaster looks up must be exported */
+#if PG_VERSION_NUM >= 180000
+#define COMPAT_WORKER_MAIN(name) PGDLLEXPORT pg_noreturn void name(Datum arg)
+#else
+#define COMPAT_WORKER_MAIN(name) PGDLLEXPORT void name(Datum arg) pg_attribute_noreturn()
+#endif
+
+/* 17 has names for the waits of extensions */
+#if PG_VERSION_NUM >= 170000
+#define compat_wait_event(name) WaitEventExtensionNew(name)
+#else
+#define compat_wait_event(name) PG_WAIT_EXTENSION
+#endif
+
+/* 16 keeps what a check hook gives back in a memory context of its own */
+#if PG_VERSION_NUM >= 160000
+#define compat_guc_malloc(size) guc_malloc(LOG, size)
+#define compat_guc_free(pointer) guc_free(pointer)
+#else
+#define compat_guc_malloc(size) malloc(size)
+#define compat_guc_free(pointer) free(pointer)
+#endif
+
 #endif							/* ORDER_ENGINE_COMPAT_H */

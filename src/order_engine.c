@@ -13,6 +13,7 @@
 #include "settings.h"
 #include "shared.h"
 #include "shop.h"
+#include "worker.h"
 
 OE_MODULE_MAGIC;
 
@@ -26,5 +27,6 @@ _PG_init(void)
 	row_init();
 	context_init();
 	order_id_init();
+	worker_init();
 	settings_init();
 }

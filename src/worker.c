@@ -19,10 +19,12 @@
 
 #include <signal.h>
 
+#include "access/heapam.h"
 #include "access/htup_details.h"
+#include "access/table.h"
+#include "access/tableam.h"
 #include "access/xact.h"
 #include "catalog/pg_database.h"
-#include "commands/dbcommands.h"
 #include "miscadmin.h"
 #include "pgstat.h"
 #include "port/atomics.h"
@@ -40,7 +42,6 @@
 #include "utils/guc.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
-#include "utils/syscache.h"
 #include "utils/timestamp.h"
 #include "utils/varlena.h"
 
@@ -51,6 +52,7 @@
 
 #define AREA_NAME "order_engine worker"
 #define RESTART_MS 1000
+#define FULL_RETRY_MS 60000
 #define CLAIM_RETRY_MS 100
 #define LAST_LOCK_TIMEOUT "500ms"
 
@@ -427,6 +429,27 @@ follow_list(void)
 	pfree(names_text);
 }
 
+/* By a sequential scan: a process without a database has no other way to read pg_database. */
+static Oid
+find_connectable(const char *name)
+{
+	Relation	rel = table_open(DatabaseRelationId, AccessShareLock);
+	TableScanDesc scan = table_beginscan_catalog(rel, 0, NULL);
+	Oid			found = InvalidOid;
+	HeapTuple	tuple;
+
+	while ((tuple = heap_getnext(scan, ForwardScanDirection)) != NULL)
+	{
+		Form_pg_database database = (Form_pg_database) GETSTRUCT(tuple);
+
+		if (strcmp(NameStr(database->datname), name) == 0 && database->datallowconn)
+			found = database->oid;
+	}
+	table_endscan(scan);
+	table_close(rel, AccessShareLock);
+	return found;
+}
+
 /*
  * The database of that name, if it takes connections and nobody is dropping or
  * renaming it.  The lock is what a connection takes; it goes with the
@@ -435,28 +458,24 @@ follow_list(void)
 static Oid
 find_database(const char *name)
 {
-	Oid			database = get_database_oid(name, true);
+	Oid			database = find_connectable(name);
 	LOCKTAG		tag;
-	HeapTuple	tuple;
-	bool		usable;
 
 	if (!OidIsValid(database))
 		return InvalidOid;
 	SET_LOCKTAG_OBJECT(tag, InvalidOid, DatabaseRelationId, database, 0);
 	if (LockAcquire(&tag, RowExclusiveLock, false, true) == LOCKACQUIRE_NOT_AVAIL)
 		return InvalidOid;
-	tuple = SearchSysCache1(DATABASEOID, ObjectIdGetDatum(database));
-	usable = HeapTupleIsValid(tuple) && ((Form_pg_database) GETSTRUCT(tuple))->datallowconn;
-	if (HeapTupleIsValid(tuple))
-		ReleaseSysCache(tuple);
-	return usable ? database : InvalidOid;
+	return database;
 }
 
-static void
+/* False if there is no background worker slot left. */
+static bool
 start_worker(Watched *w, WorkerKind kind, Oid database)
 {
 	BackgroundWorker worker;
 	MemoryContext context = MemoryContextSwitchTo(TopMemoryContext);
+	bool		started;
 
 	memset(&worker, 0, sizeof(worker));
 	worker.bgw_flags = BGWORKER_SHMEM_ACCESS | BGWORKER_BACKEND_DATABASE_CONNECTION;
@@ -468,7 +487,9 @@ start_worker(Watched *w, WorkerKind kind, Oid database)
 	strlcpy(worker.bgw_function_name, kinds[kind].function, sizeof(worker.bgw_function_name));
 	strlcpy(worker.bgw_type, kinds[kind].type, sizeof(worker.bgw_type));
 	snprintf(worker.bgw_name, sizeof(worker.bgw_name), "%s of %s", kinds[kind].type, w->name);
-	if (!RegisterDynamicBackgroundWorker(&worker, &w->handles[kind]))
+	started = RegisterDynamicBackgroundWorker(&worker, &w->handles[kind]);
+	MemoryContextSwitchTo(context);
+	if (!started)
 	{
 		w->handles[kind] = NULL;
 		ereport(LOG,
@@ -477,7 +498,7 @@ start_worker(Watched *w, WorkerKind kind, Oid database)
 				 errhint("Increase max_worker_processes: order_engine needs one, and %d for each database.",
 						 WORKER_KINDS)));
 	}
-	MemoryContextSwitchTo(context);
+	return started;
 }
 
 static void
@@ -527,9 +548,9 @@ tend_database(Watched *w, TimestampTz now)
 	for (int kind = 0; kind < WORKER_KINDS; kind++)
 		if (due[kind])
 		{
-			if (OidIsValid(database))
-				start_worker(w, kind, database);
-			w->not_before[kind] = TimestampTzPlusMilliseconds(now, RESTART_MS);
+			bool		full = OidIsValid(database) && !start_worker(w, kind, database);
+
+			w->not_before[kind] = TimestampTzPlusMilliseconds(now, full ? FULL_RETRY_MS : RESTART_MS);
 		}
 	CommitTransactionCommand();
 	note_missing(w, !OidIsValid(database));
@@ -572,7 +593,7 @@ order_engine_launcher_main(Datum arg)
 			tend_database(lfirst(cell), now);
 		worker_wait(PGINVALID_SOCKET, launcher_timeout());
 	}
-	proc_exit(0);
+	proc_exit(1);				/* 0 would mean never again */
 }
 
 /* ---- start of the module ---- */
