@@ -2,7 +2,7 @@
 /* ---- setup: the tables, owned by whoever calls it ---- */
 
 CREATE FUNCTION order_engine.setup(partitions int DEFAULT 16) RETURNS void
-LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET client_min_messages = warning AS $setup$
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $setup$
 DECLARE
 	found int;
 BEGIN
@@ -50,7 +50,7 @@ COMMENT ON FUNCTION order_engine.migrate() IS 'internal: brings the tables to th
 REVOKE ALL ON FUNCTION order_engine.migrate() FROM PUBLIC;
 
 CREATE FUNCTION order_engine.create_tables(partitions int) RETURNS void
-LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $create$
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET client_min_messages = warning AS $create$
 DECLARE
 	relation text;
 BEGIN
