@@ -1,8 +1,4 @@
 -- Order ids: time, slot, sequence; increasing and never repeated.
--- In a database of its own, since its ids are to run ahead of the clock.
-\set tests :DBNAME
-CREATE DATABASE regress_order_id;
-\c regress_order_id
 SET timezone = 'UTC';
 CREATE EXTENSION order_engine;
 SELECT order_engine.next_order_id(1);
@@ -130,6 +126,3 @@ SELECT setval('order_engine.order_id_lease', (1::bigint << 53) - 2);
 SELECT order_engine.next_order_id(0);
 SELECT order_engine.next_order_id(0);
 ROLLBACK;
-
-\c :tests
-DROP DATABASE regress_order_id;

@@ -1,6 +1,6 @@
 -- The 1024 slots: pinned vectors, and one leaf for one order.
+CREATE EXTENSION order_engine;
 SET client_min_messages = error;
-CREATE EXTENSION IF NOT EXISTS order_engine;
 SELECT order_engine.setup();
 RESET client_min_messages;
 
