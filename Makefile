@@ -7,13 +7,13 @@ MODULE_big = order_engine
 SOURCES = \
 	order_engine shared settings shop statement row \
 	call context property \
-	slot order_id guard \
+	slot order_id guard stock \
 	order_read \
 	worker relay log_publisher
 OBJS = $(addprefix src/,$(addsuffix .o,$(SOURCES)))
 FRAGMENTS = \
 	schema \
-	slot order_id guard \
+	slot order_id guard stock \
 	setup \
 	order_read \
 	privileges

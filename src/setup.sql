@@ -192,6 +192,10 @@ BEGIN
 
 	/* ---- the guards and the triggers on stock: last, when everything else is in place ---- */
 	PERFORM order_engine.create_guards();
+	CREATE TRIGGER "0_order_engine_before" BEFORE INSERT OR UPDATE ON order_engine.stock
+		FOR EACH ROW EXECUTE FUNCTION order_engine.stock_before();
+	CREATE TRIGGER "0_order_engine_after" AFTER INSERT OR UPDATE OR DELETE ON order_engine.stock
+		FOR EACH ROW EXECUTE FUNCTION order_engine.stock_after();
 END
 $create$;
 COMMENT ON FUNCTION order_engine.create_tables(int) IS 'internal: creates the tables of schema version 1; called by setup()';

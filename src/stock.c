@@ -1,0 +1,1076 @@
+/*
+ * stock.c
+ *		Stock in row mode: reserving, receiving, counting.
+ *
+ * Owns stock and stock_movement.  What makes it safe is that a row is written
+ * only as the next version of the very row that was judged: either
+ * row_update_if_unchanged() finds it unchanged, or the row is locked
+ * (FOR NO KEY UPDATE), judged again and written under that lock, which is held
+ * until the transaction ends.  Rows of several SKUs are locked in the order of
+ * their keys.
+ *
+ * A movement is written only by who holds its stock row, so a ref looked up
+ * under that lock, with a snapshot taken after it, cannot be written by another
+ * in between.
+ */
+#include "postgres.h"
+
+#include "access/genam.h"
+#include "access/stratnum.h"
+#include "access/table.h"
+#include "access/xact.h"
+#include "catalog/pg_collation.h"
+#include "catalog/pg_type.h"
+#include "commands/trigger.h"
+#include "common/int.h"
+#include "executor/spi.h"
+#include "funcapi.h"
+#include "lib/stringinfo.h"
+#include "miscadmin.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/datum.h"
+#include "utils/datetime.h"
+#include "utils/fmgroids.h"
+#include "utils/json.h"
+#include "utils/lsyscache.h"
+#include "utils/snapmgr.h"
+#include "utils/timestamp.h"
+
+#include "call.h"
+#include "compat.h"
+#include "context.h"
+#include "errors.h"
+#include "guard.h"
+#include "shop.h"
+#include "stock.h"
+
+#define ROW_MODE "row"
+
+#define REASON_DIRECT "direct"
+#define REASON_DEDUCT "deduct"
+#define REASON_CONFIRM "confirm"
+#define REASON_RESTOCK "restock"
+
+enum
+{
+	STOCK_SKU, STOCK_ON_HAND, STOCK_RESERVED, STOCK_VERSION, STOCK_MODE, STOCK_AUTO_MODE, STOCK_COLUMNS
+};
+
+static const char *const stock_names[STOCK_COLUMNS] = {
+	[STOCK_SKU] = "sku",
+	[STOCK_ON_HAND] = "on_hand",
+	[STOCK_RESERVED] = "reserved",
+	[STOCK_VERSION] = "version",
+	[STOCK_MODE] = "mode",
+	[STOCK_AUTO_MODE] = "auto_mode",
+};
+
+static const RowColumns stock_columns = {"stock", STOCK_COLUMNS, stock_names};
+
+enum
+{
+	MOVEMENT_SKU, MOVEMENT_QUANTITY, MOVEMENT_REASON, MOVEMENT_REF, MOVEMENT_ACTOR, MOVEMENT_AT, MOVEMENT_COLUMNS
+};
+
+static const char *const movement_names[MOVEMENT_COLUMNS] = {
+	[MOVEMENT_SKU] = "sku",
+	[MOVEMENT_QUANTITY] = "quantity",
+	[MOVEMENT_REASON] = "reason",
+	[MOVEMENT_REF] = "ref",
+	[MOVEMENT_ACTOR] = "actor",
+	[MOVEMENT_AT] = "at",
+};
+
+static const RowColumns movement_columns = {"stock_movement", MOVEMENT_COLUMNS, movement_names};
+
+/* What one unit of an order's line does to a row. */
+static const struct
+{
+	int			on_hand;
+	int			reserved;
+	const char *reason;			/* of its movement, NULL: writes none */
+}			effects[] =
+{
+	[STOCK_NONE] = {0, 0, NULL},
+	[STOCK_RESERVE] = {0, +1, NULL},
+	[STOCK_CONFIRM] = {-1, -1, REASON_CONFIRM},
+	[STOCK_RELEASE] = {0, -1, NULL},
+	[STOCK_RESTOCK] = {+1, 0, REASON_RESTOCK},
+};
+
+/* The stock row that is being worked on. */
+typedef struct Stock
+{
+	RowScope   *scope;
+	RowTable   *table;
+	Oid			index;			/* on sku */
+	TupleTableSlot *row;		/* as read */
+	TupleTableSlot *next;		/* as it will be written */
+	const char *sku;
+	int64		on_hand;
+	int64		reserved;
+	int64		version;
+} Stock;
+
+typedef struct Movement
+{
+	const char *sku;
+	int64		quantity;
+	const char *reason;
+	const char *ref;			/* NULL: not idempotent */
+	const char *actor;
+} Movement;
+
+static inline int64
+free_quantity(const Stock *stock)
+{
+	return stock->on_hand - stock->reserved;
+}
+
+/* ---- errors ---- */
+
+static void
+append_short(StringInfo json, const char *sku, int64 requested, int64 available)
+{
+	appendStringInfoString(json, json->len == 0 ? "{\"sku\": " : ", {\"sku\": ");
+	escape_json(json, sku);
+	appendStringInfo(json, ", \"requested\": " INT64_FORMAT ", \"available\": " INT64_FORMAT "}", requested, available);
+}
+
+static void
+append_unknown(StringInfo json, const char *sku)
+{
+	appendStringInfoString(json, json->len == 0 ? "{\"sku\": " : ", {\"sku\": ");
+	escape_json(json, sku);
+	appendStringInfoChar(json, '}');
+}
+
+static void
+raise_short(const StringInfoData *lines)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_OE_INSUFFICIENT_STOCK),
+			 errmsg("insufficient stock"),
+			 errdetail_internal("{\"short\": [%s]}", lines->data),
+			 errhint("Ask for no more than is available, or try again when more has been received.")));
+}
+
+static void
+raise_unknown(const StringInfoData *keys, const StringInfoData *lines)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_OE_UNKNOWN_SKU),
+			 errmsg("stock does not exist"),
+			 errdetail_internal("{\"unknown\": [%s], \"short\": [%s]}", keys->data, lines->data),
+			 errhint("Create it with receive_stock(), or give null as the stock key of what is not stocked.")));
+}
+
+static void
+raise_short_sku(const char *sku, int64 requested, int64 available)
+{
+	StringInfoData line;
+
+	initStringInfo(&line);
+	append_short(&line, sku, requested, available);
+	raise_short(&line);
+}
+
+static void
+raise_unknown_sku(const char *sku)
+{
+	StringInfoData key;
+	StringInfoData none;
+
+	initStringInfo(&key);
+	initStringInfo(&none);
+	append_unknown(&key, sku);
+	raise_unknown(&key, &none);
+}
+
+/* {"sku": ..., "NAME": n, "NAME": n} for DETAIL. */
+static char *
+sku_json(const char *sku, const char *name1, int64 value1, const char *name2, int64 value2)
+{
+	StringInfoData json;
+
+	initStringInfo(&json);
+	appendStringInfoString(&json, "{\"sku\": ");
+	escape_json(&json, sku);
+	appendStringInfo(&json, ", \"%s\": " INT64_FORMAT ", \"%s\": " INT64_FORMAT "}", name1, value1, name2, value2);
+	return json.data;
+}
+
+/* ---- the row ---- */
+
+static void
+stock_open(Stock *stock, RowScope *scope)
+{
+	static const int key[] = {STOCK_SKU};
+
+	stock->scope = scope;
+	stock->table = row_open(scope, shop_table(SHOP_STOCK), &stock_columns);
+	stock->index = row_unique_index(stock->table, lengthof(key), key);
+	stock->row = row_slot(stock->table);
+	stock->next = row_slot(stock->table);
+}
+
+static int64
+get_quantity(Stock *stock, int column)
+{
+	bool		isnull;
+
+	return DatumGetInt64(row_get(stock->table, stock->row, column, &isnull));
+}
+
+static void
+check_mode(Stock *stock)
+{
+	bool		isnull;
+	text	   *mode = DatumGetTextPP(row_get(stock->table, stock->row, STOCK_MODE, &isnull));
+
+	if (VARSIZE_ANY_EXHDR(mode) != strlen(ROW_MODE) || memcmp(VARDATA_ANY(mode), ROW_MODE, strlen(ROW_MODE)) != 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("stock of SKU \"%s\" is in mode \"%s\", which is not available", stock->sku, text_to_cstring(mode)),
+				 errhint("This version of the order engine knows the mode \"%s\" only.", ROW_MODE)));
+}
+
+static void
+read_row(Stock *stock)
+{
+	stock->on_hand = get_quantity(stock, STOCK_ON_HAND);
+	stock->reserved = get_quantity(stock, STOCK_RESERVED);
+	stock->version = get_quantity(stock, STOCK_VERSION);
+	check_mode(stock);
+}
+
+static void
+init_key(ScanKey key, AttrNumber attno, const char *value)
+{
+	ScanKeyInit(key, attno, BTEqualStrategyNumber, F_TEXTEQ, CStringGetTextDatum(value));
+}
+
+/* Reads the row as the scope's snapshot sees it; another may change it. */
+static bool
+stock_find(Stock *stock, const char *sku)
+{
+	ScanKeyData key;
+
+	stock->sku = sku;
+	init_key(&key, 1, sku);
+	if (!row_find(stock->table, stock->index, 1, &key, stock->row))
+		return false;
+	read_row(stock);
+	return true;
+}
+
+/* Locks the row and reads its latest version. */
+static bool
+stock_lock(Stock *stock, const char *sku)
+{
+	ScanKeyData key;
+
+	stock->sku = sku;
+	init_key(&key, 1, sku);
+	if (!row_find_locked(stock->table, stock->index, 1, &key, LockWaitBlock, stock->row))
+		return false;
+	read_row(stock);
+	return true;
+}
+
+static int64
+add_quantity(const Stock *stock, int64 quantity, int64 delta)
+{
+	int64		sum;
+
+	if (pg_add_s64_overflow(quantity, delta, &sum))
+		ereport(ERROR,
+				(errcode(ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE),
+				 errmsg("quantity of SKU \"%s\" is out of range", stock->sku)));
+	return sum;
+}
+
+/*
+ * Makes the next version of the row, with one version more.  Afterwards *stock
+ * is what it will be.  Returns how many `columns` change.
+ */
+static int
+make_next(Stock *stock, int64 on_hand, int64 reserved, int *columns)
+{
+	int			ncolumns = 0;
+
+	row_copy(stock->table, stock->next, stock->row);
+	stock->version++;
+	row_set(stock->table, stock->next, STOCK_VERSION, Int64GetDatum(stock->version));
+	columns[ncolumns++] = STOCK_VERSION;
+	if (on_hand != 0)
+	{
+		stock->on_hand = add_quantity(stock, stock->on_hand, on_hand);
+		row_set(stock->table, stock->next, STOCK_ON_HAND, Int64GetDatum(stock->on_hand));
+		columns[ncolumns++] = STOCK_ON_HAND;
+	}
+	if (reserved != 0)
+	{
+		stock->reserved = add_quantity(stock, stock->reserved, reserved);
+		row_set(stock->table, stock->next, STOCK_RESERVED, Int64GetDatum(stock->reserved));
+		columns[ncolumns++] = STOCK_RESERVED;
+	}
+	return ncolumns;
+}
+
+/* A user's BEFORE trigger may have a column of his own, but not a say in ours. */
+static void
+check_written(Stock *stock)
+{
+	const int64 expected[] = {stock->on_hand, stock->reserved, stock->version};
+	static const int columns[] = {STOCK_ON_HAND, STOCK_RESERVED, STOCK_VERSION};
+	bool		isnull;
+
+	for (int i = 0; stock->table->user_triggers && i < lengthof(columns); i++)
+		if (DatumGetInt64(row_get(stock->table, stock->next, columns[i], &isnull)) != expected[i])
+			ereport(ERROR,
+					(errcode(ERRCODE_TRIGGERED_ACTION_EXCEPTION),
+					 errmsg("a trigger on table \"%s\" changed column \"%s\" of SKU \"%s\"",
+							stock_columns.table, stock_names[columns[i]], stock->sku),
+					 errhint("A BEFORE trigger there may change columns of its own only.")));
+}
+
+/* After stock_lock(). */
+static void
+change_locked(Stock *stock, int64 on_hand, int64 reserved)
+{
+	int			columns[STOCK_COLUMNS];
+	int			ncolumns = make_next(stock, on_hand, reserved, columns);
+
+	row_update(stock->table, stock->row, stock->next, ncolumns, columns);
+	check_written(stock);
+}
+
+/* After stock_find(); false if another changed the row since. */
+static bool
+change_if_unchanged(Stock *stock, int64 on_hand, int64 reserved)
+{
+	int			columns[STOCK_COLUMNS];
+	int			ncolumns = make_next(stock, on_hand, reserved, columns);
+
+	return row_update_if_unchanged(stock->table, stock->row, stock->next, ncolumns, columns);
+}
+
+/* ---- movements ---- */
+
+static RowTable *
+movement_open(RowScope *scope)
+{
+	return row_open(scope, shop_table(SHOP_STOCK_MOVEMENT), &movement_columns);
+}
+
+static void
+movement_insert(RowScope *scope, const Movement *movement)
+{
+	RowTable   *table = movement_open(scope);
+	TupleTableSlot *slot = row_slot(table);
+
+	row_new(table, slot);
+	row_set(table, slot, MOVEMENT_SKU, CStringGetTextDatum(movement->sku));
+	row_set(table, slot, MOVEMENT_QUANTITY, Int64GetDatum(movement->quantity));
+	row_set(table, slot, MOVEMENT_REASON, CStringGetTextDatum(movement->reason));
+	if (movement->ref)
+		row_set(table, slot, MOVEMENT_REF, CStringGetTextDatum(movement->ref));
+	row_set(table, slot, MOVEMENT_ACTOR, CStringGetTextDatum(movement->actor));
+	row_set(table, slot, MOVEMENT_AT, TimestampTzGetDatum(GetCurrentTimestamp()));
+	row_insert(table, slot);
+}
+
+static void
+raise_ref_mismatch(RowTable *table, TupleTableSlot *slot, const Movement *movement)
+{
+	bool		isnull;
+	Datum		at = row_get(table, slot, MOVEMENT_AT, &isnull);
+	char		first_seen[MAXDATELEN + 1];
+	StringInfoData json;
+
+	initStringInfo(&json);
+	appendStringInfoString(&json, "{\"key\": ");
+	escape_json(&json, movement->ref);
+	appendStringInfo(&json, ", \"first_seen\": \"%s\"}",
+					 JsonEncodeDateTime(first_seen, at, TIMESTAMPTZOID, NULL));
+	ereport(ERROR,
+			(errcode(ERRCODE_OE_IDEMPOTENCY_KEY_MISMATCH),
+			 errmsg("ref \"%s\" has been used for another quantity of SKU \"%s\"", movement->ref, movement->sku),
+			 errdetail_internal("%s", json.data),
+			 errhint("A retry must repeat its first call; a new one needs a new ref.")));
+}
+
+/*
+ * True if this movement stands already.  The caller holds the lock of its stock
+ * row.  OE020 if the ref was used for another quantity.
+ */
+static bool
+movement_is_replay(RowScope *scope, const Movement *movement)
+{
+	static const int columns[] = {MOVEMENT_SKU, MOVEMENT_REASON, MOVEMENT_REF};
+	RowTable   *table;
+	TupleTableSlot *slot;
+	ScanKeyData keys[lengthof(columns)];
+	bool		isnull;
+
+	if (movement->ref == NULL)
+		return false;
+
+	/* see what those committed for whom we waited */
+	row_scope_refresh(scope);
+	table = movement_open(scope);
+	slot = row_slot(table);
+	init_key(&keys[0], 1, movement->sku);
+	init_key(&keys[1], 2, movement->reason);
+	init_key(&keys[2], 3, movement->ref);
+	if (!row_find(table, row_unique_index(table, lengthof(columns), columns), lengthof(keys), keys, slot))
+		return false;
+	if (DatumGetInt64(row_get(table, slot, MOVEMENT_QUANTITY, &isnull)) != movement->quantity)
+		raise_ref_mismatch(table, slot, movement);
+	return true;
+}
+
+/* ---- effects of orders ---- */
+
+typedef struct Report
+{
+	StringInfoData short_lines;
+	StringInfoData unknown;
+} Report;
+
+static inline bool
+report_is_clean(const Report *report)
+{
+	return report->short_lines.len == 0 && report->unknown.len == 0;
+}
+
+/* Only taking from what is free can fall short; what is reserved is there. */
+static bool
+effect_fits(const Stock *stock, StockEffect effect, int64 quantity)
+{
+	if (effects[effect].reserved > 0)
+		return free_quantity(stock) >= quantity;
+	if (effects[effect].reserved < 0 && stock->reserved < quantity)
+		ereport(ERROR,
+				(errcode(ERRCODE_CHECK_VIOLATION),
+				 errmsg("less of SKU \"%s\" is reserved than the order holds", stock->sku),
+				 errdetail_internal("%s", sku_json(stock->sku, "held", quantity, "reserved", stock->reserved)),
+				 errhint("The stock row was changed by what the engine does not watch, such as a restore of one table only.")));
+	return true;
+}
+
+/*
+ * Applies the effect to one row, or says in the report why not.  Once anything
+ * is reported nothing more is written, but rows are locked all the same, so
+ * that what is reported was true of all of them at one time.
+ */
+static void
+apply_line(Stock *stock, StockEffect effect, const StockLine *line, Report *report)
+{
+	int64		on_hand = effects[effect].on_hand * line->quantity;
+	int64		reserved = effects[effect].reserved * line->quantity;
+
+	if (report_is_clean(report) &&
+		stock_find(stock, line->stock_key) &&
+		effect_fits(stock, effect, line->quantity) &&
+		change_if_unchanged(stock, on_hand, reserved))
+		return;
+
+	/* short, unknown or changed by another: what the snapshot says may be old */
+	if (!stock_lock(stock, line->stock_key))
+		append_unknown(&report->unknown, line->stock_key);
+	else if (!effect_fits(stock, effect, line->quantity))
+		append_short(&report->short_lines, line->stock_key, line->quantity, free_quantity(stock));
+	else if (report_is_clean(report))
+		change_locked(stock, on_hand, reserved);
+}
+
+static void
+insert_movements(RowScope *scope, StockEffect effect, const StockLine *lines, int nlines,
+				 const char *ref, const char *actor)
+{
+	for (int i = 0; i < nlines; i++)
+	{
+		Movement	movement = {
+			.sku = lines[i].stock_key,
+			.quantity = effects[effect].on_hand * lines[i].quantity,
+			.reason = effects[effect].reason,
+			.ref = ref,
+			.actor = actor,
+		};
+
+		movement_insert(scope, &movement);
+	}
+}
+
+void
+stock_apply(RowScope *scope, StockEffect effect, const StockLine *lines, int nlines,
+			const char *ref, const char *actor)
+{
+	Stock		stock;
+	Report		report;
+
+	if (effect == STOCK_NONE || nlines == 0)
+		return;
+	stock_open(&stock, scope);
+	initStringInfo(&report.short_lines);
+	initStringInfo(&report.unknown);
+	for (int i = 0; i < nlines; i++)
+	{
+		Assert(lines[i].quantity > 0);
+		Assert(i == 0 || strcmp(lines[i - 1].stock_key, lines[i].stock_key) < 0);
+		apply_line(&stock, effect, &lines[i], &report);
+	}
+	if (report.unknown.len > 0)
+		raise_unknown(&report.unknown, &report.short_lines);
+	if (report.short_lines.len > 0)
+		raise_short(&report.short_lines);
+	if (effects[effect].reason)
+		insert_movements(scope, effect, lines, nlines, ref, actor);
+}
+
+/* ---- receive_stock(), adjust_stock(), deduct_stock() ---- */
+
+PG_FUNCTION_INFO_V1(order_engine_receive_stock);
+PG_FUNCTION_INFO_V1(order_engine_adjust_stock);
+PG_FUNCTION_INFO_V1(order_engine_deduct_stock);
+
+/* A movement with these reasons belongs to an order or to the trigger. */
+static void
+check_reason(const char *reason)
+{
+	static const char *const reserved[] = {REASON_DIRECT, REASON_DEDUCT, REASON_CONFIRM, REASON_RESTOCK};
+
+	call_check_name(reason, "reason");
+	for (int i = 0; i < lengthof(reserved); i++)
+		if (strcmp(reason, reserved[i]) == 0)
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+					 errmsg("reason \"%s\" is reserved", reason),
+					 errhint("The engine writes it itself; choose another word.")));
+}
+
+static void
+check_positive(int64 quantity)
+{
+	if (quantity <= 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("\"quantity\" must be positive")));
+}
+
+/* Arguments sku, quantity (or delta) at 0 and 1, ref and context wherever they are. */
+static void
+read_movement(FunctionCallInfo fcinfo, const char *quantity, int ref, int context, Movement *movement)
+{
+	ActionContext parsed;
+
+	call_require(fcinfo, 0, "sku");
+	call_require(fcinfo, 1, quantity);
+	context_parse(call_jsonb(fcinfo, context), &parsed);
+	movement->sku = call_text(fcinfo, 0);
+	movement->quantity = PG_GETARG_INT64(1);
+	movement->ref = call_text(fcinfo, ref);
+	movement->actor = parsed.actor;
+	call_check_name(movement->sku, "sku");
+	if (movement->ref)
+		call_check_name(movement->ref, "ref");
+}
+
+/*
+ * Creates the row, empty; the receipt that follows makes it version 1.  Under
+ * READ COMMITTED another may have created it meanwhile.
+ */
+static bool
+insert_empty(Stock *stock, const char *sku)
+{
+	ItemPointerData other;
+
+	row_new(stock->table, stock->next);
+	row_set(stock->table, stock->next, STOCK_SKU, CStringGetTextDatum(sku));
+	row_set(stock->table, stock->next, STOCK_ON_HAND, Int64GetDatum(0));
+	row_set(stock->table, stock->next, STOCK_RESERVED, Int64GetDatum(0));
+	row_set(stock->table, stock->next, STOCK_VERSION, Int64GetDatum(0));
+	row_set(stock->table, stock->next, STOCK_MODE, CStringGetTextDatum(ROW_MODE));
+	row_set(stock->table, stock->next, STOCK_AUTO_MODE, BoolGetDatum(false));
+	if (row_insert_unless(stock->table, stock->next, stock->index, &other))
+		return true;
+	if (IsolationUsesXactSnapshot())
+		ereport(ERROR,
+				(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+				 errmsg("could not serialize access due to concurrent update"),
+				 errhint("Retry the transaction.")));
+	return false;
+}
+
+static void
+lock_known(Stock *stock, const char *sku)
+{
+	if (!stock_lock(stock, sku))
+		raise_unknown_sku(sku);
+}
+
+static void
+lock_or_create(Stock *stock, const char *sku)
+{
+	bool		created = false;
+
+	while (!stock_lock(stock, sku))
+	{
+		if (created)
+			ereport(ERROR,
+					(errcode(ERRCODE_TRIGGERED_ACTION_EXCEPTION),
+					 errmsg("a trigger on table \"%s\" changed SKU \"%s\"", stock_columns.table, sku)));
+		created = insert_empty(stock, sku);
+		row_scope_refresh(stock->scope);
+	}
+}
+
+static void
+check_version(const Stock *stock, int64 expected)
+{
+	if (stock->version != expected)
+		ereport(ERROR,
+				(errcode(ERRCODE_OE_VERSION_CONFLICT),
+				 errmsg("stock of SKU \"%s\" has changed", stock->sku),
+				 errdetail_internal("%s", sku_json(stock->sku, "expected", expected, "actual", stock->version)),
+				 errhint("Read the stock again and decide anew.")));
+}
+
+/*
+ * Writes the movement and its effect on on_hand, for which the row is locked.
+ * False if it is a replay, which is looked at before the version, since a retry
+ * carries the old one.  `expected` NULL: whatever the version is.
+ */
+static bool
+move_stock(Stock *stock, const Movement *movement, const int64 *expected)
+{
+	if (movement_is_replay(stock->scope, movement))
+		return false;
+	if (expected)
+		check_version(stock, *expected);
+	if (movement->quantity < 0 && free_quantity(stock) < -movement->quantity)
+		raise_short_sku(movement->sku, -movement->quantity, free_quantity(stock));
+	change_locked(stock, movement->quantity, 0);
+	movement_insert(stock->scope, movement);
+	return true;
+}
+
+/* (on_hand, available, version, replayed) */
+static Datum
+stock_answer(FunctionCallInfo fcinfo, const Stock *stock, bool replayed)
+{
+	static TupleDesc desc;		/* found once, see call_row() */
+	Datum		values[] = {
+		Int64GetDatum(stock->on_hand),
+		Int64GetDatum(free_quantity(stock)),
+		Int64GetDatum(stock->version),
+		BoolGetDatum(replayed),
+	};
+	bool		nulls[lengthof(values)] = {false};
+
+	return call_row(fcinfo, &desc, values, nulls);
+}
+
+Datum
+order_engine_receive_stock(PG_FUNCTION_ARGS)
+{
+	Movement	movement;
+	Stock		stock;
+	RowScope	scope;
+	OwnerScope	owner;
+	bool		moved;
+
+	read_movement(fcinfo, "quantity", 3, 4, &movement);
+	call_require(fcinfo, 2, "reason");
+	movement.reason = call_text(fcinfo, 2);
+	check_reason(movement.reason);
+	check_positive(movement.quantity);
+
+	owner_begin(&owner);
+	row_scope_begin(&scope, "receive_stock()");
+	stock_open(&stock, &scope);
+	lock_or_create(&stock, movement.sku);
+	moved = move_stock(&stock, &movement, NULL);
+	row_scope_end(&scope);
+	owner_end(&owner);
+	return stock_answer(fcinfo, &stock, !moved);
+}
+
+Datum
+order_engine_adjust_stock(PG_FUNCTION_ARGS)
+{
+	Movement	movement;
+	Stock		stock;
+	RowScope	scope;
+	OwnerScope	owner;
+	bool		moved;
+
+	read_movement(fcinfo, "delta", 3, 4, &movement);
+	call_require(fcinfo, 2, "reason");
+	movement.reason = call_text(fcinfo, 2);
+	check_reason(movement.reason);
+	if (movement.quantity == 0 || movement.quantity == PG_INT64_MIN)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("\"delta\" must not be zero, nor the least bigint")));
+
+	owner_begin(&owner);
+	row_scope_begin(&scope, "adjust_stock()");
+	stock_open(&stock, &scope);
+	lock_known(&stock, movement.sku);
+	moved = move_stock(&stock, &movement, NULL);
+	row_scope_end(&scope);
+	owner_end(&owner);
+	return stock_answer(fcinfo, &stock, !moved);
+}
+
+/*
+ * A deduction without a ref of a row that nobody changes meanwhile: no lock is
+ * taken before the row is written.  False if that did not go.
+ */
+static bool
+deduct_unlocked(Stock *stock, const Movement *movement, const int64 *expected)
+{
+	if (movement->ref != NULL ||
+		!stock_find(stock, movement->sku) ||
+		(expected && stock->version != *expected) ||
+		free_quantity(stock) < -movement->quantity ||
+		!change_if_unchanged(stock, movement->quantity, 0))
+		return false;
+	movement_insert(stock->scope, movement);
+	return true;
+}
+
+Datum
+order_engine_deduct_stock(PG_FUNCTION_ARGS)
+{
+	static TupleDesc desc;		/* found once, see call_row() */
+	Movement	movement;
+	Stock		stock;
+	RowScope	scope;
+	OwnerScope	owner;
+	int64		version = PG_ARGISNULL(2) ? 0 : PG_GETARG_INT64(2);
+	const int64 *expected = PG_ARGISNULL(2) ? NULL : &version;
+	Datum		values[2];
+	bool		nulls[lengthof(values)] = {false};
+
+	read_movement(fcinfo, "quantity", 3, 4, &movement);
+	check_positive(movement.quantity);
+	movement.reason = REASON_DEDUCT;
+	movement.quantity = -movement.quantity;
+
+	owner_begin(&owner);
+	row_scope_begin(&scope, "deduct_stock()");
+	stock_open(&stock, &scope);
+	if (!deduct_unlocked(&stock, &movement, expected))
+	{
+		lock_known(&stock, movement.sku);
+		(void) move_stock(&stock, &movement, expected);
+	}
+	row_scope_end(&scope);
+	owner_end(&owner);
+
+	values[0] = Int64GetDatum(free_quantity(&stock));
+	values[1] = Int64GetDatum(stock.version);
+	return call_row(fcinfo, &desc, values, nulls);
+}
+
+/* ---- available(), availability() ---- */
+
+PG_FUNCTION_INFO_V1(order_engine_available);
+PG_FUNCTION_INFO_V1(order_engine_availability);
+
+/*
+ * Reads under the caller's snapshot and without a scope, so that it works on a
+ * standby, in read-only transactions and in parallel workers.
+ */
+typedef struct StockReader
+{
+	Relation	table;
+	Relation	index;
+	IndexScanDesc scan;
+	TupleTableSlot *slot;
+	AttrNumber	on_hand;
+	AttrNumber	reserved;
+} StockReader;
+
+static void
+reader_open(StockReader *reader)
+{
+	reader->table = table_open(shop_table(SHOP_STOCK), AccessShareLock);
+	reader->index = index_open(RelationGetPrimaryKeyIndex(reader->table), AccessShareLock);
+	reader->scan = compat_index_beginscan(reader->table, reader->index, GetActiveSnapshot(), 1);
+	reader->slot = table_slot_create(reader->table, NULL);
+	reader->on_hand = get_attnum(RelationGetRelid(reader->table), stock_names[STOCK_ON_HAND]);
+	reader->reserved = get_attnum(RelationGetRelid(reader->table), stock_names[STOCK_RESERVED]);
+}
+
+static void
+reader_close(StockReader *reader)
+{
+	ExecDropSingleTupleTableSlot(reader->slot);
+	index_endscan(reader->scan);
+	index_close(reader->index, AccessShareLock);
+	table_close(reader->table, AccessShareLock);
+}
+
+/* The free quantity of a SKU, null if there is none of that name. */
+static Datum
+reader_get(StockReader *reader, Datum sku, bool *isnull)
+{
+	ScanKeyData key;
+	bool		null1;
+	bool		null2;
+
+	ScanKeyInit(&key, 1, BTEqualStrategyNumber, F_TEXTEQ, sku);
+	index_rescan(reader->scan, &key, 1, NULL, 0);
+	*isnull = !index_getnext_slot(reader->scan, ForwardScanDirection, reader->slot);
+	if (*isnull)
+		return (Datum) 0;
+	return Int64GetDatum(DatumGetInt64(slot_getattr(reader->slot, reader->on_hand, &null1)) -
+						 DatumGetInt64(slot_getattr(reader->slot, reader->reserved, &null2)));
+}
+
+Datum
+order_engine_available(PG_FUNCTION_ARGS)
+{
+	StockReader reader;
+	Datum		available;
+	bool		isnull;
+
+	reader_open(&reader);
+	available = reader_get(&reader, PG_GETARG_DATUM(0), &isnull);
+	reader_close(&reader);
+	if (isnull)
+		PG_RETURN_NULL();
+	return available;
+}
+
+Datum
+order_engine_availability(PG_FUNCTION_ARGS)
+{
+	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
+	StockReader reader;
+	Datum	   *skus;
+	bool	   *missing;
+	int			nskus;
+
+	InitMaterializedSRF(fcinfo, 0);
+	deconstruct_array(PG_GETARG_ARRAYTYPE_P(0), TEXTOID, -1, false, TYPALIGN_INT, &skus, &missing, &nskus);
+	reader_open(&reader);
+	for (int i = 0; i < nskus; i++)
+	{
+		Datum		values[2] = {skus[i], (Datum) 0};
+		bool		nulls[2] = {missing[i], true};
+
+		CHECK_FOR_INTERRUPTS();
+		if (!missing[i])
+			values[1] = reader_get(&reader, skus[i], &nulls[1]);
+		tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
+	}
+	reader_close(&reader);
+	return (Datum) 0;
+}
+
+/* ---- triggers: stock written by hand ---- */
+
+PG_FUNCTION_INFO_V1(order_engine_stock_before);
+PG_FUNCTION_INFO_V1(order_engine_stock_after);
+
+static TriggerData *
+stock_trigger(FunctionCallInfo fcinfo)
+{
+	TriggerData *data = (TriggerData *) fcinfo->context;
+
+	if (!CALLED_AS_TRIGGER(fcinfo) || RelationGetRelid(data->tg_relation) != shop_table(SHOP_STOCK))
+		ereport(ERROR,
+				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
+				 errmsg("this function can only be called as a trigger of table \"%s\"", stock_columns.table)));
+	return data;
+}
+
+static Datum
+get_column(Relation rel, HeapTuple tuple, int column, bool *isnull)
+{
+	return SPI_getbinval(tuple, RelationGetDescr(rel), SPI_fnumber(RelationGetDescr(rel), stock_names[column]), isnull);
+}
+
+static int64
+get_int64(Relation rel, HeapTuple tuple, int column)
+{
+	bool		isnull;
+
+	return DatumGetInt64(get_column(rel, tuple, column, &isnull));
+}
+
+static char *
+get_text(Relation rel, HeapTuple tuple, int column)
+{
+	bool		isnull;
+	Datum		value = get_column(rel, tuple, column, &isnull);
+
+	return isnull ? NULL : TextDatumGetCString(value);
+}
+
+/*
+ * A new row is what receive_stock() would begin with.  Nulls are left to the
+ * table's constraints.
+ */
+static void
+check_new_row(Relation rel, HeapTuple tuple)
+{
+	char	   *sku = get_text(rel, tuple, STOCK_SKU);
+	char	   *mode = get_text(rel, tuple, STOCK_MODE);
+	List	   *columns = NIL;
+	bool		isnull;
+	Datum		value;
+
+	if (sku)
+		call_check_name(sku, "sku");
+	if (get_int64(rel, tuple, STOCK_RESERVED) != 0)
+		columns = lappend(columns, (char *) stock_names[STOCK_RESERVED]);
+	value = get_column(rel, tuple, STOCK_VERSION, &isnull);
+	if (!isnull && DatumGetInt64(value) != 1)
+		columns = lappend(columns, (char *) stock_names[STOCK_VERSION]);
+	if (mode && strcmp(mode, ROW_MODE) != 0)
+		columns = lappend(columns, (char *) stock_names[STOCK_MODE]);
+	value = get_column(rel, tuple, STOCK_AUTO_MODE, &isnull);
+	if (!isnull && DatumGetBool(value))
+		columns = lappend(columns, (char *) stock_names[STOCK_AUTO_MODE]);
+	if (columns)
+		guard_refuse(rel, "INSERT", columns);
+}
+
+static bool
+column_changed(Relation rel, HeapTuple old, HeapTuple new, int column)
+{
+	TupleDesc	desc = RelationGetDescr(rel);
+	Form_pg_attribute att = TupleDescAttr(desc, SPI_fnumber(desc, stock_names[column]) - 1);
+	bool		old_null;
+	bool		new_null;
+	Datum		old_value = get_column(rel, old, column, &old_null);
+	Datum		new_value = get_column(rel, new, column, &new_null);
+
+	if (old_null || new_null)
+		return old_null != new_null;
+	return !datum_image_eq(old_value, new_value, att->attbyval, att->attlen);
+}
+
+/* By hand only on_hand may change, and with it the version, by one. */
+static void
+check_changed_row(Relation rel, HeapTuple old, HeapTuple new)
+{
+	static const int fixed[] = {STOCK_SKU, STOCK_RESERVED, STOCK_MODE, STOCK_AUTO_MODE};
+	int64		step = column_changed(rel, old, new, STOCK_ON_HAND) ? 1 : 0;
+	List	   *columns = NIL;
+
+	for (int i = 0; i < lengthof(fixed); i++)
+		if (column_changed(rel, old, new, fixed[i]))
+			columns = lappend(columns, (char *) stock_names[fixed[i]]);
+	if (get_int64(rel, new, STOCK_VERSION) != get_int64(rel, old, STOCK_VERSION) + step)
+		columns = lappend(columns, (char *) stock_names[STOCK_VERSION]);
+	if (columns)
+		guard_refuse(rel, "UPDATE", columns);
+}
+
+/* The version follows on_hand, whether the writer (an ORM) raised it or left it. */
+static HeapTuple
+follow_version(Relation rel, HeapTuple old, HeapTuple new)
+{
+	int			attno = SPI_fnumber(RelationGetDescr(rel), stock_names[STOCK_VERSION]);
+	Datum		version = Int64GetDatum(get_int64(rel, old, STOCK_VERSION) + 1);
+	bool		isnull = false;
+
+	if (!column_changed(rel, old, new, STOCK_ON_HAND) || column_changed(rel, old, new, STOCK_VERSION))
+		return new;
+	return heap_modify_tuple_by_cols(new, RelationGetDescr(rel), 1, &attno, &version, &isnull);
+}
+
+Datum
+order_engine_stock_before(PG_FUNCTION_ARGS)
+{
+	TriggerData *data = stock_trigger(fcinfo);
+	Relation	rel = data->tg_relation;
+	HeapTuple	new;
+
+	if (TRIGGER_FIRED_BY_INSERT(data->tg_event))
+	{
+		check_new_row(rel, data->tg_trigtuple);
+		return PointerGetDatum(data->tg_trigtuple);
+	}
+	new = follow_version(rel, data->tg_trigtuple, data->tg_newtuple);
+	check_changed_row(rel, data->tg_trigtuple, new);
+	return PointerGetDatum(new);
+}
+
+static void
+check_not_reserved(Relation rel, HeapTuple tuple)
+{
+	int64		reserved = get_int64(rel, tuple, STOCK_RESERVED);
+
+	if (reserved > 0)
+	{
+		char	   *sku = get_text(rel, tuple, STOCK_SKU);
+
+		ereport(ERROR,
+				(errcode(ERRCODE_OE_DIRECT_WRITE),
+				 errmsg("cannot delete stock of SKU \"%s\" because some of it is reserved", sku),
+				 errdetail_internal("%s", sku_json(sku, "on_hand", get_int64(rel, tuple, STOCK_ON_HAND), "reserved", reserved)),
+				 errhint("Wait until its orders are paid or cancelled."),
+				 errtable(rel)));
+	}
+}
+
+static void
+insert_direct_movement(Relation rel, HeapTuple tuple, int64 quantity)
+{
+	ActionContext context;
+	RowScope	scope;
+	OwnerScope	owner;
+	Movement	movement = {.quantity = quantity,.reason = REASON_DIRECT};
+
+	if (quantity == 0)
+		return;
+	context_parse(NULL, &context);
+	movement.sku = get_text(rel, tuple, STOCK_SKU);
+	movement.actor = context.actor;
+	owner_begin(&owner);
+	row_scope_begin(&scope, "a change of stock");
+	movement_insert(&scope, &movement);
+	row_scope_end(&scope);
+	owner_end(&owner);
+}
+
+/*
+ * Checks what was really written, since a user's own BEFORE trigger may have
+ * changed the row after ours, and writes the movement: not in the BEFORE
+ * trigger, which ON CONFLICT DO UPDATE fires for rows that are not inserted.
+ */
+Datum
+order_engine_stock_after(PG_FUNCTION_ARGS)
+{
+	TriggerData *data = stock_trigger(fcinfo);
+	Relation	rel = data->tg_relation;
+	HeapTuple	tuple = data->tg_trigtuple;
+	int64		on_hand = get_int64(rel, tuple, STOCK_ON_HAND);
+
+	if (TRIGGER_FIRED_BY_INSERT(data->tg_event))
+	{
+		check_new_row(rel, tuple);
+		insert_direct_movement(rel, tuple, on_hand);
+	}
+	else if (TRIGGER_FIRED_BY_UPDATE(data->tg_event))
+	{
+		check_changed_row(rel, tuple, data->tg_newtuple);
+		insert_direct_movement(rel, tuple, get_int64(rel, data->tg_newtuple, STOCK_ON_HAND) - on_hand);
+	}
+	else
+	{
+		check_not_reserved(rel, tuple);
+		insert_direct_movement(rel, tuple, -on_hand);
+	}
+	return PointerGetDatum(NULL);
+}

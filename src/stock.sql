@@ -1,0 +1,47 @@
+
+/* ---- stock: what is on hand, what of it is reserved ---- */
+
+CREATE FUNCTION order_engine.receive_stock(sku text, quantity bigint, reason text DEFAULT 'receipt', ref text DEFAULT NULL,
+	context jsonb DEFAULT '{}', OUT on_hand bigint, OUT available bigint, OUT version bigint, OUT replayed boolean) RETURNS record
+LANGUAGE C AS 'MODULE_PATHNAME', 'order_engine_receive_stock';
+COMMENT ON FUNCTION order_engine.receive_stock(text, bigint, text, text, jsonb) IS
+'Adds goods to the stock of a SKU, which it creates if it is new, and writes a stock_movement. quantity: units, positive. Idempotent by (sku, reason, ref): a retry changes nothing and says replayed; without a ref every call counts. Returns the stock as it is now; available = on_hand - reserved. Errors: OE020 if the ref was used for another quantity, 22003 beyond bigint, 22004 and 22023 for bad arguments, 40001 under REPEATABLE READ if the stock changed since.';
+REVOKE ALL ON FUNCTION order_engine.receive_stock(text, bigint, text, text, jsonb) FROM PUBLIC;
+
+CREATE FUNCTION order_engine.adjust_stock(sku text, delta bigint, reason text DEFAULT 'adjustment', ref text DEFAULT NULL,
+	context jsonb DEFAULT '{}', OUT on_hand bigint, OUT available bigint, OUT version bigint, OUT replayed boolean) RETURNS record
+LANGUAGE C AS 'MODULE_PATHNAME', 'order_engine_adjust_stock';
+COMMENT ON FUNCTION order_engine.adjust_stock(text, bigint, text, text, jsonb) IS
+'Corrects the stock of a SKU by delta units (found, lost, broken), not zero, and writes a stock_movement. Idempotent by (sku, reason, ref) as receive_stock() is. Returns the stock as it is now; available = on_hand - reserved. Errors: OE001 if on_hand would fall below what is reserved, OE002 for an unknown SKU, OE020 if the ref was used for another delta, 22003 beyond bigint, 22004 and 22023 for bad arguments, 40001 under REPEATABLE READ if the stock changed since.';
+REVOKE ALL ON FUNCTION order_engine.adjust_stock(text, bigint, text, text, jsonb) FROM PUBLIC;
+
+CREATE FUNCTION order_engine.deduct_stock(sku text, quantity bigint, expected_version bigint DEFAULT NULL, ref text DEFAULT NULL,
+	context jsonb DEFAULT '{}', OUT remaining bigint, OUT version bigint) RETURNS record
+LANGUAGE C AS 'MODULE_PATHNAME', 'order_engine_deduct_stock';
+COMMENT ON FUNCTION order_engine.deduct_stock(text, bigint, bigint, text, jsonb) IS
+'Takes units away at once, without an order, if as many are available, and writes a stock_movement with reason deduct. quantity: units, positive. expected_version: deduct only if the stock still has this version. Idempotent by (sku, ref), looked at before the version: a retry deducts nothing. Returns what remains available and the version, in a retry as they are now. Errors: OE001 if fewer are available, OE002 for an unknown SKU, OE011 if the version differs (never retried here), OE020 if the ref was used for another quantity, 22004 and 22023 for bad arguments, 40001 under REPEATABLE READ if the stock changed since.';
+REVOKE ALL ON FUNCTION order_engine.deduct_stock(text, bigint, bigint, text, jsonb) FROM PUBLIC;
+
+CREATE FUNCTION order_engine.available(sku text) RETURNS bigint
+LANGUAGE C STABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'order_engine_available';
+COMMENT ON FUNCTION order_engine.available(text) IS
+'The units of a SKU that can be reserved now: on_hand - reserved, 0 when sold out, null for an unknown SKU.';
+REVOKE ALL ON FUNCTION order_engine.available(text) FROM PUBLIC;
+
+CREATE FUNCTION order_engine.availability(skus text[]) RETURNS TABLE (sku text, available bigint)
+LANGUAGE C STABLE STRICT PARALLEL SAFE ROWS 10 AS 'MODULE_PATHNAME', 'order_engine_availability';
+COMMENT ON FUNCTION order_engine.availability(text[]) IS
+'available() of many SKUs at once: one row for each element, in their order, null for an unknown SKU.';
+REVOKE ALL ON FUNCTION order_engine.availability(text[]) FROM PUBLIC;
+
+CREATE FUNCTION order_engine.stock_before() RETURNS trigger
+LANGUAGE C AS 'MODULE_PATHNAME', 'order_engine_stock_before';
+COMMENT ON FUNCTION order_engine.stock_before() IS
+'internal: trigger function of stock; lets a direct write change on_hand only, with its version, else OE014';
+REVOKE ALL ON FUNCTION order_engine.stock_before() FROM PUBLIC;
+
+CREATE FUNCTION order_engine.stock_after() RETURNS trigger
+LANGUAGE C AS 'MODULE_PATHNAME', 'order_engine_stock_after';
+COMMENT ON FUNCTION order_engine.stock_after() IS
+'internal: trigger function of stock; checks what a direct write really wrote and records it in stock_movement, reason direct';
+REVOKE ALL ON FUNCTION order_engine.stock_after() FROM PUBLIC;
