@@ -32,6 +32,13 @@ VALUES
 	('function', 'user_orders', 'EXECUTE', 'EXECUTE', NULL),
 	('function', 'order_history', 'EXECUTE', 'EXECUTE', NULL),
 
+	/* stock */
+	('function', 'available', 'EXECUTE', 'EXECUTE', NULL),
+	('function', 'availability', 'EXECUTE', 'EXECUTE', NULL),
+	('function', 'deduct_stock', 'EXECUTE', 'EXECUTE', NULL),
+	('function', 'receive_stock', NULL, 'EXECUTE', NULL),
+	('function', 'adjust_stock', NULL, 'EXECUTE', NULL),
+
 	/* installation */
 	('function', 'setup', NULL, NULL, NULL),
 	('function', 'grant_access', NULL, NULL, NULL),
@@ -44,6 +51,8 @@ VALUES
 	('function', 'create_guards', NULL, NULL, NULL),
 	('function', 'migrate', NULL, NULL, NULL),
 	('function', 'refuse_direct_write', NULL, NULL, NULL),
+	('function', 'stock_before', NULL, NULL, NULL),
+	('function', 'stock_after', NULL, NULL, NULL),
 	('function', 'slot_hash', NULL, NULL, NULL),
 	('function', 'slot_hash_extended', NULL, NULL, NULL)
 $rules$;
