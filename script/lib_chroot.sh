@@ -1,0 +1,112 @@
+# A Debian of another release in a folder, for the PostgreSQL majors that this
+# system does not have: `. script/lib_chroot.sh` after lib.sh.  Needs root.
+#
+# Processes inside have mounts and a process table of their own, which vanish
+# with the last of them: removing the folder can never reach into the host.
+
+chroot_suite()
+{
+	case $1 in
+		15) echo bookworm ;;
+		17) echo trixie ;;
+		18) echo forky ;;
+		*) die "no Debian release is known to have PostgreSQL $1" ;;
+	esac
+}
+
+# The mirror this system uses itself, if it is a Debian.
+chroot_mirror()
+{
+	local mirror=
+	if grep -q '^ID=debian$' /etc/os-release; then
+		mirror=$(cat /etc/apt/sources.list /etc/apt/sources.list.d/* 2>/dev/null |
+			sed -nE 's/^(URIs: *|deb +(\[[^]]*\] +)?)(https?:[^ ]*\/debian)\/?( .*)?$/\3/p' | head -n 1)
+	fi
+	echo "${mirror:-http://deb.debian.org/debian}"
+}
+
+# Older debootstraps do not know younger releases, which are all built alike.
+chroot_debootstrap()
+{
+	local suite=$1 dir=$2 recipe=/usr/share/debootstrap/scripts/$1
+	[ -e "$recipe" ] || recipe=/usr/share/debootstrap/scripts/sid
+	echo "making a Debian $suite in $dir" >&2
+	debootstrap --variant=minbase "$suite" "$dir" "$(chroot_mirror)" "$recipe" >"$dir.log" 2>&1 ||
+		{ tail -n 20 "$dir.log" >&2; die "debootstrap failed"; }
+}
+
+# What reaches the network from here must do so from inside: names, proxies and
+# the authorities this system trusts.  The last before Java copies them.
+chroot_configure()
+{
+	local dir=$1
+	cp -L /etc/resolv.conf /etc/hosts "$dir/etc/"
+	apt-config dump | sed -nE '/^Acquire::(https?::Proxy|Check-(Date|Valid-Until)) /p' >"$dir/etc/apt/apt.conf.d/90host"
+	printf '#!/bin/sh\nexit 101\n' >"$dir/usr/sbin/policy-rc.d"
+	chmod +x "$dir/usr/sbin/policy-rc.d"
+	mkdir -p "$dir/etc/postgresql-common/createcluster.d"
+	echo 'create_main_cluster = false' >"$dir/etc/postgresql-common/createcluster.d/order_engine.conf"
+	if ls /usr/local/share/ca-certificates/*.crt >/dev/null 2>&1; then
+		mkdir -p "$dir/usr/local/share/ca-certificates"
+		cp -L /usr/local/share/ca-certificates/*.crt "$dir/usr/local/share/ca-certificates/"
+	fi
+	if [ -f "$HOME/.m2/settings.xml" ]; then
+		mkdir -p "$dir/root/.m2"
+		cp -L "$HOME/.m2/settings.xml" "$dir/root/.m2/"
+	fi
+}
+
+# Runs a command inside, as root, with a clean environment, and passes on its status.
+chroot_run()
+{
+	local dir=$1
+	shift
+	unshare --mount --pid --fork --kill-child --propagation private bash -c '
+		set -e
+		dir=$1
+		shift
+		mount -t proc proc "$dir/proc"
+		mount -t tmpfs -o mode=755 tmpfs "$dir/dev"
+		for node in null zero full random urandom tty; do
+			: >"$dir/dev/$node"
+			mount --bind "/dev/$node" "$dir/dev/$node"
+		done
+		ln -s /proc/self/fd "$dir/dev/fd"
+		ln -s fd/0 "$dir/dev/stdin"
+		ln -s fd/1 "$dir/dev/stdout"
+		ln -s fd/2 "$dir/dev/stderr"
+		mkdir "$dir/dev/shm"
+		mount -t tmpfs -o mode=1777 tmpfs "$dir/dev/shm"
+		exec chroot "$dir" /usr/bin/env -i HOME=/root LC_ALL=C.UTF-8 \
+			PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin "$@"
+	' chroot_run "$dir" "$@"
+}
+
+# A chroot of that release with nothing installed, made once, then kept.
+chroot_bare()
+{
+	local name=$1 suite=$2 dir
+	dir=$(cache_dir)/$name
+	[ "$(id -u)" = 0 ] || die "making a chroot needs root"
+	"$root/script/setup" --chroot >&2
+	(
+		flock 9
+		if [ ! -f "$dir/etc/order_engine_chroot" ]; then
+			rm -rf --one-file-system "$dir"
+			mkdir -p "$dir"
+			chroot_debootstrap "$suite" "$dir"
+			chroot_configure "$dir"
+			date -u >"$dir/etc/order_engine_chroot"
+		fi
+	) 9>"$dir.lock" || exit
+	echo "$dir"
+}
+
+# A copy of the checkout inside, without what was built outside.
+chroot_copy_checkout()
+{
+	local dir=$1 copy
+	copy=$(mktemp -d "$dir/srv/order_engine.XXXXXX")
+	tree_copy "$copy"
+	echo "${copy#"$dir"}"
+}
