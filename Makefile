@@ -37,7 +37,12 @@ include $(PGXS)
 $(EXTENSION_SQL): $(SQL_FRAGMENTS) order_engine.control Makefile
 	cat $(SQL_FRAGMENTS) > $@
 
-$(OBJS): $(wildcard $(srcdir)/src/*.h)
+$(OBJS): $(wildcard $(srcdir)/src/*.h) Makefile
+
+# Everything that must hold: see test/README.md.
+test:
+	$(srcdir)/script/test
+.PHONY: test
 
 # The Kafka publisher is a library of its own; WITH_KAFKA=no builds without it.
 ifeq ($(WITH_KAFKA),yes)

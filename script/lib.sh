@@ -171,8 +171,8 @@ prefix_make()
 extension_install()
 {
 	rm -f "$("$PG_CONFIG" --sharedir)/extension/order_engine"* "$("$PG_CONFIG" --pkglibdir)/order_engine"*.so
-	make -s -C "$root" -j2 PG_CONFIG="$PG_CONFIG" with_llvm=no
-	make -s -C "$root" install PG_CONFIG="$PG_CONFIG" with_llvm=no >/dev/null
+	make -s -C "$root" -j2 PG_CONFIG="$PG_CONFIG"
+	make -s -C "$root" install PG_CONFIG="$PG_CONFIG" >/dev/null
 }
 
 
