@@ -1,0 +1,121 @@
+-- Who may do what: the matrix of access_rules(), compared with what PostgreSQL says.
+\set SHOW_CONTEXT never
+CREATE EXTENSION order_engine;
+CREATE ROLE regress_privileges_owner;
+CREATE ROLE regress_privileges_app;
+CREATE ROLE regress_privileges_operator;
+CREATE ROLE regress_privileges_monitor;
+CREATE ROLE regress_privileges_nobody;
+
+-- The installer, a superuser here, gives a role the right to set up.  Before, it can do nothing.
+SET ROLE regress_privileges_owner;
+SELECT order_engine.setup(2);
+RESET ROLE;
+SELECT order_engine.grant_access('regress_privileges_owner', 'owner');
+
+-- From here on the owner of the shop needs no superuser.
+SET ROLE regress_privileges_owner;
+SELECT order_engine.grant_access('regress_privileges_monitor', 'monitor');
+SELECT order_engine.setup(2);
+SELECT order_engine.grant_access('regress_privileges_app', 'app');
+SELECT order_engine.grant_access('regress_privileges_operator', 'operator');
+SELECT order_engine.grant_access('regress_privileges_monitor', 'monitor');
+-- Again changes nothing.
+SELECT order_engine.grant_access('regress_privileges_app', 'app');
+SELECT order_engine.setup(2);
+
+-- What he cannot give, and what there is not.
+SELECT order_engine.grant_access('regress_privileges_nobody', 'owner');
+SELECT order_engine.grant_access('regress_privileges_nobody', 'everything');
+SELECT order_engine.grant_access('regress_privileges_nobody', NULL);
+SELECT order_engine.grant_access(0, 'app');
+SELECT order_engine.grant_access(NULL, 'app');
+SELECT order_engine.grant_access('public', 'app');
+SET ROLE regress_privileges_operator;
+SELECT order_engine.grant_access('regress_privileges_nobody', 'app');
+RESET ROLE;
+
+-- Who runs setup() owns the tables, and they are no members of the extension.
+SELECT DISTINCT c.relowner::regrole FROM pg_class c WHERE c.relnamespace = 'order_engine'::regnamespace;
+SELECT c.oid::regclass FROM pg_class c JOIN pg_depend d ON d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'e'
+WHERE c.relnamespace = 'order_engine'::regnamespace AND c.relkind <> 'v';
+
+-- Everything has a line, and every line has something.  Each query below lists what is wrong.
+CREATE TEMP VIEW routine AS
+SELECT p.oid, p.proname AS name, p.oid::regprocedure AS routine, p.prolang, p.prosecdef, p.proconfig, p.proacl, p.proowner, p.prosrc
+FROM pg_proc p JOIN pg_depend d ON d.classid = 'pg_proc'::regclass AND d.objid = p.oid AND d.deptype = 'e'
+	AND d.refobjid = (SELECT oid FROM pg_extension WHERE extname = 'order_engine');
+CREATE TEMP VIEW relation AS
+SELECT c.oid, c.relname AS name, c.oid::regclass AS relation, CASE c.relkind WHEN 'S' THEN 'sequence' ELSE 'table' END AS kind,
+	c.relispartition AS leaf
+FROM pg_class c WHERE c.relnamespace = 'order_engine'::regnamespace AND c.relkind IN ('r', 'p', 'v', 'm', 'f', 'S');
+
+SELECT routine AS function_without_a_line FROM routine WHERE name NOT IN (SELECT name FROM order_engine.access_rules() WHERE kind = 'function');
+SELECT relation AS table_without_a_line FROM relation r
+WHERE NOT leaf AND NOT EXISTS (SELECT FROM order_engine.access_rules() a WHERE a.kind = r.kind AND a.name = r.name);
+SELECT a.kind, a.name AS line_without_an_object FROM order_engine.access_rules() a
+WHERE NOT EXISTS (SELECT FROM routine r WHERE a.kind = 'function' AND r.name = a.name)
+	AND NOT EXISTS (SELECT FROM relation r WHERE a.kind = r.kind AND r.name = a.name);
+SELECT kind, name AS line_twice FROM order_engine.access_rules() GROUP BY kind, name HAVING count(*) > 1;
+
+-- What each role has is what the lines say: nothing less, nothing more, nothing to give on.
+CREATE TEMP VIEW holder AS
+SELECT 'regress_privileges_' || level AS role, level FROM unnest(ARRAY['owner', 'app', 'operator', 'monitor', 'nobody']) AS level;
+CREATE TEMP VIEW rule AS
+SELECT a.kind, a.name, h.role, h.level,
+	string_to_array(CASE h.level WHEN 'app' THEN a.app WHEN 'operator' THEN a.operator WHEN 'monitor' THEN a.monitor END, ', ') AS privileges
+FROM order_engine.access_rules() a, holder h;
+
+SELECT u.role, r.routine AS wrong_execute FROM rule u JOIN routine r ON u.kind = 'function' AND u.name = r.name
+WHERE has_function_privilege(u.role, r.oid, 'EXECUTE') <> (u.level = 'owner' OR u.privileges IS NOT NULL)
+	OR has_function_privilege(u.role, r.oid, 'EXECUTE WITH GRANT OPTION') <> (u.level = 'owner')
+ORDER BY u.role, r.routine::text;
+SELECT u.role, r.relation, privilege AS wrong_privilege FROM rule u JOIN relation r ON u.kind = 'table' AND r.kind = 'table' AND u.name = r.name,
+	unnest(ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE', 'TRUNCATE', 'REFERENCES', 'TRIGGER']) AS privilege
+WHERE has_table_privilege(u.role, r.oid, privilege) <> (u.level = 'owner' OR privilege = ANY (coalesce(u.privileges, '{}')))
+	OR (u.level <> 'owner' AND has_table_privilege(u.role, r.oid, privilege || ' WITH GRANT OPTION'))
+ORDER BY u.role, r.relation::text, privilege;
+SELECT u.role, r.relation, privilege AS wrong_privilege FROM rule u JOIN relation r ON u.kind = 'sequence' AND r.kind = 'sequence' AND u.name = r.name,
+	unnest(ARRAY['SELECT', 'USAGE', 'UPDATE']) AS privilege
+WHERE has_sequence_privilege(u.role, r.oid, privilege) <> (u.level = 'owner' OR privilege = ANY (coalesce(u.privileges, '{}')));
+SELECT h.role, r.relation, privilege AS privilege_on_a_leaf FROM holder h, relation r, unnest(ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE', 'TRUNCATE']) AS privilege
+WHERE r.leaf AND h.level <> 'owner' AND has_table_privilege(h.role, r.oid, privilege);
+SELECT h.role, has_schema_privilege(h.role, 'order_engine', 'USAGE') AS usage, has_schema_privilege(h.role, 'order_engine', 'CREATE') AS "create"
+FROM holder h ORDER BY h.role;
+SELECT attrelid::regclass, attname AS column_privileges FROM pg_attribute WHERE attacl IS NOT NULL AND attrelid IN (SELECT oid FROM relation);
+
+-- Nothing is for PUBLIC.
+SELECT routine AS for_public FROM routine, aclexplode(coalesce(proacl, acldefault('f', proowner))) WHERE grantee = 0;
+SELECT c.oid::regclass AS for_public FROM pg_class c, aclexplode(c.relacl) WHERE c.oid IN (SELECT oid FROM relation) AND grantee = 0;
+
+-- Whatever is not C finds its names in pg_catalog alone; nothing runs as its owner; everything says what it does.
+SELECT routine AS loose_search_path FROM routine
+WHERE prolang NOT IN (SELECT oid FROM pg_language WHERE lanname IN ('c', 'internal'))
+	AND NOT coalesce('search_path=pg_catalog, pg_temp' = ANY (proconfig), false);
+SELECT routine AS security_definer FROM routine WHERE prosecdef;
+SELECT routine AS without_a_comment FROM routine WHERE obj_description(oid, 'pg_proc') IS NULL;
+
+-- The levels at work.
+SET ROLE regress_privileges_app;
+SELECT order_engine.get_order(1);
+SELECT count(*) FROM order_engine.orders;
+SELECT count(*) FROM order_engine.orders_0;
+SELECT count(*) FROM order_engine.outbox;
+SELECT count(*) FROM order_engine.stock;
+SET ROLE regress_privileges_operator;
+SELECT count(*) FROM order_engine.stock;
+SET ROLE regress_privileges_monitor;
+SELECT order_engine.get_order(1);
+SELECT count(*) FROM order_engine.orders;
+SET ROLE regress_privileges_nobody;
+SELECT order_engine.get_order(1);
+RESET ROLE;
+
+-- After an update that adds a function, the owner is told what is missing.
+REVOKE EXECUTE ON FUNCTION order_engine.get_order(bigint) FROM regress_privileges_owner CASCADE;
+SET ROLE regress_privileges_owner;
+SELECT order_engine.grant_access('regress_privileges_app', 'app');
+RESET ROLE;
+
+DROP OWNED BY regress_privileges_owner, regress_privileges_app, regress_privileges_operator, regress_privileges_monitor;
+DROP ROLE regress_privileges_owner, regress_privileges_app, regress_privileges_operator, regress_privileges_monitor, regress_privileges_nobody;
