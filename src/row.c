@@ -229,6 +229,12 @@ row_open(RowScope *scope, Oid relid, const RowColumns *columns)
 	return table;
 }
 
+void
+row_layout(Relation rel, const RowColumns *columns, AttrNumber *attno)
+{
+	memcpy(attno, layout_get(rel, columns)->attno, sizeof(AttrNumber) * columns->ncolumns);
+}
+
 TupleTableSlot *
 row_slot(RowTable *table)
 {

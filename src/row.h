@@ -68,6 +68,9 @@ extern void row_scope_refresh(RowScope *scope);
  */
 extern RowTable *row_open(RowScope *scope, Oid relid, const RowColumns *columns);
 
+/* Where these columns stand in a relation, for triggers; [columns->ncolumns].  55000 as row_open(). */
+extern void row_layout(Relation rel, const RowColumns *columns, AttrNumber *attno);
+
 /* A slot of the table's shape that lives until the scope ends. */
 extern TupleTableSlot *row_slot(RowTable *table);
 

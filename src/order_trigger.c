@@ -1,0 +1,303 @@
+/*
+ * order_trigger.c
+ *		The rules for whoever writes `orders` by SQL: the same as for the calls.
+ *
+ * BEFORE triggers check early and fill in; a user's BEFORE trigger may come
+ * after ours, so the AFTER trigger checks what was finally written, and only
+ * then records the change.  All fire in origin mode only: what replication or
+ * a restore applies is copied as it is.
+ */
+#include "postgres.h"
+
+#include "access/htup_details.h"
+#include "commands/trigger.h"
+#include "executor/executor.h"
+#include "utils/builtins.h"
+#include "utils/fmgrprotos.h"
+#include "utils/json.h"
+#include "utils/rel.h"
+#include "utils/timestamp.h"
+
+#include "call.h"
+#include "errors.h"
+#include "order.h"
+#include "slot.h"
+
+PG_FUNCTION_INFO_V1(order_engine_orders_before_insert);
+PG_FUNCTION_INFO_V1(order_engine_orders_before_update);
+PG_FUNCTION_INFO_V1(order_engine_orders_after_change);
+
+static TriggerData *
+trigger_data(FunctionCallInfo fcinfo)
+{
+	if (!CALLED_AS_TRIGGER(fcinfo))
+		ereport(ERROR,
+				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
+				 errmsg("this function can only be called as a trigger of table orders")));
+	return (TriggerData *) fcinfo->context;
+}
+
+/* New values for some columns of the row that a BEFORE trigger returns. */
+typedef struct RowPatch
+{
+	int			n;
+	int			columns[ORDER_COLUMNS];
+	Datum		values[ORDER_COLUMNS];
+	bool		nulls[ORDER_COLUMNS];
+} RowPatch;
+
+static void
+patch_set(RowPatch *patch, AttrNumber attno, Datum value, bool isnull)
+{
+	patch->columns[patch->n] = attno;
+	patch->values[patch->n] = value;
+	patch->nulls[patch->n++] = isnull;
+}
+
+static Datum
+patched(RowPatch *patch, Relation rel, HeapTuple tuple)
+{
+	if (patch->n > 0)
+		tuple = heap_modify_tuple_by_cols(tuple, RelationGetDescr(rel), patch->n, patch->columns, patch->values,
+										  patch->nulls);
+	return PointerGetDatum(tuple);
+}
+
+static Datum
+due_from(TimestampTz now, const Interval *due)
+{
+	return DirectFunctionCall2(timestamptz_pl_interval, TimestampTzGetDatum(now), IntervalPGetDatum((Interval *) due));
+}
+
+/* ---- INSERT ---- */
+
+static void
+check_slot(int64 order_id, int64 user_id)
+{
+	if (slot_of_order(order_id) == slot_of_user(user_id))
+		return;
+	ereport(ERROR,
+			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+			 errmsg("order id " INT64_FORMAT " does not belong to user " INT64_FORMAT, order_id, user_id),
+			 errdetail("{\"slot_of_order\": %d, \"slot_of_user\": %d}", slot_of_order(order_id), slot_of_user(user_id)),
+			 errhint("Take the id from order_engine.next_order_id(user_id).")));
+}
+
+Datum
+order_engine_orders_before_insert(PG_FUNCTION_ARGS)
+{
+	TriggerData *trigger = trigger_data(fcinfo);
+	TupleTableSlot *slot = trigger->tg_trigslot;
+	AttrNumber	attno[ROW_MAX_COLUMNS];
+	RowPatch	patch = {0};
+	TimestampTz now = GetCurrentTimestamp();
+	const Machine *machine;
+	const Transition *creation;
+	bool		isnull;
+	Datum		value;
+	OwnerScope	owner;
+
+	row_layout(trigger->tg_relation, &order_columns, attno);
+	value = slot_getattr(slot, attno[ORDER_USER_ID], &isnull);
+	if (!isnull)
+		check_slot(DatumGetInt64(slot_getattr(slot, attno[ORDER_ORDER_ID], &isnull)), DatumGetInt64(value));
+
+	owner_begin(&owner);
+	value = slot_getattr(slot, attno[ORDER_MACHINE_ID], &isnull);
+	machine = isnull ? machine_latest("order") : machine_get(DatumGetInt32(value));
+	owner_end(&owner);
+	creation = machine->creation;
+
+#define FILL(column, datum) \
+	do { \
+		(void) slot_getattr(slot, attno[column], &isnull); \
+		if (isnull) \
+			patch_set(&patch, attno[column], datum, false); \
+	} while (0)
+	FILL(ORDER_MACHINE_ID, Int32GetDatum(machine->machine_id));
+	FILL(ORDER_STATE, CStringGetTextDatum(machine->states[creation->to]));
+	FILL(ORDER_VERSION, Int32GetDatum(1));
+	FILL(ORDER_SUBTOTAL, NumericGetDatum(amount_zero()));
+	FILL(ORDER_AMOUNT, NumericGetDatum(amount_zero()));
+	FILL(ORDER_CAPTURED, NumericGetDatum(amount_zero()));
+	FILL(ORDER_REFUNDED, NumericGetDatum(amount_zero()));
+	FILL(ORDER_ATTRIBUTES, JsonbPGetDatum(call_empty_object()));
+	FILL(ORDER_PRIVATE, JsonbPGetDatum(call_empty_object()));
+	FILL(ORDER_CREATED_AT, TimestampTzGetDatum(now));
+	FILL(ORDER_UPDATED_AT, TimestampTzGetDatum(now));
+	if (creation->due)
+		FILL(ORDER_DUE_AT, due_from(now, creation->due));
+#undef FILL
+	return patched(&patch, trigger->tg_relation, trigger->tg_trigtuple);
+}
+
+static char *
+first_state_detail(const char *given, const char *allowed)
+{
+	StringInfoData detail;
+
+	initStringInfo(&detail);
+	appendStringInfoString(&detail, "{\"from\": null, \"to\": ");
+	escape_json(&detail, given);
+	appendStringInfoString(&detail, ", \"allowed\": [");
+	escape_json(&detail, allowed);
+	appendStringInfoString(&detail, "]}");
+	return detail.data;
+}
+
+/* What a new order by raw SQL must be: unpaid, in its first state and version. */
+static void
+check_inserted(TupleTableSlot *slot, const AttrNumber *attno, const OrderRow *row, const Machine *machine)
+{
+	bool		isnull;
+
+	check_slot(row->order_id, row->user_id);
+	if (strcmp(row->state, machine->states[machine->creation->to]) != 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_OE_ILLEGAL_TRANSITION),
+				 errmsg("a new order cannot be in state \"%s\"", row->state),
+				 errdetail("%s", first_state_detail(row->state, machine->states[machine->creation->to])),
+				 errhint("Leave state null: the machine says where an order begins.")));
+	if (row->version != 1)
+		order_raise_version(1, row->version, row->state);
+	if (amount_compare(row->captured, amount_zero()) != 0 || amount_compare(row->refunded, amount_zero()) != 0)
+		order_raise_direct_write("orders", "\"captured\", \"refunded\"");
+	(void) slot_getattr(slot, attno[ORDER_REQUEST_HASH], &isnull);
+	if (!isnull)
+		order_raise_direct_write("orders", "\"request_hash\"");
+}
+
+static void
+inserted(TriggerData *trigger, const AttrNumber *attno, RowScope *scope)
+{
+	TupleTableSlot *slot = trigger->tg_trigslot;
+	OrderLines	none = {0};
+	OrderRow	row;
+	OrderChange change = {0};
+	bool		isnull;
+	Datum		key;
+
+	order_row_read(attno, slot, &row);
+	change.machine = machine_get(row.machine_id);
+	check_inserted(slot, attno, &row, change.machine);
+	adjustments_parse(row.adjustments, 1);
+	change.transition = change.machine->creation;
+	change.event = change.machine->events[change.transition->event];
+	change.lines = &none;
+	change.at = GetCurrentTimestamp();
+	key = slot_getattr(slot, attno[ORDER_IDEMPOTENCY_KEY], &isnull);
+	change.idempotency_key = isnull ? NULL : TextDatumGetCString(key);
+	context_parse(NULL, &change.context);
+	order_check_move(row_open(scope, RelationGetRelid(trigger->tg_relation), &order_columns), slot, change.machine,
+					 &row, change.transition, row.attributes);
+	order_changed(scope, &row, &change);
+}
+
+/* ---- UPDATE ---- */
+
+static bool
+left_alone(TupleTableSlot *old, TupleTableSlot *new, AttrNumber attno)
+{
+	bool		old_null;
+	bool		new_null;
+	Datum		old_value = slot_getattr(old, attno, &old_null);
+	Datum		new_value = slot_getattr(new, attno, &new_null);
+
+	return old_null == new_null && (old_null || old_value == new_value);
+}
+
+static void
+next_version(RowPatch *patch, const AttrNumber *attno, const OrderRow *old, const OrderRow *new)
+{
+	if (new->version == old->version)
+		patch_set(patch, attno[ORDER_VERSION], Int32GetDatum(old->version + 1), false);
+	else if (new->version != old->version + 1)
+		order_raise_version(new->version - 1, old->version, old->state);
+}
+
+Datum
+order_engine_orders_before_update(PG_FUNCTION_ARGS)
+{
+	TriggerData *trigger = trigger_data(fcinfo);
+	TupleTableSlot *old_slot = trigger->tg_trigslot;
+	TupleTableSlot *new_slot = trigger->tg_newslot;
+	AttrNumber	attno[ROW_MAX_COLUMNS];
+	RowPatch	patch = {0};
+	OrderRow	old;
+	OrderRow	new;
+	TimestampTz now = GetCurrentTimestamp();
+	OwnerScope	owner;
+
+	row_layout(trigger->tg_relation, &order_columns, attno);
+	order_check_unchanged(RelationGetDescr(trigger->tg_relation), attno, old_slot, new_slot);
+	order_row_read(attno, old_slot, &old);
+	order_row_read(attno, new_slot, &new);
+	next_version(&patch, attno, &old, &new);
+	if (left_alone(old_slot, new_slot, attno[ORDER_UPDATED_AT]))
+		patch_set(&patch, attno[ORDER_UPDATED_AT], TimestampTzGetDatum(now), false);
+
+	if (strcmp(old.state, new.state) != 0)
+	{
+		const Transition *transition;
+
+		owner_begin(&owner);
+		transition = order_infer_move(machine_get(old.machine_id), old.state, new.state);
+		owner_end(&owner);
+		if (left_alone(old_slot, new_slot, attno[ORDER_DUE_AT]))
+			patch_set(&patch, attno[ORDER_DUE_AT], transition->due ? due_from(now, transition->due) : (Datum) 0,
+					  transition->due == NULL);
+	}
+	return patched(&patch, trigger->tg_relation, trigger->tg_newtuple);
+}
+
+static void
+updated(TriggerData *trigger, const AttrNumber *attno, RowScope *scope)
+{
+	OrderRow	old;
+	OrderRow	row;
+	OrderChange change = {0};
+	RowTable   *table = row_open(scope, RelationGetRelid(trigger->tg_relation), &order_columns);
+
+	order_check_unchanged(RelationGetDescr(trigger->tg_relation), attno, trigger->tg_trigslot, trigger->tg_newslot);
+	order_row_read(attno, trigger->tg_trigslot, &old);
+	order_row_read(attno, trigger->tg_newslot, &row);
+	if (row.version != old.version + 1)
+		order_raise_version(row.version - 1, old.version, old.state);
+
+	change.machine = machine_get(row.machine_id);
+	change.event = "update";
+	change.from_state = old.state;
+	change.at = GetCurrentTimestamp();
+	context_parse(NULL, &change.context);
+	if (strcmp(old.state, row.state) != 0)
+	{
+		change.transition = order_infer_move(change.machine, old.state, row.state);
+		change.event = change.machine->events[change.transition->event];
+		order_check_move(table, trigger->tg_trigslot, change.machine, &row, change.transition, NULL);
+	}
+	order_changed(scope, &row, &change);
+}
+
+/*
+ * The row was locked by the statement that wrote it, and stays so: nobody can
+ * have written a later version when this runs.
+ */
+Datum
+order_engine_orders_after_change(PG_FUNCTION_ARGS)
+{
+	TriggerData *trigger = trigger_data(fcinfo);
+	AttrNumber	attno[ROW_MAX_COLUMNS];
+	OwnerScope	owner;
+	RowScope	scope;
+
+	row_layout(trigger->tg_relation, &order_columns, attno);
+	owner_begin(&owner);
+	row_scope_begin(&scope, "a change of an order");
+	if (TRIGGER_FIRED_BY_INSERT(trigger->tg_event))
+		inserted(trigger, attno, &scope);
+	else
+		updated(trigger, attno, &scope);
+	row_scope_end(&scope);
+	owner_end(&owner);
+	return PointerGetDatum(NULL);
+}
