@@ -5,7 +5,10 @@
 #ifndef ORDER_ENGINE_OUTBOX_H
 #define ORDER_ENGINE_OUTBOX_H
 
+#include "datatype/timestamp.h"
+#include "journal.h"
 #include "row.h"
+#include "utils/jsonb.h"
 
 typedef struct OutboxEvent
 {
@@ -27,6 +30,30 @@ typedef struct OutboxEvent
  * it.
  */
 extern void outbox_append(RowScope *scope, const OutboxEvent *event);
+
+/* A row of the outbox as the relay reads it, allocated in one piece. */
+typedef struct OutboxRow
+{
+	int64		id;
+	TimestampTz created_at;
+	const char *aggregatetype;
+	const char *aggregateid;
+	const char *type;
+	const char *topic;			/* NULL: by route or aggregatetype */
+	int32		partition;		/* -1: by key */
+	Jsonb	   *headers;		/* NULL: none; a flat object of strings, numbers and nulls */
+	const char *value;			/* the payload's bytes, not NUL-terminated; NULL: tombstone */
+	size_t		value_length;
+	bool		binary;			/* value is payload_bytes, not JSON */
+} OutboxRow;
+
+/*
+ * Reads the next rows of a batch of the outbox into `context` and returns how
+ * many: at least one and at most `max_rows`, no more once they fill
+ * `max_bytes`; 0: the batch is at its end.  *rows is an array of pointers.
+ */
+extern int	outbox_read(JournalReader *reader, int max_rows, Size max_bytes, MemoryContext context,
+						OutboxRow ***rows);
 
 /* From _PG_init. */
 extern void outbox_init(void);
