@@ -8,12 +8,13 @@ SOURCES = \
 	order_engine shared settings shop statement row \
 	call context property \
 	slot order_id guard stock \
+	machine machine_definition machine_diagram \
 	order_read \
 	worker relay log_publisher
 OBJS = $(addprefix src/,$(addsuffix .o,$(SOURCES)))
 FRAGMENTS = \
 	schema \
-	slot order_id guard stock \
+	slot order_id guard stock machine \
 	setup \
 	order_read \
 	privileges

@@ -16,6 +16,11 @@
 #define OE_MODULE_MAGIC PG_MODULE_MAGIC
 #endif
 
+/* 18 spells it so, before the declaration, and has no other way */
+#if PG_VERSION_NUM < 180000
+#define pg_noreturn __attribute__((noreturn))
+#endif
+
 #include "access/genam.h"
 #include "commands/trigger.h"
 #include "executor/executor.h"
@@ -114,12 +119,8 @@ compat_before_update_triggers(EState *estate, EPQState *epq, ResultRelInfo *rri,
 #endif
 }
 
-/* 18 has the attribute before the declaration; from 16 on what the postmaster looks up must be exported */
-#if PG_VERSION_NUM >= 180000
-#define COMPAT_WORKER_MAIN(name) PGDLLEXPORT pg_noreturn void name(Datum arg)
-#else
-#define COMPAT_WORKER_MAIN(name) PGDLLEXPORT void name(Datum arg) pg_attribute_noreturn()
-#endif
+/* from 16 on what the postmaster looks up must be exported */
+#define COMPAT_WORKER_MAIN(name) pg_noreturn PGDLLEXPORT void name(Datum arg)
 
 /* 17 has names for the waits of extensions */
 #if PG_VERSION_NUM >= 170000
@@ -135,6 +136,13 @@ compat_before_update_triggers(EState *estate, EPQState *epq, ResultRelInfo *rri,
 #else
 #define compat_guc_malloc(size) malloc(size)
 #define compat_guc_free(pointer) free(pointer)
+#endif
+
+/* 16 made one function of the privilege checks of most kinds of objects */
+#if PG_VERSION_NUM >= 160000
+#define compat_function_aclcheck(function, role, mode) object_aclcheck(ProcedureRelationId, function, role, mode)
+#else
+#define compat_function_aclcheck(function, role, mode) pg_proc_aclcheck(function, role, mode)
 #endif
 
 #endif							/* ORDER_ENGINE_COMPAT_H */

@@ -10,7 +10,14 @@
 
 #include "access/htup.h"
 #include "datatype/timestamp.h"
+#include "nodes/pg_list.h"
 #include "utils/jsonb.h"
+
+/* bytes in the name of a machine, a state or an event */
+#define MACHINE_MAX_NAME_LENGTH 63
+
+/* the aggregate type of orders; that of an attached table is its machine's name */
+#define ORDER_AGGREGATE_TYPE "order"
 
 typedef enum StockEffect
 {
@@ -27,10 +34,13 @@ typedef struct Transition
 	int			event;			/* index into events */
 	int			to;				/* index into states */
 	StockEffect stock;
-	const char *publish;		/* event type, NULL: publishes nothing */
+	const char *publish;		/* event type of an order, NULL: publishes nothing */
+	const char *publish_attached;	/* the same for a row of an attached table */
 	const Interval *due;		/* NULL: none */
 	int			due_event;		/* index into events, -1: none */
-	const char *guard;			/* qualified function name with its arguments, NULL: none */
+	const char *guard;			/* qualified function name, quoted, NULL: none */
+	const char *guard_schema;	/* its parts, unquoted */
+	const char *guard_function;
 	bool		requires_payment;
 	bool		keeper_only;
 } Transition;
@@ -65,17 +75,43 @@ extern int	machine_event(const Machine *machine, const char *name);
 /* The transition of this event from this state, NULL if illegal. */
 extern const Transition *machine_move(const Machine *machine, int state, int event);
 
-/* The first defined transition between two states, NULL if there is none. */
+/*
+ * The transition that a change of state without an event means: the first
+ * defined one between the two states that anyone may fire, else the first one
+ * of the keeper, NULL if there is none.
+ */
 extern const Transition *machine_move_between(const Machine *machine, int from, int to);
 
-/* The events legal from a state, as a JSON array of strings, for DETAIL and allowed_events(). */
+/* The events that anyone may fire in a state, a list of strings in definition order. */
+extern List *machine_allowed(const Machine *machine, int state);
+
+/* The same as a JSON array of strings, for DETAIL. */
 extern char *machine_allowed_json(const Machine *machine, int state);
+
+/* "none", "reserve", ... as a definition spells it. */
+extern const char *machine_stock_effect_name(StockEffect effect);
+
+/*
+ * Reads a definition into the caller's memory context; knows no tables.  22023
+ * with the culprit in DETAIL, 54000 if it is too large.
+ */
+extern Machine *machine_parse(int machine_id, const char *name, Jsonb *definition);
+
+/*
+ * Publishes a definition under a name and gives its id, that of the newest
+ * version if that says the same.  One publisher at a time, until the end of
+ * its transaction: ids are dense.  Raises as machine_parse() does, and for a
+ * guard as machine_guard_allows() does; 42501 too if the caller may not execute
+ * the guard, 25006 in a read-only transaction.
+ */
+extern int	machine_publish(const char *name, Jsonb *definition);
 
 /*
  * Calls the guard of a transition, `(orders, event text, attributes jsonb)
  * returns boolean`, as its own owner.  True: allowed (null counts as false).
- * `order` is a row of orders as a composite Datum.  42501 if the function is
- * not SECURITY DEFINER, 42883 if it is gone, else what it raises.
+ * `order` is a row of orders as a composite Datum, of the type of `orders`
+ * itself, not of a leaf.  42501 if the function is not SECURITY DEFINER, 42883
+ * if it is gone, 42P13 if it returns something else, else what it raises.
  */
 extern bool machine_guard_allows(const Transition *transition, const char *event, Datum order, Jsonb *attributes);
 

@@ -8,6 +8,7 @@
 
 #include "compat.h"
 #include "context.h"
+#include "machine.h"
 #include "order_id.h"
 #include "row.h"
 #include "settings.h"
@@ -25,6 +26,7 @@ _PG_init(void)
 	shared_init();
 	shop_init();
 	row_init();
+	machine_init();
 	context_init();
 	order_id_init();
 	worker_init();

@@ -32,6 +32,11 @@ VALUES
 	('function', 'user_orders', 'EXECUTE', 'EXECUTE', NULL),
 	('function', 'order_history', 'EXECUTE', 'EXECUTE', NULL),
 
+	/* machines */
+	('table', 'machine_transition', 'SELECT', 'SELECT', 'SELECT'),
+	('function', 'machine_diagram', 'EXECUTE', 'EXECUTE', NULL),
+	('function', 'define_machine', NULL, 'EXECUTE', NULL),
+
 	/* stock */
 	('function', 'available', 'EXECUTE', 'EXECUTE', NULL),
 	('function', 'availability', 'EXECUTE', 'EXECUTE', NULL),
@@ -50,6 +55,8 @@ VALUES
 	('function', 'create_tables', NULL, NULL, NULL),
 	('function', 'create_guards', NULL, NULL, NULL),
 	('function', 'migrate', NULL, NULL, NULL),
+	('function', 'create_machines', NULL, NULL, NULL),
+	('function', 'machine_changed', NULL, NULL, NULL),
 	('function', 'refuse_direct_write', NULL, NULL, NULL),
 	('function', 'stock_before', NULL, NULL, NULL),
 	('function', 'stock_after', NULL, NULL, NULL),

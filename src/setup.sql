@@ -196,6 +196,7 @@ BEGIN
 		FOR EACH ROW EXECUTE FUNCTION order_engine.stock_before();
 	CREATE TRIGGER "0_order_engine_after" AFTER INSERT OR UPDATE OR DELETE ON order_engine.stock
 		FOR EACH ROW EXECUTE FUNCTION order_engine.stock_after();
+	PERFORM order_engine.create_machines();
 END
 $create$;
 COMMENT ON FUNCTION order_engine.create_tables(int) IS 'internal: creates the tables of schema version 1; called by setup()';
