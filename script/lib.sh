@@ -90,7 +90,7 @@ tree_copy()
 tree_refresh()
 {
 	if [ -d "$1" ]; then
-		find "$1" -type f ! -name '*.o' ! -name '*.so' -delete
+		find "$1" -type f ! -name "*.o" ! -name "*.so" -delete
 	fi
 	tree_copy "$1"
 }
