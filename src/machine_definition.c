@@ -497,18 +497,21 @@ read_guard(const Place *place, Transition *transition)
 	transition->guard_function = llast(names);
 }
 
-/* Nobody can have paid for an order, or waited for it, before it exists. */
+/* What is demanded of an order cannot be demanded before there is one. */
 static void
 check_creation(const Machine *machine, const Place *place, const Transition *transition)
 {
-	const char *key = transition->requires_payment ? "requires_payment" : "keeper_only";
+	const char *key = transition->guard				 ? "guard"
+					  : transition->requires_payment ? "requires_payment"
+					  : transition->keeper_only		 ? "keeper_only"
+													 : NULL;
 
 	if (machine->creation)
 		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 						errmsg("state machine has two creations"),
 						culprit(place->transition, "event", CREATION_EVENT, NULL),
 						errhint("Exactly one transition is from null.")));
-	if (transition->requires_payment || transition->keeper_only)
+	if (key)
 		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 						errmsg("creation cannot have \"%s\"", key),
 						culprit(place->transition, "key", key, NULL),

@@ -35,6 +35,7 @@
 #include "utils/snapmgr.h"
 
 #include "compat.h"
+#include "machine.h"
 #include "row.h"
 #include "shop.h"
 #include "slot.h"
@@ -103,6 +104,12 @@ static const Field event_fields[] = {
 	{"at", "at"},
 };
 
+/* What allowed_events() asks of an order. */
+static const Field state_fields[] = {
+	{"state", NULL},
+	{"machine_id", NULL},
+};
+
 /* The result columns of user_orders(), in its order. */
 static const Field page_fields[] = {
 	{"order_id", NULL},
@@ -144,6 +151,7 @@ PG_FUNCTION_INFO_V1(order_engine_get_order);
 PG_FUNCTION_INFO_V1(order_engine_get_orders);
 PG_FUNCTION_INFO_V1(order_engine_user_orders);
 PG_FUNCTION_INFO_V1(order_engine_order_history);
+PG_FUNCTION_INFO_V1(order_engine_allowed_events);
 
 /* ---- scans of a leaf ---- */
 
@@ -506,4 +514,36 @@ order_engine_order_history(PG_FUNCTION_ARGS)
 		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, scan.values, scan.nulls);
 	leaf_scan_end(&scan);
 	return (Datum) 0;
+}
+
+static ArrayType *
+text_array(List *strings)
+{
+	Datum	   *values = palloc(sizeof(Datum) * Max(list_length(strings), 1));
+	ListCell   *lc;
+
+	foreach(lc, strings)
+		values[foreach_current_index(lc)] = CStringGetTextDatum(lfirst(lc));
+	return construct_array(values, list_length(strings), TEXTOID, -1, false, TYPALIGN_INT);
+}
+
+Datum
+order_engine_allowed_events(PG_FUNCTION_ARGS)
+{
+	LeafScan	scan;
+	char	   *state = NULL;
+	int			machine_id = 0;
+	const Machine *machine;
+
+	order_scan_begin(&scan, SHOP_ORDERS, PG_GETARG_INT64(0), state_fields, lengthof(state_fields));
+	if (leaf_scan_next(&scan, ForwardScanDirection))
+	{
+		state = TextDatumGetCString(scan.values[0]);
+		machine_id = DatumGetInt32(scan.values[1]);
+	}
+	leaf_scan_end(&scan);
+	if (state == NULL)
+		PG_RETURN_NULL();
+	machine = machine_get(machine_id);
+	PG_RETURN_ARRAYTYPE_P(text_array(machine_allowed(machine, machine_state(machine, state))));
 }

@@ -28,3 +28,9 @@ LANGUAGE C STABLE STRICT PARALLEL SAFE ROWS 10 AS 'MODULE_PATHNAME', 'order_engi
 COMMENT ON FUNCTION order_engine.order_history(bigint) IS
 'What happened to an order, one row for each version, in order. No row for an unknown id.';
 REVOKE ALL ON FUNCTION order_engine.order_history(bigint) FROM PUBLIC;
+
+CREATE FUNCTION order_engine.allowed_events(order_id bigint) RETURNS text[]
+LANGUAGE C STABLE STRICT AS 'MODULE_PATHNAME', 'order_engine_allowed_events';
+COMMENT ON FUNCTION order_engine.allowed_events(bigint) IS
+'The events that anyone may fire for an order in its state, in the order in which its machine defines them; what a guard or a missing payment would refuse is among them. Empty in a final state, null for an unknown id.';
+REVOKE ALL ON FUNCTION order_engine.allowed_events(bigint) FROM PUBLIC;

@@ -31,6 +31,7 @@ VALUES
 	('function', 'get_orders', 'EXECUTE', 'EXECUTE', NULL),
 	('function', 'user_orders', 'EXECUTE', 'EXECUTE', NULL),
 	('function', 'order_history', 'EXECUTE', 'EXECUTE', NULL),
+	('function', 'allowed_events', 'EXECUTE', 'EXECUTE', NULL),
 
 	/* machines */
 	('table', 'machine_transition', 'SELECT', 'SELECT', 'SELECT'),
