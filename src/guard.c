@@ -47,8 +47,8 @@ guard_refuse(Relation rel, const char *operation, List *columns)
 			 errtable(rel)));
 }
 
-static const char *
-operation_name(TriggerEvent event)
+const char *
+guard_operation(TriggerEvent event)
 {
 	if (TRIGGER_FIRED_BY_INSERT(event))
 		return "INSERT";
@@ -68,6 +68,6 @@ order_engine_refuse_direct_write(PG_FUNCTION_ARGS)
 		ereport(ERROR,
 				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
 				 errmsg("refuse_direct_write() can only be called as a trigger")));
-	guard_refuse(data->tg_relation, operation_name(data->tg_event), NIL);
+	guard_refuse(data->tg_relation, guard_operation(data->tg_event), NIL);
 	PG_RETURN_NULL();			/* keep compiler quiet */
 }

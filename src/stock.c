@@ -23,7 +23,7 @@
 #include "catalog/pg_type.h"
 #include "commands/trigger.h"
 #include "common/int.h"
-#include "executor/spi.h"
+#include "executor/executor.h"
 #include "funcapi.h"
 #include "lib/stringinfo.h"
 #include "miscadmin.h"
@@ -880,8 +880,29 @@ order_engine_availability(PG_FUNCTION_ARGS)
 PG_FUNCTION_INFO_V1(order_engine_stock_before);
 PG_FUNCTION_INFO_V1(order_engine_stock_after);
 
-static TriggerData *
-stock_trigger(FunctionCallInfo fcinfo)
+/* What a trigger was fired for; by its operation one of the rows is NULL. */
+typedef struct HandWrite
+{
+	Relation	rel;
+	const char *operation;
+	TupleTableSlot *old;
+	TupleTableSlot *new;
+	int64		version;		/* that the new row has, or is given by us */
+	AttrNumber	attno[ROW_MAX_COLUMNS];
+} HandWrite;
+
+/* 0 for null, which the table's constraints do not let through. */
+static int64
+hand_quantity(const HandWrite *write, TupleTableSlot *slot, int column)
+{
+	bool		isnull;
+	Datum		value = slot_getattr(slot, write->attno[column], &isnull);
+
+	return isnull ? 0 : DatumGetInt64(value);
+}
+
+static void
+read_trigger(FunctionCallInfo fcinfo, HandWrite *write)
 {
 	TriggerData *data = (TriggerData *) fcinfo->context;
 
@@ -889,153 +910,163 @@ stock_trigger(FunctionCallInfo fcinfo)
 		ereport(ERROR,
 				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
 				 errmsg("this function can only be called as a trigger of table \"%s\"", stock_columns.table)));
-	return data;
-}
-
-static Datum
-get_column(Relation rel, HeapTuple tuple, int column, bool *isnull)
-{
-	return SPI_getbinval(tuple, RelationGetDescr(rel), SPI_fnumber(RelationGetDescr(rel), stock_names[column]), isnull);
-}
-
-static int64
-get_int64(Relation rel, HeapTuple tuple, int column)
-{
-	bool		isnull;
-
-	return DatumGetInt64(get_column(rel, tuple, column, &isnull));
+	write->rel = data->tg_relation;
+	write->operation = guard_operation(data->tg_event);
+	write->old = TRIGGER_FIRED_BY_INSERT(data->tg_event) ? NULL : data->tg_trigslot;
+	write->new = TRIGGER_FIRED_BY_INSERT(data->tg_event) ? data->tg_trigslot :
+		TRIGGER_FIRED_BY_UPDATE(data->tg_event) ? data->tg_newslot : NULL;
+	row_layout(write->rel, &stock_columns, write->attno);
+	if (write->new)
+		write->version = hand_quantity(write, write->new, STOCK_VERSION);
 }
 
 static char *
-get_text(Relation rel, HeapTuple tuple, int column)
+hand_sku(const HandWrite *write, TupleTableSlot *slot)
 {
 	bool		isnull;
-	Datum		value = get_column(rel, tuple, column, &isnull);
+	Datum		value = slot_getattr(slot, write->attno[STOCK_SKU], &isnull);
 
 	return isnull ? NULL : TextDatumGetCString(value);
 }
 
-/*
- * A new row is what receive_stock() would begin with.  Nulls are left to the
- * table's constraints.
- */
-static void
-check_new_row(Relation rel, HeapTuple tuple)
-{
-	char	   *sku = get_text(rel, tuple, STOCK_SKU);
-	char	   *mode = get_text(rel, tuple, STOCK_MODE);
-	List	   *columns = NIL;
-	bool		isnull;
-	Datum		value;
-
-	if (sku)
-		call_check_name(sku, "sku");
-	if (get_int64(rel, tuple, STOCK_RESERVED) != 0)
-		columns = lappend(columns, (char *) stock_names[STOCK_RESERVED]);
-	value = get_column(rel, tuple, STOCK_VERSION, &isnull);
-	if (!isnull && DatumGetInt64(value) != 1)
-		columns = lappend(columns, (char *) stock_names[STOCK_VERSION]);
-	if (mode && strcmp(mode, ROW_MODE) != 0)
-		columns = lappend(columns, (char *) stock_names[STOCK_MODE]);
-	value = get_column(rel, tuple, STOCK_AUTO_MODE, &isnull);
-	if (!isnull && DatumGetBool(value))
-		columns = lappend(columns, (char *) stock_names[STOCK_AUTO_MODE]);
-	if (columns)
-		guard_refuse(rel, "INSERT", columns);
-}
-
 static bool
-column_changed(Relation rel, HeapTuple old, HeapTuple new, int column)
+column_changed(const HandWrite *write, int column)
 {
-	TupleDesc	desc = RelationGetDescr(rel);
-	Form_pg_attribute att = TupleDescAttr(desc, SPI_fnumber(desc, stock_names[column]) - 1);
+	Form_pg_attribute att = TupleDescAttr(RelationGetDescr(write->rel), write->attno[column] - 1);
 	bool		old_null;
 	bool		new_null;
-	Datum		old_value = get_column(rel, old, column, &old_null);
-	Datum		new_value = get_column(rel, new, column, &new_null);
+	Datum		old = slot_getattr(write->old, att->attnum, &old_null);
+	Datum		new = slot_getattr(write->new, att->attnum, &new_null);
 
 	if (old_null || new_null)
 		return old_null != new_null;
-	return !datum_image_eq(old_value, new_value, att->attbyval, att->attlen);
+	return !datum_image_eq(old, new, att->attbyval, att->attlen);
 }
 
-/* By hand only on_hand may change, and with it the version, by one. */
-static void
-check_changed_row(Relation rel, HeapTuple old, HeapTuple new)
+/* True if the column of a new row is neither this nor null, which is left to the constraints. */
+static bool
+column_differs(const HandWrite *write, int column, Datum expected)
+{
+	Form_pg_attribute att = TupleDescAttr(RelationGetDescr(write->rel), write->attno[column] - 1);
+	bool		isnull;
+	Datum		value = slot_getattr(write->new, att->attnum, &isnull);
+
+	return !isnull && !datum_image_eq(value, expected, att->attbyval, att->attlen);
+}
+
+/* A new row is what receive_stock() would make; by hand only on_hand is given. */
+static List *
+forbidden_in_insert(const HandWrite *write)
+{
+	List	   *columns = NIL;
+
+	if (column_differs(write, STOCK_RESERVED, Int64GetDatum(0)))
+		columns = lappend_int(columns, STOCK_RESERVED);
+	if (column_differs(write, STOCK_VERSION, Int64GetDatum(1)))
+		columns = lappend_int(columns, STOCK_VERSION);
+	if (column_differs(write, STOCK_MODE, CStringGetTextDatum(ROW_MODE)))
+		columns = lappend_int(columns, STOCK_MODE);
+	if (column_differs(write, STOCK_AUTO_MODE, BoolGetDatum(false)))
+		columns = lappend_int(columns, STOCK_AUTO_MODE);
+	return columns;
+}
+
+/* Only on_hand may change, and with it the version, by one. */
+static List *
+forbidden_in_update(const HandWrite *write)
 {
 	static const int fixed[] = {STOCK_SKU, STOCK_RESERVED, STOCK_MODE, STOCK_AUTO_MODE};
-	int64		step = column_changed(rel, old, new, STOCK_ON_HAND) ? 1 : 0;
+	int64		step = column_changed(write, STOCK_ON_HAND) ? 1 : 0;
 	List	   *columns = NIL;
 
 	for (int i = 0; i < lengthof(fixed); i++)
-		if (column_changed(rel, old, new, fixed[i]))
-			columns = lappend(columns, (char *) stock_names[fixed[i]]);
-	if (get_int64(rel, new, STOCK_VERSION) != get_int64(rel, old, STOCK_VERSION) + step)
-		columns = lappend(columns, (char *) stock_names[STOCK_VERSION]);
-	if (columns)
-		guard_refuse(rel, "UPDATE", columns);
-}
-
-/* The version follows on_hand, whether the writer (an ORM) raised it or left it. */
-static HeapTuple
-follow_version(Relation rel, HeapTuple old, HeapTuple new)
-{
-	int			attno = SPI_fnumber(RelationGetDescr(rel), stock_names[STOCK_VERSION]);
-	Datum		version = Int64GetDatum(get_int64(rel, old, STOCK_VERSION) + 1);
-	bool		isnull = false;
-
-	if (!column_changed(rel, old, new, STOCK_ON_HAND) || column_changed(rel, old, new, STOCK_VERSION))
-		return new;
-	return heap_modify_tuple_by_cols(new, RelationGetDescr(rel), 1, &attno, &version, &isnull);
-}
-
-Datum
-order_engine_stock_before(PG_FUNCTION_ARGS)
-{
-	TriggerData *data = stock_trigger(fcinfo);
-	Relation	rel = data->tg_relation;
-	HeapTuple	new;
-
-	if (TRIGGER_FIRED_BY_INSERT(data->tg_event))
-	{
-		check_new_row(rel, data->tg_trigtuple);
-		return PointerGetDatum(data->tg_trigtuple);
-	}
-	new = follow_version(rel, data->tg_trigtuple, data->tg_newtuple);
-	check_changed_row(rel, data->tg_trigtuple, new);
-	return PointerGetDatum(new);
+		if (column_changed(write, fixed[i]))
+			columns = lappend_int(columns, fixed[i]);
+	if (write->version != hand_quantity(write, write->old, STOCK_VERSION) + step)
+		columns = lappend_int(columns, STOCK_VERSION);
+	return columns;
 }
 
 static void
-check_not_reserved(Relation rel, HeapTuple tuple)
+check_hand_write(const HandWrite *write)
 {
-	int64		reserved = get_int64(rel, tuple, STOCK_RESERVED);
+	List	   *columns = write->old ? forbidden_in_update(write) : forbidden_in_insert(write);
+	List	   *names = NIL;
+	ListCell   *lc;
+
+	foreach(lc, columns)
+		names = lappend(names, (char *) stock_names[lfirst_int(lc)]);
+	if (names)
+		guard_refuse(write->rel, write->operation, names);
+	if (write->old == NULL && hand_sku(write, write->new))
+		call_check_name(hand_sku(write, write->new), stock_names[STOCK_SKU]);
+}
+
+/*
+ * The version follows on_hand, whether the writer left it or, as an ORM does,
+ * raised it.
+ */
+static HeapTuple
+follow_version(HandWrite *write, HeapTuple tuple)
+{
+	int			attno = write->attno[STOCK_VERSION];
+	Datum		version;
+	bool		isnull = false;
+
+	if (!column_changed(write, STOCK_ON_HAND) || column_changed(write, STOCK_VERSION))
+		return tuple;
+	write->version++;
+	version = Int64GetDatum(write->version);
+	return heap_modify_tuple_by_cols(tuple, RelationGetDescr(write->rel), 1, &attno, &version, &isnull);
+}
+
+/* Checks before the table's constraints speak; the AFTER trigger has the last word. */
+Datum
+order_engine_stock_before(PG_FUNCTION_ARGS)
+{
+	TriggerData *data = (TriggerData *) fcinfo->context;
+	HandWrite	write;
+	HeapTuple	tuple;
+
+	read_trigger(fcinfo, &write);
+	tuple = write.old ? follow_version(&write, data->tg_newtuple) : data->tg_trigtuple;
+	check_hand_write(&write);
+	return PointerGetDatum(tuple);
+}
+
+static void
+check_not_reserved(const HandWrite *write)
+{
+	int64		reserved = hand_quantity(write, write->old, STOCK_RESERVED);
 
 	if (reserved > 0)
 	{
-		char	   *sku = get_text(rel, tuple, STOCK_SKU);
+		char	   *sku = hand_sku(write, write->old);
+		int64		on_hand = hand_quantity(write, write->old, STOCK_ON_HAND);
 
 		ereport(ERROR,
 				(errcode(ERRCODE_OE_DIRECT_WRITE),
 				 errmsg("cannot delete stock of SKU \"%s\" because some of it is reserved", sku),
-				 errdetail_internal("%s", sku_json(sku, "on_hand", get_int64(rel, tuple, STOCK_ON_HAND), "reserved", reserved)),
+				 errdetail_internal("%s", sku_json(sku, "on_hand", on_hand, "reserved", reserved)),
 				 errhint("Wait until its orders are paid or cancelled."),
-				 errtable(rel)));
+				 errtable(write->rel)));
 	}
 }
 
 static void
-insert_direct_movement(Relation rel, HeapTuple tuple, int64 quantity)
+insert_hand_movement(const HandWrite *write)
 {
 	ActionContext context;
 	RowScope	scope;
 	OwnerScope	owner;
-	Movement	movement = {.quantity = quantity,.reason = REASON_DIRECT};
+	Movement	movement = {.reason = REASON_DIRECT};
 
-	if (quantity == 0)
+	movement.quantity = (write->new ? hand_quantity(write, write->new, STOCK_ON_HAND) : 0) -
+		(write->old ? hand_quantity(write, write->old, STOCK_ON_HAND) : 0);
+	if (movement.quantity == 0)
 		return;
+	movement.sku = hand_sku(write, write->new ? write->new : write->old);
 	context_parse(NULL, &context);
-	movement.sku = get_text(rel, tuple, STOCK_SKU);
 	movement.actor = context.actor;
 	owner_begin(&owner);
 	row_scope_begin(&scope, "a change of stock");
@@ -1052,25 +1083,13 @@ insert_direct_movement(Relation rel, HeapTuple tuple, int64 quantity)
 Datum
 order_engine_stock_after(PG_FUNCTION_ARGS)
 {
-	TriggerData *data = stock_trigger(fcinfo);
-	Relation	rel = data->tg_relation;
-	HeapTuple	tuple = data->tg_trigtuple;
-	int64		on_hand = get_int64(rel, tuple, STOCK_ON_HAND);
+	HandWrite	write;
 
-	if (TRIGGER_FIRED_BY_INSERT(data->tg_event))
-	{
-		check_new_row(rel, tuple);
-		insert_direct_movement(rel, tuple, on_hand);
-	}
-	else if (TRIGGER_FIRED_BY_UPDATE(data->tg_event))
-	{
-		check_changed_row(rel, tuple, data->tg_newtuple);
-		insert_direct_movement(rel, tuple, get_int64(rel, data->tg_newtuple, STOCK_ON_HAND) - on_hand);
-	}
+	read_trigger(fcinfo, &write);
+	if (write.new)
+		check_hand_write(&write);
 	else
-	{
-		check_not_reserved(rel, tuple);
-		insert_direct_movement(rel, tuple, -on_hand);
-	}
+		check_not_reserved(&write);
+	insert_hand_movement(&write);
 	return PointerGetDatum(NULL);
 }
