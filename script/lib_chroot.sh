@@ -102,11 +102,11 @@ chroot_bare()
 	echo "$dir"
 }
 
-# A copy of the checkout inside, without what was built outside.
+# Copies the checkout inside, to a place of this run's own (see stage_claim):
+# chroot_copy is its path as seen from there.
 chroot_copy_checkout()
 {
-	local dir=$1 copy
-	copy=$(mktemp -d "$dir/srv/order_engine.XXXXXX")
-	tree_copy "$copy"
-	echo "${copy#"$dir"}"
+	stage_claim "$1/srv/$(printf '%s' "$root" | md5sum | cut -c 1-8)"
+	tree_refresh "$stage/tree"
+	chroot_copy=${stage#"$1"}/tree
 }
