@@ -23,6 +23,7 @@
 
 #include "access/genam.h"
 #include "commands/trigger.h"
+#include "utils/relcache.h"
 #include "executor/executor.h"
 #include "parser/parse_relation.h"
 
@@ -101,6 +102,17 @@ compat_index_beginscan(Relation heap, Relation index, Snapshot snapshot, int nke
 #endif
 }
 
+/* 18 has deferrable primary keys in mind; a table of ours has none */
+static inline Oid
+compat_primary_key_index(Relation relation)
+{
+#if PG_VERSION_NUM >= 180000
+	return RelationGetPrimaryKeyIndex(relation, false);
+#else
+	return RelationGetPrimaryKeyIndex(relation);
+#endif
+}
+
 /* 16 lists the relations that may need a re-check */
 #if PG_VERSION_NUM >= 160000
 #define COMPAT_EPQ_RELATIONS , NIL
@@ -108,11 +120,13 @@ compat_index_beginscan(Relation heap, Relation index, Snapshot snapshot, int nke
 #define COMPAT_EPQ_RELATIONS
 #endif
 
-/* 16 gives back why the row could not be locked */
+/* 16 gives back why the row could not be locked, 18 asks whether it is MERGE that updates */
 static inline bool
 compat_before_update_triggers(EState *estate, EPQState *epq, ResultRelInfo *rri, ItemPointer tid, TupleTableSlot *slot)
 {
-#if PG_VERSION_NUM >= 160000
+#if PG_VERSION_NUM >= 180000
+	return ExecBRUpdateTriggers(estate, epq, rri, tid, NULL, slot, NULL, NULL, false);
+#elif PG_VERSION_NUM >= 160000
 	return ExecBRUpdateTriggers(estate, epq, rri, tid, NULL, slot, NULL, NULL);
 #else
 	return ExecBRUpdateTriggers(estate, epq, rri, tid, NULL, slot, NULL);

@@ -801,7 +801,7 @@ static void
 reader_open(StockReader *reader)
 {
 	reader->table = table_open(shop_table(SHOP_STOCK), AccessShareLock);
-	reader->index = index_open(RelationGetPrimaryKeyIndex(reader->table), AccessShareLock);
+	reader->index = index_open(compat_primary_key_index(reader->table), AccessShareLock);
 	reader->scan = compat_index_beginscan(reader->table, reader->index, GetActiveSnapshot(), 1);
 	reader->slot = table_slot_create(reader->table, NULL);
 	reader->on_hand = get_attnum(RelationGetRelid(reader->table), stock_names[STOCK_ON_HAND]);
