@@ -185,8 +185,8 @@ order_raise_direct_write(const char *relation, const char *columns)
 			 errhint("Use the functions in schema order_engine.")));
 }
 
-void
-order_begin(LockedOrder *order, int64 order_id, const char *call)
+static bool
+lock_order(LockedOrder *order, int64 order_id, const char *call, LockWaitPolicy wait)
 {
 	ScanKeyData key;
 
@@ -198,13 +198,27 @@ order_begin(LockedOrder *order, int64 order_id, const char *call)
 
 	ScanKeyInit(&key, 1, BTEqualStrategyNumber, F_INT8EQ, Int64GetDatum(order_id));
 	if (!row_find_locked(order->table, row_unique_index(order->table, 1, (const int[]) {ORDER_ORDER_ID}),
-						 1, &key, LockWaitBlock, order->old))
-		raise_not_found(order_id);
+						 1, &key, wait, order->old))
+		return false;
 
 	order_row_read(order->table->attno, order->old, &order->row);
 	order->machine = machine_get(order->row.machine_id);
 	order->state = machine_state(order->machine, order->row.state);
 	order->at = GetCurrentTimestamp();
+	return true;
+}
+
+void
+order_begin(LockedOrder *order, int64 order_id, const char *call)
+{
+	if (!lock_order(order, order_id, call, LockWaitBlock))
+		raise_not_found(order_id);
+}
+
+bool
+order_begin_if_free(LockedOrder *order, int64 order_id, const char *call)
+{
+	return lock_order(order, order_id, call, LockWaitSkip);
 }
 
 void

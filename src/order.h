@@ -111,6 +111,12 @@ typedef struct OrderUpdate
 extern void order_begin(LockedOrder *order, int64 order_id, const char *call);
 extern void order_end(LockedOrder *order);
 
+/*
+ * The same without waiting: false if there is no such order or another
+ * transaction holds it.  order_end() follows in either case.
+ */
+extern bool order_begin_if_free(LockedOrder *order, int64 order_id, const char *call);
+
 /* True if `captured` - `refunded` covers the amount. */
 extern bool order_covers(const OrderRow *row, Numeric captured, Numeric refunded);
 
@@ -162,13 +168,5 @@ extern Numeric order_refund_due(const Machine *machine, const OrderRow *row);
 
 /* Reads an order's row from a slot laid out as `attno` says. */
 extern void order_row_read(const AttrNumber *attno, TupleTableSlot *slot, OrderRow *row);
-
-/*
- * Fires due events of orders in one leaf: at most `max_rows` of those due before
- * `now`, after (*after_due_at, *after_order_id), which move on.  Returns how many
- * were looked at.  Orders locked by others are skipped, one that raises is
- * logged and passed over.  Own transaction control is the caller's.
- */
-extern int	order_fire_due(int leaf, TimestampTz now, int max_rows, TimestampTz *after_due_at, int64 *after_order_id);
 
 #endif							/* ORDER_ENGINE_ORDER_H */

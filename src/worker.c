@@ -70,7 +70,7 @@ static const struct
 	const char *function;		/* NULL: not there yet */
 }			kinds[WORKER_KINDS] = {
 	[WORKER_RELAY] = {"order_engine relay", "relay_main"},
-	[WORKER_KEEPER] = {"order_engine keeper", NULL},
+	[WORKER_KEEPER] = {"order_engine keeper", "keeper_main"},
 };
 
 static char *databases;			/* order_engine.databases */

@@ -1,0 +1,361 @@
+/*
+ * keeper.c
+ *		Fires the events of orders that are due.
+ *
+ * A batch locks its orders without ever waiting (whoever holds one, a payment
+ * say, decides about it), and takes the stock of all of them afterwards, in
+ * the order of the stock keys: so it cannot deadlock with create_order(),
+ * pay_order() or another batch.
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "catalog/pg_type.h"
+#include "executor/spi.h"
+#include "fmgr.h"
+#include "miscadmin.h"
+#include "nodes/parsenodes.h"
+#include "postmaster/bgworker.h"
+#include "storage/ipc.h"
+#include "utils/memutils.h"
+#include "utils/resowner.h"
+#include "utils/snapmgr.h"
+#include "utils/timestamp.h"
+
+#include "call.h"
+#include "compat.h"
+#include "errors.h"
+#include "keeper.h"
+#include "order.h"
+#include "statement.h"
+#include "worker.h"
+
+#define BATCH_SIZE 250
+#define SEARCH_SIZE 10000
+#define FIRST_RETRY_MS 5000
+#define LAST_RETRY_MS (3600 * 1000)
+
+typedef struct Failure
+{
+	int64		order_id;		/* hash key */
+	TimestampTz again_at;
+	int			delay_ms;
+} Failure;
+
+/* The stock effect of one order for one stock key. */
+typedef struct StockWork
+{
+	StockEffect effect;
+	StockLine	line;
+	const char *ref;			/* NULL where the effect leaves no movement */
+} StockWork;
+
+typedef struct StockWorks
+{
+	int			n;
+	int			size;
+	StockWork  *works;
+} StockWorks;
+
+COMPAT_WORKER_MAIN(keeper_main);
+
+PG_FUNCTION_INFO_V1(order_engine_tend);
+
+/* ---- finding ---- */
+
+void
+keeper_pass_init(KeeperPass *pass, MemoryContext parent)
+{
+	HASHCTL		ctl = {.keysize = sizeof(int64),.entrysize = sizeof(Failure)};
+
+	memset(pass, 0, sizeof(*pass));
+	pass->context = AllocSetContextCreate(parent, "order_engine keeper", ALLOCSET_DEFAULT_SIZES);
+	ctl.hcxt = pass->context;
+	pass->failures = hash_create("order_engine failures", 64, &ctl, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+	pass->due = MemoryContextAlloc(pass->context, sizeof(DueOrder) * SEARCH_SIZE);
+}
+
+void
+keeper_pass_begin(KeeperPass *pass)
+{
+	pass->now = GetCurrentTimestamp();
+	pass->ndue = pass->next = 0;
+	pass->last = (DueOrder) {PG_INT64_MIN, DT_NOBEGIN};
+	pass->complete = false;
+}
+
+static bool
+rests(KeeperPass *pass, int64 order_id)
+{
+	Failure    *failure = hash_search(pass->failures, &order_id, HASH_FIND, NULL);
+
+	return failure && failure->again_at > pass->now;
+}
+
+/*
+ * Many may be due in the same microsecond, so each search brings in a good
+ * many, by (due_at, order_id), which also carries it past orders that rest.
+ */
+static void
+find_due(KeeperPass *pass)
+{
+	static Statement statement = {
+		"SELECT o.order_id, o.due_at FROM order_engine.orders o"
+		" WHERE o.due_at <= $1 AND (o.due_at, o.order_id) > ($2, $3)"
+		" ORDER BY o.due_at, o.order_id LIMIT $4",
+		4, {TIMESTAMPTZOID, TIMESTAMPTZOID, INT8OID, INT8OID}
+	};
+	Datum		values[] = {TimestampTzGetDatum(pass->now), TimestampTzGetDatum(pass->last.due_at),
+	Int64GetDatum(pass->last.order_id), Int64GetDatum(SEARCH_SIZE)};
+	bool		isnull;
+
+	pass->ndue = pass->next = 0;
+	SPI_connect();
+	statement_execute(&statement, values, NULL, 0);
+	for (uint64 i = 0; i < SPI_processed; i++)
+	{
+		HeapTuple	tuple = SPI_tuptable->vals[i];
+
+		pass->last.order_id = DatumGetInt64(SPI_getbinval(tuple, SPI_tuptable->tupdesc, 1, &isnull));
+		pass->last.due_at = DatumGetTimestampTz(SPI_getbinval(tuple, SPI_tuptable->tupdesc, 2, &isnull));
+		if (!rests(pass, pass->last.order_id))
+			pass->due[pass->ndue++] = pass->last;
+	}
+	pass->complete = SPI_processed < SEARCH_SIZE;
+	SPI_finish();
+}
+
+/* ---- doing ---- */
+
+static void
+collect_stock(StockWorks *works, const LockedOrder *order, StockEffect effect, const OrderLines *lines)
+{
+	bool		moves = effect == STOCK_CONFIRM || effect == STOCK_RESTOCK;
+	char	   *ref = moves ? psprintf(INT64_FORMAT "/%d", order->row.order_id, order->row.version) : NULL;
+
+	if (effect == STOCK_NONE)
+		return;
+	for (int i = 0; i < lines->nkeys; i++)
+	{
+		if (works->n == works->size)
+		{
+			works->size = Max(64, works->size * 2);
+			works->works = works->works ? repalloc(works->works, works->size * sizeof(StockWork))
+				: palloc(works->size * sizeof(StockWork));
+		}
+		works->works[works->n++] = (StockWork) {effect, lines->keys[i], ref};
+	}
+}
+
+static int
+compare_works(const void *a, const void *b)
+{
+	const StockWork *x = a;
+	const StockWork *y = b;
+	int			order = strcmp(x->line.stock_key, y->line.stock_key);
+
+	return order != 0 ? order : (int) x->effect - (int) y->effect;
+}
+
+/* What leaves no movement is summed per key; each key is applied under a snapshot that sees the one before. */
+static void
+apply_stock(StockWorks *works, const char *actor)
+{
+	RowScope	scope;
+
+	if (works->n == 0)
+		return;
+	qsort(works->works, works->n, sizeof(StockWork), compare_works);
+	row_scope_begin(&scope, "tend()");
+	for (int i = 0; i < works->n;)
+	{
+		StockWork	sum = works->works[i++];
+
+		while (i < works->n && sum.ref == NULL && compare_works(&sum, &works->works[i]) == 0)
+			sum.line.quantity += works->works[i++].line.quantity;
+		stock_apply(&scope, sum.effect, &sum.line, 1, sum.ref, actor);
+		row_scope_refresh(&scope);
+	}
+	row_scope_end(&scope);
+}
+
+/* Fires the due event of an order that is still due and free. */
+static void
+fire_due(KeeperPass *pass, const DueOrder *due, const ActionContext *context, StockWorks *works)
+{
+	LockedOrder order;
+	OrderChange change = {.context = *context,.keep_stock = true};
+	OrderUpdate update = {0};
+	OrderLines	lines;
+
+	if (order_begin_if_free(&order, due->order_id, "tend()"))
+	{
+		int			event = order.state >= 0 ? order.machine->due_event[order.state] : -1;
+
+		if (order.row.has_due_at && order.row.due_at <= pass->now && event >= 0)
+		{
+			update.transition = machine_move(order.machine, order.state, event);
+			change.event = order.machine->events[event];
+			order_check_move(order.table, order.old, order.machine, &order.row, update.transition, NULL);
+			lines_read(&order.scope, due->order_id, &lines);
+			change.lines = &lines;
+			order_write(&order, &update, &change);
+			collect_stock(works, &order, change.transition ? change.transition->stock : STOCK_NONE, &lines);
+		}
+	}
+	order_end(&order);
+}
+
+static void
+fire_all(KeeperPass *pass, const DueOrder *due, int n)
+{
+	ActionContext context = {.actor = "keeper",.reason = "due"};
+	StockWorks	works = {0};
+	OwnerScope	owner;
+
+	for (int i = 0; i < n; i++)
+		fire_due(pass, &due[i], &context, &works);
+	owner_begin(&owner);
+	apply_stock(&works, context.actor);
+	owner_end(&owner);
+}
+
+static void
+note_failure(KeeperPass *pass, int64 order_id, ErrorData *error)
+{
+	bool		found;
+	Failure    *failure = hash_search(pass->failures, &order_id, HASH_ENTER, &found);
+
+	failure->delay_ms = found ? Min(failure->delay_ms * 2, LAST_RETRY_MS) : FIRST_RETRY_MS;
+	failure->again_at = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), failure->delay_ms);
+	ereport(LOG,
+			(errcode(error->sqlerrcode),
+			 errmsg("due event of order " INT64_FORMAT " failed: %s", order_id, error->message),
+			 errdetail("It will be tried again in %d s.", failure->delay_ms / 1000)));
+}
+
+/*
+ * Runs one batch in a subtransaction.  Should it fail, its orders are tried one
+ * by one, so that only the culprit stays behind.
+ */
+static void
+run_batch(KeeperPass *pass, const DueOrder *due, int n)
+{
+	MemoryContext caller = CurrentMemoryContext;
+	MemoryContext batch = AllocSetContextCreate(caller, "order_engine batch", ALLOCSET_DEFAULT_SIZES);
+	ResourceOwner owner = CurrentResourceOwner;
+	ErrorData  *volatile error = NULL;
+
+	BeginInternalSubTransaction(NULL);
+	MemoryContextSwitchTo(batch);
+	PG_TRY();
+	{
+		fire_all(pass, due, n);
+		ReleaseCurrentSubTransaction();
+	}
+	PG_CATCH();
+	{
+		MemoryContextSwitchTo(batch);
+		error = CopyErrorData();
+		FlushErrorState();
+		RollbackAndReleaseCurrentSubTransaction();
+	}
+	PG_END_TRY();
+	MemoryContextSwitchTo(caller);
+	CurrentResourceOwner = owner;
+
+	if (error && (error->sqlerrcode == ERRCODE_QUERY_CANCELED || error->sqlerrcode == ERRCODE_ADMIN_SHUTDOWN))
+		ReThrowError(error);
+	if (error && n == 1)
+		note_failure(pass, due->order_id, error);
+	MemoryContextDelete(batch);
+	for (int i = 0; error && n > 1 && i < n; i++)
+		run_batch(pass, &due[i], 1);
+}
+
+bool
+keeper_step(KeeperPass *pass)
+{
+	OwnerScope	owner;
+	int			n;
+
+	if (pass->next >= pass->ndue)
+	{
+		if (pass->complete)
+			return false;
+		owner_begin(&owner);
+		find_due(pass);
+		owner_end(&owner);
+	}
+	n = Min(BATCH_SIZE, pass->ndue - pass->next);
+	if (n > 0)
+		run_batch(pass, &pass->due[pass->next], n);
+	pass->next += n;
+	return pass->next < pass->ndue || !pass->complete;
+}
+
+/* ---- the worker, and the call ---- */
+
+void
+keeper_main(Datum arg)
+{
+	KeeperPass	pass;
+
+	worker_start(WORKER_KEEPER, arg);
+	keeper_pass_init(&pass, TopMemoryContext);
+	while (!worker_stopping())
+	{
+		bool		more = true;
+
+		worker_clear_wake();
+		keeper_pass_begin(&pass);
+		while (more && !worker_stopping())
+		{
+			more = false;
+			if (worker_begin("firing due events"))
+			{
+				more = keeper_step(&pass);
+				worker_end();
+			}
+			if (more)
+				worker_wait(PGINVALID_SOCKET, 0);
+		}
+		worker_wait(PGINVALID_SOCKET, Min(worker_idle_timeout, 500));
+	}
+	proc_exit(0);
+}
+
+/*
+ * Outside a transaction block each batch commits by itself; inside one, all is
+ * the caller's transaction.
+ */
+Datum
+order_engine_tend(PG_FUNCTION_ARGS)
+{
+	bool		atomic = !(fcinfo->context && IsA(fcinfo->context, CallContext) &&
+						   !castNode(CallContext, fcinfo->context)->atomic);
+	KeeperPass	pass;
+	TimestampTz deadline;
+	bool		more;
+
+	call_require(fcinfo, 0, "max_ms");
+	if (PG_GETARG_INT32(0) < 1)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("\"max_ms\" must be positive")));
+	PreventCommandIfReadOnly("tend()");
+	deadline = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), PG_GETARG_INT32(0));
+
+	SPI_connect_ext(atomic ? 0 : SPI_OPT_NONATOMIC);
+	keeper_pass_init(&pass, CurrentMemoryContext);
+	keeper_pass_begin(&pass);
+	do
+	{
+		CHECK_FOR_INTERRUPTS();
+		more = keeper_step(&pass);
+		if (!atomic)
+			SPI_commit();
+	} while (more && GetCurrentTimestamp() < deadline);
+	SPI_finish();
+	PG_RETURN_NULL();
+}
