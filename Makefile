@@ -8,15 +8,17 @@ SOURCES = \
 	order_engine shared settings shop statement row \
 	call context property \
 	slot order_id guard stock \
-	machine machine_definition machine_diagram \
-	order_read \
+	machine machine_definition machine_diagram outbox \
+	line event order order_create order_trigger payment order_read \
+	keeper \
 	worker relay log_publisher
 OBJS = $(addprefix src/,$(addsuffix .o,$(SOURCES)))
 FRAGMENTS = \
 	schema \
 	slot order_id guard stock machine \
 	setup \
-	order_read \
+	order payment order_read \
+	keeper \
 	privileges
 SQL_FRAGMENTS = $(addprefix src/,$(addsuffix .sql,$(FRAGMENTS)))
 

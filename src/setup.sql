@@ -192,6 +192,12 @@ BEGIN
 
 	/* ---- the guards and the triggers on stock: last, when everything else is in place ---- */
 	PERFORM order_engine.create_guards();
+	CREATE TRIGGER "0_order_engine_before_insert" BEFORE INSERT ON order_engine.orders
+		FOR EACH ROW EXECUTE FUNCTION order_engine.orders_before_insert();
+	CREATE TRIGGER "0_order_engine_before_update" BEFORE UPDATE ON order_engine.orders
+		FOR EACH ROW EXECUTE FUNCTION order_engine.orders_before_update();
+	CREATE TRIGGER "0_order_engine_after_change" AFTER INSERT OR UPDATE ON order_engine.orders
+		FOR EACH ROW EXECUTE FUNCTION order_engine.orders_after_change();
 	CREATE TRIGGER "0_order_engine_before" BEFORE INSERT OR UPDATE ON order_engine.stock
 		FOR EACH ROW EXECUTE FUNCTION order_engine.stock_before();
 	CREATE TRIGGER "0_order_engine_after" AFTER INSERT OR UPDATE OR DELETE ON order_engine.stock
