@@ -248,8 +248,7 @@ check_name(int transition, const char *key, const char *name)
 		name[0] == ' ' || name[length - 1] == ' ')
 		ereport(
 			ERROR,
-			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-			 errmsg("\"%s\" is not a valid name in a state machine", clipped(name)),
+			(errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("invalid name in a state machine"),
 			 culprit(transition, "key", key, "name", name, NULL),
 			 errhint("A name has 1 to %d bytes, no control characters, and no space at its ends.",
 					 MACHINE_MAX_NAME_LENGTH)));
@@ -372,7 +371,7 @@ read_publish(Machine *machine, const Place *place, Transition *transition)
 		ereport(
 			ERROR,
 			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-			 errmsg("\"%s\" is not a valid event type", clipped(transition->publish)),
+			 errmsg("invalid event type in a state machine"),
 			 culprit(place->transition, "key", "publish", NULL),
 			 errhint(
 				 "An event type has 1 to %d bytes and no control characters; null publishes nothing.",
