@@ -36,7 +36,7 @@ SELECT order_engine.grant_access('regress_privileges_nobody', 'app');
 RESET ROLE;
 
 -- Who runs setup() owns the tables, and they are no members of the extension.
-SELECT DISTINCT c.relowner::regrole FROM pg_class c WHERE c.relnamespace = 'order_engine'::regnamespace;
+SELECT DISTINCT c.relowner::regrole FROM pg_class c WHERE c.relnamespace = 'order_engine'::regnamespace AND c.relkind <> 'c';
 SELECT c.oid::regclass FROM pg_class c JOIN pg_depend d ON d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'e'
 WHERE c.relnamespace = 'order_engine'::regnamespace AND c.relkind <> 'v';
 
@@ -96,20 +96,79 @@ SELECT routine AS security_definer FROM routine WHERE prosecdef;
 SELECT routine AS without_a_comment FROM routine WHERE obj_description(oid, 'pg_proc') IS NULL;
 
 -- The levels at work.
+SET ROLE regress_privileges_operator;
+SELECT on_hand FROM order_engine.receive_stock('A', 10);
+SELECT sku, on_hand, reserved FROM order_engine.stock;
+SELECT order_engine.setup(2);
 SET ROLE regress_privileges_app;
-SELECT order_engine.get_order(1);
-SELECT count(*) FROM order_engine.orders;
+SELECT order_id FROM order_engine.create_order(1, '[{"sku": "A", "quantity": 1, "unit_price": 5}]', private => '{"name": "Ann"}') \gset
+SELECT outcome, state, version FROM order_engine.pay_order(:order_id, 'p-1', 5);
+UPDATE order_engine.orders SET state = 'shipped' WHERE order_id = :order_id RETURNING state, version, private;
+SELECT version, event, actor = session_user AS by_session_user FROM order_engine.order_history(:order_id);
+SELECT order_engine.get_order(:order_id)->>'state' AS state;
 SELECT count(*) FROM order_engine.orders_0;
 SELECT count(*) FROM order_engine.outbox;
 SELECT count(*) FROM order_engine.stock;
-SET ROLE regress_privileges_operator;
-SELECT count(*) FROM order_engine.stock;
+SELECT * FROM order_engine.receive_stock('A', 10);
+DELETE FROM order_engine.orders;
+UPDATE order_engine.order_line SET quantity = 2;
 SET ROLE regress_privileges_monitor;
-SELECT order_engine.get_order(1);
+SELECT order_engine.get_order(:order_id);
 SELECT count(*) FROM order_engine.orders;
+SELECT count(*) FROM order_engine.machine_transition;
 SET ROLE regress_privileges_nobody;
 SELECT order_engine.get_order(1);
 RESET ROLE;
+
+-- Row security does not bind the engine, only who queries the tables himself.
+SET ROLE regress_privileges_owner;
+ALTER TABLE order_engine.orders ENABLE ROW LEVEL SECURITY;
+SET ROLE regress_privileges_app;
+SELECT count(*) FROM order_engine.orders;
+SELECT order_engine.get_order(:order_id)->>'state' AS state;
+SELECT state, version FROM order_engine.complete_order(:order_id);
+SET ROLE regress_privileges_owner;
+ALTER TABLE order_engine.orders DISABLE ROW LEVEL SECURITY;
+RESET ROLE;
+
+-- A search_path full of traps, in front of everything, catches nobody: neither the
+-- caller nor the owner of the tables runs them.
+CREATE SCHEMA regress_privileges_traps;
+GRANT ALL ON SCHEMA regress_privileges_traps TO regress_privileges_app;
+SET ROLE regress_privileges_app;
+DO $$
+DECLARE
+	o record;
+BEGIN
+	FOR o IN SELECT DISTINCT op.oprname, op.oprleft::regtype AS l, op.oprright::regtype AS r FROM pg_operator op
+		WHERE op.oprresult = 'boolean'::regtype AND op.oprleft <> 0 AND op.oprname IN ('=', '<>', '<', '>', '<=', '>=', '?', '@>', '~~', '~')
+			AND op.oprleft::regtype::text IN ('bigint', 'integer', 'text', 'numeric', 'jsonb', 'name', 'oid', 'anyarray', 'timestamp with time zone', 'uuid', 'xid8')
+	LOOP
+		EXECUTE format('CREATE FUNCTION regress_privileges_traps.op(%1$s, %2$s) RETURNS boolean LANGUAGE plpgsql AS %3$L', o.l, o.r,
+			'BEGIN RAISE EXCEPTION ''trapped as %'', current_user; END');
+		EXECUTE format('CREATE OPERATOR regress_privileges_traps.%s (LEFTARG = %s, RIGHTARG = %s, FUNCTION = regress_privileges_traps.op)', o.oprname, o.l, o.r);
+		EXECUTE format('ALTER FUNCTION regress_privileges_traps.op(%s, %s) RENAME TO %I', o.l, o.r, 'op_' || md5(o::text));
+	END LOOP;
+END $$;
+CREATE FUNCTION regress_privileges_traps.now() RETURNS timestamptz LANGUAGE plpgsql AS 'BEGIN RAISE EXCEPTION ''trapped as %'', current_user; END';
+CREATE FUNCTION regress_privileges_traps.clock_timestamp() RETURNS timestamptz LANGUAGE plpgsql AS 'BEGIN RAISE EXCEPTION ''trapped as %'', current_user; END';
+CREATE FUNCTION regress_privileges_traps.slot_of_user(bigint) RETURNS int LANGUAGE plpgsql AS 'BEGIN RAISE EXCEPTION ''trapped as %'', current_user; END';
+SET search_path = regress_privileges_traps, pg_catalog, order_engine;
+SELECT 1 = 1;
+SELECT order_id FROM order_engine.create_order(2, '[{"sku": "A", "quantity": 1, "unit_price": 5}]', 'key') \gset
+SELECT replayed FROM order_engine.create_order(2, '[{"sku": "A", "quantity": 1, "unit_price": 5}]', 'key');
+SELECT outcome FROM order_engine.pay_order(:order_id, 'p-1', 5);
+SELECT replayed FROM order_engine.pay_order(:order_id, 'p-1', 5);
+SELECT state FROM order_engine.ship_order(:order_id, 2, 'ship');
+UPDATE order_engine.orders SET state = 'completed' WHERE order_id OPERATOR(pg_catalog.=) :order_id RETURNING state;
+SELECT count(*) FROM order_engine.user_orders(2, states => '{completed}');
+SELECT jsonb_array_length(order_engine.get_order(:order_id) OPERATOR(pg_catalog.->) 'history');
+SELECT order_engine.available('A');
+RESET search_path;
+RESET ROLE;
+SET client_min_messages = warning;
+DROP SCHEMA regress_privileges_traps CASCADE;
+RESET client_min_messages;
 
 -- After an update that adds a function, the owner is told what is missing.
 REVOKE EXECUTE ON FUNCTION order_engine.get_order(bigint) FROM regress_privileges_owner CASCADE;

@@ -27,6 +27,16 @@ VALUES
 	('function', 'order_id_parts', 'EXECUTE', 'EXECUTE', NULL),
 
 	/* orders */
+	('function', 'create_order', 'EXECUTE', 'EXECUTE', NULL),
+	('function', 'fire', 'EXECUTE', 'EXECUTE', NULL),
+	('function', 'ship_order', 'EXECUTE', 'EXECUTE', NULL),
+	('function', 'complete_order', 'EXECUTE', 'EXECUTE', NULL),
+	('function', 'cancel_order', 'EXECUTE', 'EXECUTE', NULL),
+	('function', 'request_refund', 'EXECUTE', 'EXECUTE', NULL),
+	('function', 'confirm_refund', 'EXECUTE', 'EXECUTE', NULL),
+	('function', 'reject_refund', 'EXECUTE', 'EXECUTE', NULL),
+	('function', 'pay_order', 'EXECUTE', 'EXECUTE', NULL),
+	('function', 'refund_order', 'EXECUTE', 'EXECUTE', NULL),
 	('function', 'get_order', 'EXECUTE', 'EXECUTE', NULL),
 	('function', 'get_orders', 'EXECUTE', 'EXECUTE', NULL),
 	('function', 'user_orders', 'EXECUTE', 'EXECUTE', NULL),
@@ -45,6 +55,9 @@ VALUES
 	('function', 'receive_stock', NULL, 'EXECUTE', NULL),
 	('function', 'adjust_stock', NULL, 'EXECUTE', NULL),
 
+	/* the keeper's work */
+	('function', 'tend', NULL, 'EXECUTE', NULL),
+
 	/* installation */
 	('function', 'setup', NULL, NULL, NULL),
 	('function', 'grant_access', NULL, NULL, NULL),
@@ -59,6 +72,9 @@ VALUES
 	('function', 'create_machines', NULL, NULL, NULL),
 	('function', 'machine_changed', NULL, NULL, NULL),
 	('function', 'refuse_direct_write', NULL, NULL, NULL),
+	('function', 'orders_before_insert', NULL, NULL, NULL),
+	('function', 'orders_before_update', NULL, NULL, NULL),
+	('function', 'orders_after_change', NULL, NULL, NULL),
 	('function', 'stock_before', NULL, NULL, NULL),
 	('function', 'stock_after', NULL, NULL, NULL),
 	('function', 'slot_hash', NULL, NULL, NULL),

@@ -18,7 +18,7 @@ CREATE TEMP TABLE plausible (name text PRIMARY KEY, value text NOT NULL);
 INSERT INTO plausible VALUES
 	('user_id', '1'), ('order_id', :'pending'), ('lines', $$'[{"sku": "A", "quantity": 1, "unit_price": 5}]'$$),
 	('idempotency_key', $$'k'$$), ('currency', $$'EUR'$$), ('adjustments', $$'[]'$$), ('attributes', $$'{}'$$), ('private', $$'{}'$$),
-	('machine', $$'order'$$), ('context', $$'{}'$$), ('event', $$'cancel'$$), ('expected_version', '1'), ('payment_ref', $$'p2'$$),
+	('machine', $$'order'$$), ('context', $$'{}'$$), ('event', $$'cancel'$$), ('expected_version', 'NULL'), ('payment_ref', $$'p2'$$),
 	('refund_ref', $$'r1'$$), ('amount', '1'), ('sku', $$'A'$$), ('skus', $$'{A}'$$), ('quantity', '1'), ('delta', '1'), ('reason', $$'count'$$),
 	('ref', $$'x'$$), ('name', $$'order'$$), ('format', $$'mermaid'$$), ('state', $$'pending'$$), ('order_ids', '''{1}'''), ('max_rows', '10'),
 	('aggregatetype', $$'cart'$$), ('aggregateid', $$'1'$$), ('type', $$'cart.filled'$$), ('payload', $$'{}'$$), ('headers', $$'{}'$$), ('topic', $$'carts'$$),
