@@ -1,0 +1,125 @@
+-- What orders do to stock: reserve, confirm, release, restock.
+CREATE EXTENSION order_engine;
+SET client_min_messages = error;
+SELECT order_engine.setup(4);
+RESET client_min_messages;
+SET search_path = order_engine, public;
+
+CREATE FUNCTION public.attempt(statement text) RETURNS text LANGUAGE plpgsql AS $$
+DECLARE
+	detail text;
+BEGIN
+	EXECUTE statement;
+	RETURN NULL;
+EXCEPTION WHEN OTHERS THEN
+	GET STACKED DIAGNOSTICS detail = PG_EXCEPTION_DETAIL;
+	RETURN concat_ws(' ', SQLSTATE, SQLERRM, detail);
+END
+$$;
+
+INSERT INTO stock (sku, on_hand) VALUES ('apple', 10), ('Banana', 5), ('berlin/cherry', 1), ('date', 3);
+
+--
+-- All or nothing, in one answer: every line that is short, every key that is unknown.
+--
+SELECT attempt($$SELECT create_order(1, '[{"sku": "date", "quantity": 4}, {"sku": "apple", "quantity": 1}, {"sku": "Banana", "quantity": 6}]')$$);
+SELECT attempt($$SELECT create_order(1, '[{"sku": "fig", "quantity": 1}, {"sku": "apple", "quantity": 11}, {"sku": "elder", "quantity": 1}]')$$);
+-- Lines of one key are one demand, whatever they are called.
+SELECT attempt($$SELECT create_order(1, '[{"sku": "red", "stock_key": "apple", "quantity": 6}, {"sku": "apple", "quantity": 5}]')$$);
+-- The first to fail decides nothing about the rest.
+SELECT attempt($$SELECT create_order(1, '[{"sku": "cherry", "stock_key": "berlin/cherry", "quantity": 2}, {"sku": "date", "quantity": 3}]')$$);
+SELECT sku, on_hand, reserved, version FROM stock ORDER BY sku;
+SELECT count(*) FROM orders;
+
+--
+-- An order holds what it reserved.  What has no stock key is not stocked.
+--
+SELECT order_id FROM create_order(1, '[{"sku": "date", "quantity": 1}, {"sku": "apple", "quantity": 2}, {"sku": "apple", "quantity": 1},
+	{"sku": "cherry", "stock_key": "berlin/cherry", "quantity": 1}, {"sku": "wrapping", "stock_key": null, "quantity": 9}]') \gset first_
+SELECT sku, on_hand, reserved, version, available(sku) FROM stock ORDER BY sku;
+SELECT attempt($$SELECT create_order(2, '[{"sku": "cherry", "stock_key": "berlin/cherry", "quantity": 1}]')$$);
+SELECT attempt($$SELECT deduct_stock('apple', 8)$$);
+SELECT attempt($$SELECT adjust_stock('apple', -8)$$);
+SELECT attempt($$DELETE FROM stock WHERE sku = 'apple'$$);
+SELECT attempt($$UPDATE stock SET on_hand = 2 WHERE sku = 'apple'$$);
+-- Reserving moves nothing.
+SELECT count(*) FROM stock_movement WHERE reason <> 'direct';
+
+-- Paid: it leaves, and the movement names the order and its version.
+SELECT state FROM fire(:first_order_id, 'pay');
+SELECT sku, on_hand, reserved, version FROM stock ORDER BY sku;
+SELECT sku, quantity, reason, ref = :'first_order_id' || '/2' AS ref FROM stock_movement WHERE reason <> 'direct' ORDER BY sku;
+
+-- Refunded: it is back.
+SELECT state FROM request_refund(:first_order_id);
+SELECT state FROM confirm_refund(:first_order_id);
+SELECT sku, on_hand, reserved, version FROM stock ORDER BY sku;
+SELECT sku, quantity, reason, ref = :'first_order_id' || '/4' AS ref FROM stock_movement WHERE reason = 'restock' ORDER BY sku;
+
+--
+-- Cancelled before it was paid: released, without a movement; the same in SQL.
+--
+SELECT order_id FROM create_order(3, '[{"sku": "apple", "quantity": 10}]') \gset second_
+SELECT available('apple');
+SELECT state FROM cancel_order(:second_order_id);
+SELECT available('apple');
+SELECT count(create_order(u, '[{"sku": "apple", "quantity": 2}, {"sku": "date", "quantity": 1}]')) FROM generate_series(1, 3) u;
+SELECT available('apple'), available('date');
+UPDATE orders SET state = 'paid' WHERE state = 'pending' AND user_id = 1;
+UPDATE orders SET state = 'cancelled' WHERE state = 'pending';
+SELECT sku, on_hand, reserved FROM stock WHERE sku IN ('apple', 'date') ORDER BY sku;
+
+--
+-- What is undone leaves no trace.
+--
+BEGIN;
+SELECT count(order_id) FROM create_order(1, '[{"sku": "apple", "quantity": 8}]');
+SAVEPOINT s;
+SELECT attempt($$SELECT create_order(1, '[{"sku": "apple", "quantity": 1}]')$$);
+ROLLBACK TO s;
+ROLLBACK;
+SELECT on_hand, reserved FROM stock WHERE sku = 'apple';
+
+--
+-- Moves of stock are HOT updates.
+--
+BEGIN;
+SELECT pg_stat_get_xact_tuples_updated('stock'::regclass) AS updated,
+	pg_stat_get_xact_tuples_hot_updated('stock'::regclass) AS hot \gset before_
+SELECT count(create_order(u, '[{"sku": "apple", "quantity": 1}, {"sku": "date", "quantity": 1}]')) FROM generate_series(1, 2) u;
+UPDATE orders SET state = 'cancelled' WHERE state = 'pending';
+SELECT pg_stat_get_xact_tuples_updated('stock'::regclass) - :before_updated AS updated,
+	pg_stat_get_xact_tuples_hot_updated('stock'::regclass) - :before_hot AS hot;
+COMMIT;
+
+--
+-- At the ends of bigint.
+--
+INSERT INTO stock (sku, on_hand) VALUES ('sand', 9223372036854775807);
+SELECT order_id FROM create_order(1, '[{"sku": "sand", "quantity": 2147483647}, {"sku": "sand", "quantity": 2147483647}]') \gset sand_
+SELECT state FROM fire(:sand_order_id, 'pay');
+SELECT on_hand, reserved FROM stock WHERE sku = 'sand';
+SELECT on_hand FROM receive_stock('sand', 4294967294);
+SELECT attempt(format('SELECT fire(%s, ''refund'')', :'sand_order_id'));
+
+--
+-- What the engine does not watch: a restore of one table, another mode.
+--
+SELECT order_id FROM create_order(5, '[{"sku": "Banana", "quantity": 2}, {"sku": "date", "quantity": 1}]') \gset lost_
+SET session_replication_role = replica;
+UPDATE stock SET reserved = 1 WHERE sku = 'Banana';
+UPDATE stock SET mode = 'escrow' WHERE sku = 'berlin/cherry';
+RESET session_replication_role;
+SELECT attempt(format('SELECT cancel_order(%s)', :'lost_order_id'));
+SELECT attempt(format('SELECT fire(%s, ''pay'')', :'lost_order_id'));
+SELECT attempt($$SELECT create_order(2, '[{"sku": "apple", "quantity": 1}, {"sku": "cherry", "stock_key": "berlin/cherry", "quantity": 1}]')$$);
+
+--
+-- In the end the movements add up to what is on hand, and the open orders to what is reserved.
+--
+SELECT s.sku, s.on_hand, m.moved FROM stock s
+	LEFT JOIN (SELECT sku, sum(quantity) AS moved FROM stock_movement GROUP BY sku) m USING (sku)
+	WHERE s.on_hand IS DISTINCT FROM coalesce(m.moved, 0);
+SELECT s.sku, s.reserved, o.held FROM stock s
+	LEFT JOIN (SELECT stock_key AS sku, sum(quantity) AS held FROM orders JOIN order_line USING (order_id) WHERE state = 'pending' GROUP BY 1) o USING (sku)
+	WHERE s.reserved <> coalesce(o.held, 0);
