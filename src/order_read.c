@@ -36,6 +36,7 @@
 
 #include "compat.h"
 #include "machine.h"
+#include "order.h"
 #include "row.h"
 #include "shop.h"
 #include "slot.h"
@@ -359,6 +360,24 @@ push_rows(JsonbParseState **state, const char *key, ShopTable table, int64 order
 	pushJsonbValue(state, WJB_END_ARRAY, NULL);
 }
 
+/* What the order's machine says of it: its name, and what is owed back. */
+static void
+push_machine(JsonbParseState **state, LeafScan *scan)
+{
+	AttrNumber	attno[ORDER_COLUMNS];
+	OrderRow	row;
+	const Machine *machine;
+
+	for (int i = 0; i < ORDER_COLUMNS; i++)
+		attno[i] = row_column(scan->leaf, order_columns.names[i]);
+	order_row_read(attno, scan->slot, &row);
+	machine = machine_get(row.machine_id);
+	push_key(state, "machine");
+	push_value(state, TEXTOID, CStringGetTextDatum(machine->name), false);
+	push_key(state, "refund_due");
+	push_value(state, NUMERICOID, NumericGetDatum(order_refund_due(machine, &row)), false);
+}
+
 /* The whole order, NULL if there is none of this id. */
 static Jsonb *
 order_document(int64 order_id)
@@ -371,7 +390,10 @@ order_document(int64 order_id)
 	order_scan_begin(&scan, SHOP_ORDERS, order_id, order_fields, lengthof(order_fields));
 	found = leaf_scan_next(&scan, ForwardScanDirection);
 	if (found)
+	{
 		push_fields(&state, &scan);
+		push_machine(&state, &scan);
+	}
 	leaf_scan_end(&scan);
 	if (!found)
 		return NULL;

@@ -36,12 +36,12 @@ RESET session_replication_role;
 SELECT mine, neighbour, stranger, leaf FROM who \gset
 SELECT pg_temp.id(:mine, 3) AS an_order \gset
 
-SELECT plan(39);
+SELECT plan(42);
 
 -- ---- get_order ----
-SELECT is(order_engine.get_order(:an_order) - 'machine' - 'refund_due', jsonb_build_object(
-	'order_id', :'an_order', 'user_id', '7', 'state', 'paid', 'machine_id', 1, 'version', 2,
-	'subtotal', 20.50, 'amount', 18.50, 'captured', 18.50, 'refunded', 0, 'currency', 'EUR',
+SELECT is(order_engine.get_order(:an_order), jsonb_build_object(
+	'order_id', :'an_order', 'user_id', '7', 'state', 'paid', 'machine', 'order', 'machine_id', 1, 'version', 2,
+	'subtotal', 20.50, 'amount', 18.50, 'captured', 18.50, 'refunded', 0, 'refund_due', 0, 'currency', 'EUR',
 	'idempotency_key', 'key-3', 'adjustments', '[{"kind": "discount", "amount": -2.00}]'::jsonb,
 	'attributes', jsonb_build_object('n', 3, 'long', repeat('x', 400)),
 	'created_at', '2026-01-02T03:04:05.678+00:00', 'updated_at', '2026-01-02T03:04:06+00:00', 'due_at', NULL,
@@ -58,6 +58,15 @@ SELECT is(order_engine.get_order(:an_order + 1), NULL, 'an unknown id gives null
 SELECT is(order_engine.get_order(NULL), NULL, 'null gives null');
 SELECT is(order_engine.get_order(i), NULL, 'no order has id ' || i)
 FROM unnest(ARRAY[0, -1, 9223372036854775807, -9223372036854775808]) i;
+
+-- An order made by the calls.
+SELECT order_engine.receive_stock('sku', 5) \gset
+SELECT order_id AS called, amount AS called_amount FROM order_engine.create_order(70, '[{"sku": "sku", "quantity": 2, "unit_price": 9.90}]', private => '{"name": "Planted Secret"}') \gset
+SELECT outcome FROM order_engine.pay_order(:called, 'pay-1', 30) \gset
+SELECT is(order_engine.get_order(:called) #>> '{payments,0,outcome}', 'overpaid', 'its payments tell their outcome');
+SELECT is(order_engine.get_order(:called)->>'refund_due', '10.20', 'refund_due is what is owed back');
+SELECT is((SELECT string_agg(e->>'event' || ' ' || (e->>'to'), ', ' ORDER BY n) FROM jsonb_array_elements(order_engine.get_order(:called)->'history') WITH ORDINALITY AS h (e, n)),
+	'create pending, pay paid', 'its history is what happened');
 
 -- ---- get_orders ----
 SELECT results_eq(format('SELECT order_id, "order" FROM order_engine.get_orders(ARRAY[%s, NULL, %s, 5, %s, %s]::bigint[])',
