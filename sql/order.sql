@@ -1,0 +1,172 @@
+-- An order by its calls: created, moved, refused, repeated.
+CREATE EXTENSION order_engine;
+SET client_min_messages = error;
+SELECT order_engine.setup(4);
+RESET client_min_messages;
+SET search_path = order_engine, public;
+SET order_engine.actor = 'shop';
+
+-- What a statement raises, with ids and times in it masked; null if it goes through.
+CREATE FUNCTION public.attempt(statement text) RETURNS text LANGUAGE plpgsql AS $$
+DECLARE
+	detail text;
+	hint text;
+BEGIN
+	EXECUTE statement;
+	RETURN NULL;
+EXCEPTION WHEN OTHERS THEN
+	GET STACKED DIAGNOSTICS detail = PG_EXCEPTION_DETAIL, hint = PG_EXCEPTION_HINT;
+	IF SQLSTATE LIKE 'OE%' THEN
+		PERFORM detail::jsonb;	-- DETAIL of our codes is JSON
+		ASSERT hint <> '';
+	END IF;
+	RETURN regexp_replace(regexp_replace(concat_ws(' ', SQLSTATE, SQLERRM, nullif(detail, '')),
+		'"\d{4}-\d\d-\d\dT[^"]*"', '"TIME"', 'g'), '\d{15,}', 'ID', 'g');
+END
+$$;
+CREATE VIEW public.stock_now AS SELECT sku, on_hand, reserved FROM stock ORDER BY sku;
+
+SELECT on_hand FROM receive_stock('tea', 10);
+SELECT on_hand FROM receive_stock('cup', 5);
+
+--
+-- Created: amount = lines + adjustments; stock is reserved; one event, one message.
+--
+SELECT * FROM create_order(42, '[{"sku": "tea", "quantity": 2, "unit_price": 19.90},
+	{"sku": "cup", "quantity": 1, "unit_price": "5.50", "attributes": {"color": "red"}},
+	{"sku": "wrapping", "quantity": 1, "stock_key": null}]', 'key-1', currency => 'EUR',
+	adjustments => '[{"kind": "shipping", "amount": 4.90}, {"kind": "discount", "amount": "-1.00", "line_no": 1, "label": "spring"}]',
+	attributes => '{"channel": "web"}', private => '{"name": "Ada"}') \gset
+SELECT :'state' AS state, :version AS version, :amount AS amount, :'replayed' AS replayed,
+	(:'due_at'::timestamptz - now()) BETWEEN '14 min' AND '15 min 1 s' AS due_in_a_quarter,
+	slot_of_order(:order_id) = slot_of_user(42) AS own_slot;
+SELECT * FROM stock_now;
+SELECT line_no, sku, stock_key, quantity, unit_price, attributes FROM order_line WHERE order_id = :order_id ORDER BY 1;
+SELECT version, event, from_state, to_state, actor, idempotency_key, attributes FROM order_event WHERE order_id = :order_id;
+SELECT aggregatetype, aggregateid = :'order_id' AS keyed, type, payload::jsonb - '{event_id,order_id,at}'::text[] AS payload FROM outbox;
+SELECT user_id, state, subtotal, amount, currency, adjustments, attributes, private, captured, refunded FROM orders WHERE order_id = :order_id;
+
+-- The same request again is answered with the first one's order, numbers compared by value.
+SELECT order_id = :order_id AS same, state, version, amount, replayed
+FROM create_order(42, '[{"unit_price": 19.9, "quantity": 2.0, "sku": "tea"},
+	{"sku": "cup", "quantity": 1, "unit_price": 5.5, "stock_key": "cup", "attributes": {"color": "red"}},
+	{"sku": "wrapping", "quantity": 1, "stock_key": null, "attributes": {}}]', 'key-1', currency => 'EUR',
+	adjustments => '[{"kind": "shipping", "amount": 4.9}, {"kind": "discount", "label": "spring", "amount": "-1.00", "line_no": 1}]',
+	attributes => '{"channel": "web"}', private => '{"name": "Ada"}');
+-- Another request under that key is refused; the key belongs to the user.
+SELECT attempt($$SELECT create_order(42, '[{"sku": "tea", "quantity": 2}]', 'key-1')$$);
+SELECT state, replayed FROM create_order(43, '[{"sku": "tea", "quantity": 1}]', 'key-1');
+SELECT * FROM stock_now;
+
+-- Everything that is short is reported at once, lines of one stock key summed; nothing is left behind.
+SELECT attempt($$SELECT create_order(42, '[{"sku": "tea", "quantity": 5}, {"sku": "cup", "quantity": 9}, {"sku": "TEA", "stock_key": "tea", "quantity": 6}]', 'key-2')$$);
+SELECT attempt($$SELECT create_order(42, '[{"sku": "tea", "quantity": 1}, {"sku": "coffee", "quantity": 1}]', 'key-2')$$);
+SELECT state, replayed FROM create_order(42, '[{"sku": "tea", "quantity": 1}]', 'key-2');
+SELECT * FROM stock_now;
+
+-- Without stock, without a price, with a due time of its own.
+SELECT state, amount, due_at - now() BETWEEN '59 min' AND '1 hour 1 s' AS in_an_hour
+FROM create_order(44, '[{"sku": "gift card", "stock_key": null, "quantity": 1}]', pay_within => '1 hour');
+
+--
+-- Malformed requests name the line and the key, and change nothing.
+--
+SELECT count(*) AS orders_before FROM orders \gset
+SELECT r.request, attempt(format('SELECT create_order(1, %L)', r.request)) FROM (VALUES
+	('{}'), ('[]'), ('null'), ('"tea"'), ('[1]'), ('[[]]'), ('[{}]'), ('[{"sku": "tea"}]'),
+	('[{"sku": "tea", "quantity": 0}]'), ('[{"sku": "tea", "quantity": -1}]'), ('[{"sku": "tea", "quantity": 1.5}]'),
+	('[{"sku": "tea", "quantity": "1"}]'), ('[{"sku": "tea", "quantity": 2147483648}]'),
+	('[{"sku": "tea", "quantity": 1e400}]'), ('[{"sku": "tea", "quantity": null}]'),
+	('[{"sku": "", "quantity": 1}]'), ('[{"sku": null, "quantity": 1}]'), ('[{"sku": 1, "quantity": 1}]'),
+	('[{"sku": "a\nb", "quantity": 1}]'),
+	('[{"sku": "tea", "quantity": 1, "unit_price": -1}]'), ('[{"sku": "tea", "quantity": 1, "unit_price": "NaN"}]'),
+	('[{"sku": "tea", "quantity": 1, "unit_price": "1e3"}]'), ('[{"sku": "tea", "quantity": 1, "unit_price": " 1"}]'),
+	('[{"sku": "tea", "quantity": 1, "unit_price": "1."}]'), ('[{"sku": "tea", "quantity": 1, "unit_price": 1e60}]'),
+	('[{"sku": "tea", "quantity": 1, "unit_price": null}]'), ('[{"sku": "tea", "quantity": 1, "unit_price": true}]'),
+	('[{"sku": "tea", "quantity": 1, "attributes": []}]'), ('[{"sku": "tea", "quantity": 1, "attributes": "x"}]'),
+	('[{"sku": "tea", "quantity": 1, "colour": "red"}]'), ('[{"sku": "tea", "quantity": 1}, 7]')) AS r (request);
+SELECT r.request, attempt(format('SELECT create_order(1, ''[{"sku": "tea", "quantity": 1, "unit_price": 2}]'', adjustments => %L)', r.request)) FROM (VALUES
+	('{}'), ('[1]'), ('[{}]'), ('[{"kind": "gift", "amount": 1}]'), ('[{"kind": "tax"}]'), ('[{"amount": 1}]'),
+	('[{"kind": "tax", "amount": "NaN"}]'), ('[{"kind": "tax", "amount": 1, "line_no": 2}]'),
+	('[{"kind": "tax", "amount": 1, "label": 7}]'), ('[{"kind": "tax", "amount": 1, "x": 7}]'),
+	('[{"kind": "discount", "amount": -2.01}]')) AS r (request);
+SELECT r.arguments, attempt(format('SELECT create_order(%s)', r.arguments)) FROM (VALUES
+	($$NULL, '[{"sku": "tea", "quantity": 1}]'$$), ($$1, NULL$$),
+	($$1, '[{"sku": "tea", "quantity": 1}]', ''$$), ($$1, '[{"sku": "tea", "quantity": 1}]', repeat('k', 256)$$),
+	($$1, '[{"sku": "tea", "quantity": 1}]', E'a\tb'$$),
+	($$1, '[{"sku": "tea", "quantity": 1}]', pay_within => '0'$$), ($$1, '[{"sku": "tea", "quantity": 1}]', pay_within => '-1 s'$$),
+	($$1, '[{"sku": "tea", "quantity": 1}]', currency => ''$$), ($$1, '[{"sku": "tea", "quantity": 1}]', attributes => '[]'$$),
+	($$1, '[{"sku": "tea", "quantity": 1}]', private => '"secret"'$$), ($$1, '[{"sku": "tea", "quantity": 1}]', machine => 'none'$$),
+	($$1, '[{"sku": "tea", "quantity": 1}]', machine => NULL$$), ($$1, '[{"sku": "tea", "quantity": 1}]', context => '{"who": "me"}'$$),
+	($$1, '[{"sku": "tea", "quantity": 1}]', context => '{"actor": 1}'$$), ($$1, '[{"sku": "tea", "quantity": 1}]', context => '{"traceparent": "00-0"}'$$),
+	($$1, '[{"sku": "tea", "quantity": 1}]', context => '[]'$$)) AS r (arguments);
+SELECT attempt('SELECT create_order(1, (SELECT jsonb_agg(''{"sku": "tea", "quantity": 1}''::jsonb) FROM generate_series(1, 1001)))');
+SELECT count(*) - :orders_before AS more FROM orders;
+SELECT * FROM stock_now;
+
+--
+-- Moved: only as the machine says, and with the version that the caller saw.
+--
+SELECT attempt(format('SELECT ship_order(%s)', :order_id));
+SELECT attempt(format('SELECT fire(%s, ''dance'')', :order_id));
+SELECT attempt(format('SELECT fire(%s, ''expire'')', :order_id));
+SELECT attempt(format('SELECT fire(%s, ''pay'')', :order_id));
+SELECT attempt(format('SELECT cancel_order(%s, 7)', :order_id));
+SELECT attempt('SELECT ship_order(1)'), attempt('SELECT ship_order(-1)'), attempt('SELECT ship_order(NULL)');
+SELECT attempt(format('SELECT fire(%s, NULL)', :order_id)), attempt(format('SELECT fire(%s, '''')', :order_id));
+SELECT attempt(format('SELECT fire(%s, ''cancel'', attributes => ''[]'')', :order_id));
+SELECT attempt(format('SELECT fire(%s, ''cancel'', attributes => jsonb_build_object(''x'', repeat(''x'', 9000)))', :order_id));
+SELECT attempt(format('SELECT cancel_order(%s, idempotency_key => '''')', :order_id));
+
+SELECT outcome, state, version, captured FROM pay_order(:order_id, 'p-1', 49.20, 'EUR');
+SELECT * FROM stock_now;
+SELECT state, version, replayed FROM ship_order(:order_id, 2, 'ship-1', '{"tracking": "T1"}', '{"actor": "packer", "reason": "ready"}');
+-- A retry is answered as the first call was, before its version is looked at.
+SELECT state, version, replayed FROM ship_order(:order_id, 2, 'ship-1');
+SELECT attempt(format('SELECT complete_order(%s, idempotency_key => ''ship-1'')', :order_id));
+SELECT state, version, replayed FROM complete_order(:order_id);
+SELECT version, event, from_state, to_state, actor, reason, idempotency_key, attributes FROM order_event WHERE order_id = :order_id ORDER BY 1;
+SELECT sku, quantity, reason, ref = :'order_id' || '/2' AS by_this_order, actor FROM stock_movement WHERE reason = 'confirm' ORDER BY 1;
+
+-- The way back: refund asked for, rejected, asked for again, confirmed.
+SELECT order_id FROM create_order(45, '[{"sku": "tea", "quantity": 3, "unit_price": 1}]') \gset
+SELECT outcome FROM pay_order(:order_id, 'p', 3);
+SELECT state FROM request_refund(:order_id);
+SELECT state FROM reject_refund(:order_id);
+SELECT state FROM request_refund(:order_id);
+SELECT * FROM stock_now;
+SELECT state FROM confirm_refund(:order_id);
+SELECT * FROM stock_now;
+SELECT sum(quantity) = (SELECT on_hand FROM stock WHERE sku = 'tea') AS movements_sum_up FROM stock_movement WHERE sku = 'tea';
+
+-- Cancelled before it was paid: the stock is free again.
+SELECT order_id FROM create_order(46, '[{"sku": "cup", "quantity": 3}]') \gset
+SELECT * FROM stock_now WHERE sku = 'cup';
+SELECT state, version FROM cancel_order(:order_id);
+SELECT * FROM stock_now WHERE sku = 'cup';
+
+--
+-- One call is one action in the caller's transaction: rolled back, it never was.
+--
+BEGIN;
+SELECT state FROM create_order(47, '[{"sku": "cup", "quantity": 1}]', 'gone');
+SAVEPOINT a;
+SELECT state, replayed FROM create_order(47, '[{"sku": "cup", "quantity": 2}]', 'gone 2');
+ROLLBACK TO a;
+SELECT * FROM stock_now WHERE sku = 'cup';
+ROLLBACK;
+SELECT * FROM stock_now WHERE sku = 'cup';
+SELECT replayed FROM create_order(47, '[{"sku": "cup", "quantity": 1}]', 'gone');
+
+-- Many calls in one statement see each other.
+SELECT count(*), count(DISTINCT order_id) FROM generate_series(1, 3) i, create_order(48, '[{"sku": "tea", "quantity": 1}]', 'k' || i % 2);
+BEGIN READ ONLY;
+SELECT create_order(1, '[{"sku": "tea", "quantity": 1}]');
+ROLLBACK;
+
+--
+-- An order's history adds up: a fold of its events is its state and version.
+--
+SELECT count(*) AS orders, count(*) FILTER (WHERE e.n = o.version AND e.last_state = o.state) AS agree
+FROM orders o JOIN LATERAL (SELECT count(*) AS n, (array_agg(to_state ORDER BY version DESC))[1] AS last_state
+	FROM order_event WHERE order_id = o.order_id) e ON true;

@@ -1,0 +1,113 @@
+-- Payments and refunds: every outcome, every replay, nothing lost.
+CREATE EXTENSION order_engine;
+SET client_min_messages = error;
+SELECT order_engine.setup(4);
+RESET client_min_messages;
+SET search_path = order_engine, public;
+
+CREATE FUNCTION public.attempt(statement text) RETURNS text LANGUAGE plpgsql AS $$
+DECLARE
+	detail text;
+BEGIN
+	EXECUTE statement;
+	RETURN NULL;
+EXCEPTION WHEN OTHERS THEN
+	GET STACKED DIAGNOSTICS detail = PG_EXCEPTION_DETAIL;
+	IF SQLSTATE LIKE 'OE%' THEN
+		PERFORM detail::jsonb;
+	END IF;
+	RETURN regexp_replace(concat_ws(' ', SQLSTATE, SQLERRM, nullif(detail, '')), '\d{15,}', 'ID', 'g');
+END
+$$;
+-- An order of 10.00 EUR for user u.
+CREATE FUNCTION public.new_order(u bigint, due interval DEFAULT NULL) RETURNS bigint LANGUAGE sql AS $$
+	SELECT order_id FROM order_engine.create_order(u, '[{"sku": "tea", "quantity": 1, "unit_price": 10.00}]', currency => 'EUR', pay_within => due)
+$$;
+-- What the newest event of an order says about money.
+CREATE FUNCTION public.last_event(of_order bigint) RETURNS TABLE (type text, version text, captured text, refunded text, refund_due text, payment jsonb)
+LANGUAGE sql AS $$
+	SELECT type, p ->> 'version', p ->> 'captured', p ->> 'refunded', p ->> 'refund_due', p -> 'payment'
+	FROM order_engine.outbox, LATERAL (SELECT payload::jsonb) AS j (p) WHERE aggregateid = of_order::text ORDER BY outbox.id DESC LIMIT 1
+$$;
+SELECT on_hand FROM receive_stock('tea', 100);
+
+-- paid; its replay, with whatever amount; a second payment is owed back.
+SELECT new_order(1) AS id \gset
+SELECT outcome, replayed, order_id = :id AS same, state, version, captured FROM pay_order(:id, 'p-1', 10, 'EUR', '{"via": "card"}');
+SELECT * FROM last_event(:id);
+SELECT outcome, replayed, state, version, captured FROM pay_order(:id, 'p-1', 999);
+SELECT outcome, replayed, state, version, captured FROM pay_order(:id, 'p-2', 10);
+SELECT * FROM last_event(:id);
+
+-- partly_paid, partly_paid, paid.
+SELECT new_order(2) AS id \gset
+SELECT outcome, state, version, captured FROM pay_order(:id, 'a', 4);
+SELECT * FROM last_event(:id);
+SELECT outcome, state, version, captured FROM pay_order(:id, 'b', 5.99);
+SELECT outcome, state, version, captured FROM pay_order(:id, 'c', 0.01);
+-- overpaid.
+SELECT new_order(3) AS id \gset
+SELECT outcome, state, version, captured FROM pay_order(:id, 'a', 12.5);
+SELECT * FROM last_event(:id);
+-- mismatch: recorded, nothing captured; null matches any currency.
+SELECT new_order(4) AS id \gset
+SELECT outcome, state, version, captured FROM pay_order(:id, 'a', 10, 'USD');
+SELECT * FROM last_event(:id);
+SELECT outcome, replayed FROM pay_order(:id, 'a', 10, 'EUR');
+SELECT outcome, state, version, captured FROM pay_order(:id, 'b', 10);
+-- refund_due: the money of a cancelled order is owed back whole.
+SELECT new_order(5) AS id \gset
+SELECT state FROM cancel_order(:id);
+SELECT outcome, state, version, captured FROM pay_order(:id, 'late', 10, 'EUR');
+SELECT * FROM last_event(:id);
+-- A due time that has passed refuses nothing by itself.
+SELECT new_order(6, '1 microsecond') AS id \gset
+SELECT outcome, state FROM pay_order(:id, 'in time', 10, 'EUR');
+-- One payment may pay several orders.
+SELECT outcome, replayed FROM pay_order(new_order(7), 'shared', 10);
+SELECT outcome, replayed FROM pay_order(new_order(7), 'shared', 10);
+-- An order that costs nothing is paid by nothing, or by its event.
+SELECT order_id AS id FROM create_order(8, '[{"sku": "tea", "quantity": 1}]') \gset
+SELECT outcome, state FROM pay_order(:id, 'free', 0);
+SELECT order_id AS id FROM create_order(8, '[{"sku": "tea", "quantity": 1}]') \gset
+SELECT state FROM fire(:id, 'pay');
+
+-- Refunds: in parts, the rest, all of it as the move.
+SELECT new_order(9) AS id \gset
+SELECT outcome FROM pay_order(:id, 'p', 10);
+SELECT replayed, order_id = :id AS same, state, version, refunded FROM refund_order(:id, 'r-1', 2.5);
+SELECT * FROM last_event(:id);
+SELECT replayed, state, version, refunded FROM refund_order(:id, 'r-1', 2.5);
+SELECT attempt(format('SELECT refund_order(%s, ''r-2'', 7.51)', :id));
+SELECT on_hand FROM stock;
+SELECT replayed, state, version, refunded FROM refund_order(:id, 'r-2');
+SELECT * FROM last_event(:id);
+SELECT on_hand FROM stock;
+SELECT attempt(format('SELECT refund_order(%s, ''r-3'')', :id));
+SELECT attempt(format('SELECT refund_order(%s, ''r-3'', 0.01)', :id));
+SELECT replayed, state FROM refund_order(:id, 'r-2');
+-- Where the machine has no such move, the money goes back all the same.
+SELECT new_order(10) AS id \gset
+SELECT outcome FROM pay_order(:id, 'p', 10);
+SELECT state FROM ship_order(:id);
+SELECT state, version, refunded FROM refund_order(:id, 'r');
+SELECT * FROM last_event(:id);
+SELECT kind, payment_ref, amount, currency, outcome, version, attributes FROM payment WHERE order_id = :id ORDER BY kind;
+
+-- Malformed input, unknown orders: an error, and nothing changes.
+SELECT count(*) AS payments_before FROM payment \gset
+SELECT c.call, attempt('SELECT ' || replace(c.call, 'ID', :'id')) FROM (VALUES
+	('pay_order(NULL, ''x'', 1)'), ('pay_order(ID, NULL, 1)'), ('pay_order(ID, ''x'', NULL)'),
+	('pay_order(1, ''x'', 1)'), ('pay_order(ID, '''', 1)'), ('pay_order(ID, repeat(''x'', 256), 1)'),
+	('pay_order(ID, ''x'', -1)'), ('pay_order(ID, ''x'', ''NaN'')'), ('pay_order(ID, ''x'', ''Infinity'')'),
+	('pay_order(ID, ''x'', 1e50)'), ('pay_order(ID, ''x'', 1, '''')'), ('pay_order(ID, ''x'', 1, attributes => ''[1]'')'),
+	('pay_order(ID, ''x'', 1, context => ''{"x": 1}'')'),
+	('refund_order(NULL, ''x'', 1)'), ('refund_order(ID, NULL, 1)'), ('refund_order(1, ''x'', 1)'), ('refund_order(ID, '''', 1)'),
+	('refund_order(ID, ''x'', 0)'), ('refund_order(ID, ''x'', -1)'), ('refund_order(ID, ''x'', ''NaN'')'),
+	('refund_order(ID, ''x'', ''-Infinity'')'), ('refund_order(ID, ''x'', 1, ''7'')')) AS c (call);
+SELECT count(*) - :payments_before AS more FROM payment;
+
+-- captured and refunded are the sums of what was recorded.
+SELECT count(*) AS orders, count(*) FILTER (WHERE o.captured = p.captured AND o.refunded = p.refunded) AS agree
+FROM orders o, LATERAL (SELECT coalesce(sum(amount) FILTER (WHERE kind = 'capture' AND outcome <> 'mismatch'), 0) AS captured,
+	coalesce(sum(amount) FILTER (WHERE kind = 'refund'), 0) AS refunded FROM payment WHERE order_id = o.order_id) p;
