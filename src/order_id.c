@@ -84,23 +84,23 @@ PG_FUNCTION_INFO_V1(order_engine_order_id_parts);
 
 typedef struct Counter
 {
-	Oid			database;
-	pg_atomic_uint32 sequence;	/* whose lease this is; InvalidOid: none yet */
-	pg_atomic_uint64 last;		/* handed out last */
-	pg_atomic_uint64 lease;		/* may be handed out, inclusive */
+	Oid				 database;
+	pg_atomic_uint32 sequence; /* whose lease this is; InvalidOid: none yet */
+	pg_atomic_uint64 last;	   /* handed out last */
+	pg_atomic_uint64 lease;	   /* may be handed out, inclusive */
 } Counter;
 
-static Counter *counters = NULL;	/* [MAX_COUNTERS], NULL without shared memory */
-static Counter *counter = NULL; /* this database's, once claimed: it never moves */
-static Oid	lease_sequence = InvalidOid;	/* reset by lease_invalidate() */
+static Counter *counters = NULL;			 /* [MAX_COUNTERS], NULL without shared memory */
+static Counter *counter = NULL;				 /* this database's, once claimed: it never moves */
+static Oid		lease_sequence = InvalidOid; /* reset by lease_invalidate() */
 
-static int	debug_clock_offset = 0;
+static int debug_clock_offset = 0;
 
 /* The counter's value for this moment; the clock is taken to start at the epoch. */
 static inline uint64
 clock_counter(void)
 {
-	int64		ms = (GetCurrentTimestamp() - ORDER_EPOCH_TIMESTAMP) / 1000 + debug_clock_offset;
+	int64 ms = (GetCurrentTimestamp() - ORDER_EPOCH_TIMESTAMP) / 1000 + debug_clock_offset;
 
 	return ms > 0 ? COUNTER_FROM_MS(ms) : 0;
 }
@@ -112,9 +112,7 @@ clock_counter(void)
 static inline bool
 counter_take(uint64 *value)
 {
-	uint64		now,
-				last,
-				lease;
+	uint64 now, last, lease;
 
 	if (counter == NULL || !OidIsValid(lease_sequence) ||
 		pg_atomic_read_u32(&counter->sequence) != lease_sequence)
@@ -138,14 +136,15 @@ static bool
 counter_covered(Oid sequence)
 {
 	return pg_atomic_read_u32(&counter->sequence) == sequence &&
-		Max(pg_atomic_read_u64(&counter->last) + 1, clock_counter()) <= pg_atomic_read_u64(&counter->lease);
+		   Max(pg_atomic_read_u64(&counter->last) + 1, clock_counter()) <=
+			   pg_atomic_read_u64(&counter->lease);
 }
 
 /* Lets the counter go on above `spent`, up to `lease`, which is durable.  Under the lease lock. */
 static void
 counter_publish(uint64 spent, uint64 lease, Oid sequence)
 {
-	uint64		last = pg_atomic_read_u64(&counter->last);
+	uint64 last = pg_atomic_read_u64(&counter->last);
 
 	while (last < spent && !pg_atomic_compare_exchange_u64(&counter->last, &last, spent))
 		;
@@ -159,7 +158,7 @@ counter_publish(uint64 spent, uint64 lease, Oid sequence)
 static bool
 counter_claim(void)
 {
-	LWLock	   *lock;
+	LWLock *lock;
 
 	if (counter != NULL || counters == NULL)
 		return counter != NULL;
@@ -178,7 +177,7 @@ counter_claim(void)
 static void
 counters_init(void *area)
 {
-	Counter    *all = area;
+	Counter *all = area;
 
 	for (int i = 0; i < MAX_COUNTERS; i++)
 	{
@@ -200,13 +199,14 @@ lease_invalidate(Datum arg, Oid relid)
 static Relation
 lease_open(void)
 {
-	Oid			relid = RangeVarGetRelid(makeRangeVar(SEQUENCE_SCHEMA, SEQUENCE_NAME, -1), RowExclusiveLock, true);
+	Oid relid =
+		RangeVarGetRelid(makeRangeVar(SEQUENCE_SCHEMA, SEQUENCE_NAME, -1), RowExclusiveLock, true);
 
 	if (!OidIsValid(relid) || get_rel_relkind(relid) != RELKIND_SEQUENCE)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("sequence \"%s.%s\" does not exist", SEQUENCE_SCHEMA, SEQUENCE_NAME),
-				 errhint("Create it again as the owner of the tables, and before any use set it to at least (id >> 10) + 4096 of the highest order or event id.")));
+				 errhint("Create it, set to at least (id >> 10) + 4096 of the highest id.")));
 	lease_sequence = relid;
 	return relation_open(relid, NoLock);
 }
@@ -224,7 +224,7 @@ static uint64
 lease_read(Relation sequence)
 {
 	LOCAL_FCINFO(fcinfo, 1);
-	Datum		value;
+	Datum value;
 
 	InitFunctionCallInfoData(*fcinfo, NULL, 1, InvalidOid, NULL, NULL);
 	fcinfo->args[0].value = ObjectIdGetDatum(RelationGetRelid(sequence));
@@ -242,8 +242,9 @@ lease_write(Relation sequence, uint64 value)
 				(errcode(ERRCODE_SEQUENCE_GENERATOR_LIMIT_EXCEEDED),
 				 errmsg("order ids are exhausted"),
 				 errdetail("Sequence \"%s.%s\" is at its end.", SEQUENCE_SCHEMA, SEQUENCE_NAME),
-				 errhint("Ids last until 2093: look at the system clock, and at who has set the sequence.")));
-	DirectFunctionCall2(setval_oid, ObjectIdGetDatum(RelationGetRelid(sequence)), Int64GetDatum((int64) value));
+				 errhint("Ids last until 2093: somebody has set the clock or the sequence.")));
+	DirectFunctionCall2(setval_oid, ObjectIdGetDatum(RelationGetRelid(sequence)),
+						Int64GetDatum((int64) value));
 }
 
 /*
@@ -255,14 +256,14 @@ lease_write(Relation sequence, uint64 value)
 static void
 lease_extend(Relation sequence)
 {
-	LOCKTAG		tag;
+	LOCKTAG tag;
 
 	lease_lock(sequence, &tag);
 	if (!counter_covered(RelationGetRelid(sequence)))
 	{
-		uint64		spent = lease_read(sequence);
-		uint64		least = Max(spent, pg_atomic_read_u64(&counter->lease)) + LEASE_BLOCK;
-		uint64		lease = clock_counter() + LEASE_AHEAD;
+		uint64 spent = lease_read(sequence);
+		uint64 least = Max(spent, pg_atomic_read_u64(&counter->lease)) + LEASE_BLOCK;
+		uint64 lease = clock_counter() + LEASE_AHEAD;
 
 		if (lease < least)
 		{
@@ -283,8 +284,8 @@ lease_extend(Relation sequence)
 static uint64
 lease_take_one(Relation sequence)
 {
-	LOCKTAG		tag;
-	uint64		value;
+	LOCKTAG tag;
+	uint64	value;
 
 	lease_lock(sequence, &tag);
 	value = Max(lease_read(sequence) + 1, clock_counter());
@@ -298,8 +299,8 @@ lease_take_one(Relation sequence)
 static bool
 lease_try(uint64 *value)
 {
-	Relation	sequence = lease_open();
-	bool		done;
+	Relation sequence = lease_open();
+	bool	 done;
 
 	if (sequence->rd_createSubid == InvalidSubTransactionId && counter_claim())
 	{
@@ -319,8 +320,8 @@ lease_try(uint64 *value)
 static uint64
 lease_take(void)
 {
-	OwnerScope	owner;
-	uint64		value;
+	OwnerScope owner;
+	uint64	   value;
 
 	owner_begin(&owner);
 	while (!lease_try(&value))
@@ -332,7 +333,7 @@ lease_take(void)
 int64
 order_id_next(int slot)
 {
-	uint64		value;
+	uint64 value;
 
 	PreventCommandIfReadOnly(CALL_NAME);
 	PreventCommandDuringRecovery(CALL_NAME);
@@ -341,54 +342,48 @@ order_id_next(int slot)
 	if (!counter_take(&value))
 		value = lease_take();
 	return (int64) ((value >> SEQUENCE_BITS << (SLOT_BITS + SEQUENCE_BITS)) |
-					((uint64) slot << SEQUENCE_BITS) |
-					(value & (SEQUENCE_COUNT - 1)));
+					((uint64) slot << SEQUENCE_BITS) | (value & (SEQUENCE_COUNT - 1)));
 }
 
 void
 order_id_init(void)
 {
-	shared_request(SHARED_NAME, sizeof(Counter) * MAX_COUNTERS, 1, counters_init, (void **) &counters);
+	shared_request(SHARED_NAME, sizeof(Counter) * MAX_COUNTERS, 1, counters_init,
+				   (void **) &counters);
 	CacheRegisterRelcacheCallback(lease_invalidate, (Datum) 0);
 	DefineCustomIntVariable("order_engine.debug_clock_offset",
-							"Shifts the clock that order ids are made from.",
-							"For tests only.",
-							&debug_clock_offset,
-							0, -INT_MAX, INT_MAX,
-							PGC_SUSET,
-							GUC_UNIT_MS | GUC_NO_SHOW_ALL | GUC_NOT_IN_SAMPLE,
-							NULL, NULL, NULL);
+							"Shifts the clock that order ids are made from.", "For tests only.",
+							&debug_clock_offset, 0, -INT_MAX, INT_MAX, PGC_SUSET,
+							GUC_UNIT_MS | GUC_NO_SHOW_ALL | GUC_NOT_IN_SAMPLE, NULL, NULL, NULL);
 }
 
 Datum
 order_engine_next_order_id(PG_FUNCTION_ARGS)
 {
 	if (PG_ARGISNULL(0))
-		ereport(ERROR,
-				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-				 errmsg("user_id must not be null"),
-				 errhint("The slot of an order id is that of its user.")));
+		ereport(ERROR, (errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED), errmsg("user_id must not be null"),
+						errhint("The slot of an order id is that of its user.")));
 	PG_RETURN_INT64(order_id_next(slot_of_user(PG_GETARG_INT64(0))));
 }
 
 Datum
 order_engine_order_id_parts(PG_FUNCTION_ARGS)
 {
-	int64		order_id = PG_GETARG_INT64(0);
-	TupleDesc	tupdesc;
-	Datum		values[3];
-	bool		nulls[3] = {false};
+	int64	  order_id = PG_GETARG_INT64(0);
+	TupleDesc tupdesc;
+	Datum	  values[3];
+	bool	  nulls[3] = {false};
 
 	if (order_id < 0)
 		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("order id must not be negative"),
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("order id must not be negative"),
 				 errdetail("{\"order_id\": \"%lld\"}", (long long) order_id),
 				 errhint("Order ids come from order_engine.next_order_id().")));
 	if (get_call_result_type(fcinfo, NULL, &tupdesc) != TYPEFUNC_COMPOSITE)
 		elog(ERROR, "return type must be a row type");
 
-	values[0] = TimestampTzGetDatum((order_id >> (SLOT_BITS + SEQUENCE_BITS)) * 1000 + ORDER_EPOCH_TIMESTAMP);
+	values[0] = TimestampTzGetDatum((order_id >> (SLOT_BITS + SEQUENCE_BITS)) * 1000 +
+									ORDER_EPOCH_TIMESTAMP);
 	values[1] = Int32GetDatum(slot_of_order(order_id));
 	values[2] = Int32GetDatum((int32) (order_id & (SEQUENCE_COUNT - 1)));
 	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(tupdesc), values, nulls)));

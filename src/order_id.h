@@ -19,4 +19,4 @@ extern int64 order_id_next(int slot);
 /* Requests shared memory, defines the settings; from _PG_init. */
 extern void order_id_init(void);
 
-#endif							/* ORDER_ENGINE_ORDER_ID_H */
+#endif /* ORDER_ENGINE_ORDER_ID_H */

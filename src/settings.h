@@ -14,4 +14,4 @@
  */
 extern void settings_init(void);
 
-#endif							/* ORDER_ENGINE_SETTINGS_H */
+#endif /* ORDER_ENGINE_SETTINGS_H */

@@ -22,12 +22,12 @@ typedef struct SharedArea
 	const char *name;
 	Size		size;
 	int			locks;
-	void		(*init) (void *area);
-	void	  **area;
+	void (*init)(void *area);
+	void **area;
 } SharedArea;
 
 static SharedArea areas[MAX_AREAS];
-static int	nareas = 0;
+static int		  nareas = 0;
 
 static shmem_request_hook_type prev_shmem_request_hook = NULL;
 static shmem_startup_hook_type prev_shmem_startup_hook = NULL;
@@ -49,8 +49,8 @@ request_areas(void)
 static void
 attach_area(SharedArea *request)
 {
-	bool		found;
-	void	   *area = ShmemInitStruct(request->name, request->size, &found);
+	bool  found;
+	void *area = ShmemInitStruct(request->name, request->size, &found);
 
 	if (!found)
 	{
@@ -78,14 +78,14 @@ attach_areas(void)
 }
 
 void
-shared_request(const char *name, Size size, int locks, void (*init) (void *area), void **area)
+shared_request(const char *name, Size size, int locks, void (*init)(void *area), void **area)
 {
 	*area = NULL;
 	if (!process_shared_preload_libraries_in_progress)
 		return;
 	if (nareas == MAX_AREAS)
 		elog(ERROR, "too many shared memory areas");
-	areas[nareas++] = (SharedArea) {
+	areas[nareas++] = (SharedArea){
 		.name = name,
 		.size = size,
 		.locks = locks,

@@ -13,9 +13,10 @@
  * tranche.  `init` may be NULL, `name` must be a literal.
  * Without shared_preload_libraries *area stays NULL: the caller must cope.
  */
-extern void shared_request(const char *name, Size size, int locks, void (*init) (void *area), void **area);
+extern void
+shared_request(const char *name, Size size, int locks, void (*init)(void *area), void **area);
 
 /* Installs the hooks; from _PG_init, before the modules' inits. */
 extern void shared_init(void);
 
-#endif							/* ORDER_ENGINE_SHARED_H */
+#endif /* ORDER_ENGINE_SHARED_H */

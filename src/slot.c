@@ -31,7 +31,7 @@ PG_FUNCTION_INFO_V1(order_engine_slot_hash_extended_int2);
 int
 slot_of_user(int64 user_id)
 {
-	uint64		z = (uint64) user_id;
+	uint64 z = (uint64) user_id;
 
 	z = (z ^ (z >> 30)) * UINT64CONST(0xbf58476d1ce4e5b9);
 	z = (z ^ (z >> 27)) * UINT64CONST(0x94d049bb133111eb);

@@ -17,7 +17,7 @@
 #define ORDER_EPOCH_MS INT64CONST(1704067200000)
 
 /* The slot of a user, 0..1023: the top bits of splitmix64's finalizer. */
-extern int	slot_of_user(int64 user_id);
+extern int slot_of_user(int64 user_id);
 
 /* The slot written into an order id, 0..1023; defined for any bigint. */
 static inline int
@@ -33,4 +33,4 @@ slot_lowest_owned(void)
 	return 0;
 }
 
-#endif							/* ORDER_ENGINE_SLOT_H */
+#endif /* ORDER_ENGINE_SLOT_H */
