@@ -16,7 +16,9 @@
 #include "access/stratnum.h"
 #include "access/table.h"
 #include "access/tableam.h"
+#include "catalog/pg_am_d.h"
 #include "catalog/pg_collation.h"
+#include "catalog/pg_index.h"
 #include "catalog/pg_type.h"
 #include "executor/tuptable.h"
 #include "fmgr.h"
@@ -156,17 +158,18 @@ PG_FUNCTION_INFO_V1(order_engine_allowed_events);
 
 /* ---- scans of a leaf ---- */
 
+/* A valid, unique, ascending btree index of all rows that begins with these columns. */
 static bool
 index_starts_with(Relation index, int ncolumns, const AttrNumber *columns)
 {
 	Form_pg_index form = index->rd_index;
 
-	if (!form->indisunique || !form->indisvalid || form->indnkeyatts < ncolumns)
+	if (!form->indisunique || !form->indisvalid || form->indnkeyatts < ncolumns || index->rd_rel->relam != BTREE_AM_OID)
 		return false;
 	for (int i = 0; i < ncolumns; i++)
-		if (form->indkey.values[i] != columns[i])
+		if (form->indkey.values[i] != columns[i] || (index->rd_indoption[i] & INDOPTION_DESC))
 			return false;
-	return true;
+	return RelationGetIndexPredicate(index) == NIL;
 }
 
 static Relation

@@ -36,7 +36,7 @@ RESET session_replication_role;
 SELECT mine, neighbour, stranger, leaf FROM who \gset
 SELECT pg_temp.id(:mine, 3) AS an_order \gset
 
-SELECT plan(42);
+SELECT plan(43);
 
 -- ---- get_order ----
 SELECT is(order_engine.get_order(:an_order), jsonb_build_object(
@@ -151,6 +151,11 @@ COMMIT;
 -- ---- the user's own columns, and what he breaks ----
 ALTER TABLE order_engine.orders ADD COLUMN warehouse text DEFAULT 'berlin';
 SELECT is((SELECT count(*) FROM order_engine.user_orders(:mine)), 20::bigint, 'a column more does not matter');
+SELECT format('CREATE UNIQUE INDEX a_some_orders ON order_engine.orders_%s (order_id, user_id) WHERE user_id < 0', :leaf) \gexec
+SELECT format('CREATE UNIQUE INDEX a_other_way ON order_engine.orders_%s (user_id, order_id DESC)', :leaf) \gexec
+SELECT ok(order_engine.get_order(:an_order) IS NOT NULL AND (SELECT min(order_id) FROM order_engine.user_orders(:mine, max_rows => 20)) > pg_temp.id(:mine, 5),
+	'an index more, of some orders only or the other way round, is not taken for the engine''s');
+SELECT 'DROP INDEX order_engine.a_some_orders, order_engine.a_other_way' \gexec
 SELECT format('DROP INDEX order_engine.orders_%s_user_id', :leaf) \gexec
 SELECT throws_ok('SELECT * FROM order_engine.user_orders(7)', '55000', format('table "orders_%s" lacks a unique index that the order engine needs', :leaf),
 	'without the index of the leaf nothing is scanned instead');
