@@ -314,21 +314,38 @@ raise_suppressed(RowTable *table)
 			 errhint("A BEFORE trigger there must return NEW, or raise an error to refuse the row.")));
 }
 
+/*
+ * Error context callback: PostgreSQL shows the row that breaks a constraint, whole,
+ * since the tables' owner may see it.  What is private is not for the caller's
+ * screen nor for the log.
+ */
+static void
+hide_row(void *arg)
+{
+	int			code = geterrcode();
+
+	if (code == ERRCODE_CHECK_VIOLATION || code == ERRCODE_NOT_NULL_VIOLATION)
+		errdetail("The row is not shown, since it may hold private data.");
+}
+
 /* What both INSERT and UPDATE do between the BEFORE triggers and the write. */
 static void
 check_row(RowTable *table, TupleTableSlot *slot, CmdType command)
 {
 	EState	   *estate = table->scope->estate;
 	TupleConstr *constr = RelationGetDescr(table->rel)->constr;
+	ErrorContextCallback callback = {.previous = error_context_stack, .callback = hide_row};
 
 	if (constr && constr->has_generated_stored)
 		ExecComputeStoredGenerated(table->rri, estate, slot, command);
+	error_context_stack = &callback;
 	if (constr)
 		ExecConstraints(table->rri, slot, estate);
 
 	/* the leaf was computed from the key; only a trigger can have changed that */
 	if (table->user_triggers && table->rel->rd_rel->relispartition)
 		ExecPartitionCheck(table->rri, slot, estate, true);
+	error_context_stack = callback.previous;
 }
 
 static void

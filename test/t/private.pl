@@ -1,0 +1,124 @@
+# What an order keeps in `private` is found in that column and nowhere else: not in
+# events, history, documents, error messages, nor in the server's log.
+use strict;
+use warnings;
+
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+use lib 'test/lib';
+use OrderEngine;
+
+my $word = 'Zaphod-Beeblebrox';
+my $private = qq('{"name": "$word", "address": {"street": ["$word"]}}');
+my $lines = q('[{"sku": "tea", "quantity": 1, "unit_price": 5}]');
+
+# The log says all it can, but not the statements: those are the callers' words.
+my $shop = OrderEngine::new_shop('main', publisher => 'log', conf => <<'EOF');
+log_min_messages = debug2
+log_error_verbosity = verbose
+log_min_error_statement = panic
+log_statement = none
+log_checkpoints = off
+EOF
+my $told = '';    # all that clients were told
+
+sub told
+{
+	my ($sql) = @_;
+	my ($out, $err) = ('', '');
+	$shop->psql('shop', "\\set VERBOSITY verbose\n$sql", stdout => \$out, stderr => \$err);
+	# psql quotes the line of the statement that an error is in
+	$err =~ s/^LINE \d+:.*\n.*\n?//mg;
+	$told .= "$out\n$err\n";
+	return $out;
+}
+
+sub created
+{
+	my ($arguments) = @_;
+	my $id = told("SELECT order_id FROM order_engine.create_order($arguments, private => $private)");
+	like($id, qr/^\d+$/, "an order was created ($arguments)");
+	return $id;
+}
+
+# The lines of a text with the word in them, for a failure's sake.
+sub lines_with_word
+{
+	return join "\n", grep { /\Q$word\E/ } split /\n/, $_[0];
+}
+
+$shop->safe_psql('shop', q(SELECT order_engine.receive_stock('tea', 100)));
+
+# Its life, by the calls and by hand.
+my $order = created("1, $lines, 'key'");
+told("SELECT * FROM order_engine.pay_order($order, 'pay-1', 7)");
+told("UPDATE order_engine.orders SET private = private || '{\"more\": \"$word\"}', attributes = '{\"gift\": true}' WHERE order_id = $order");
+told("SELECT * FROM order_engine.ship_order($order)");
+told("SELECT order_engine.get_order($order)");
+told("SELECT * FROM order_engine.get_orders(ARRAY[$order])");
+told("SELECT * FROM order_engine.user_orders(1)");
+told("SELECT * FROM order_engine.order_history($order)");
+my $cancelled = created("1, $lines");
+told("SELECT * FROM order_engine.cancel_order($cancelled)");
+my $due = created("2, $lines, pay_within => '1 us'");
+told('CALL order_engine.tend(1000)');
+
+# All that can be refused while the word is at hand.
+foreach my $call (
+	"create_order(1, $lines, 'key', attributes => '{\"another\": 1}', private => $private)",
+	"create_order(1, '[{\"sku\": \"tea\", \"quantity\": 1000}]', private => $private)",
+	"create_order(1, '[{\"sku\": \"nothing\", \"quantity\": 1}]', private => $private)",
+	"create_order(1, '[{\"sku\": \"tea\", \"quantity\": 0}]', private => $private)",
+	"create_order(1, $lines, private => '[\"$word\"]')",
+	"create_order(1, $lines, private => '\"$word\"')",
+	"pay_order($order, 'pay-2', 'NaN')",
+	"fire($order, 'pay')",
+	"fire($order, 'ship', 1)",
+	"refund_order($order, 'r', 1000)")
+{
+	told("SELECT order_engine.$call");
+}
+foreach my $change ("state = 'pending'", 'version = 1', 'user_id = 2', 'refunded = 5')
+{
+	told("UPDATE order_engine.orders SET $change WHERE order_id = $order");
+}
+told("INSERT INTO order_engine.orders (order_id, user_id, private) VALUES (1, 1, $private)");
+told("INSERT INTO order_engine.orders (user_id, state, private) VALUES (1, 'paid', $private)");
+told("DELETE FROM order_engine.orders WHERE order_id = $order");
+
+# Rules of the shop's own that the engine's writes break: PostgreSQL would show the row.
+$shop->safe_psql('shop', q(ALTER TABLE order_engine.orders ADD CONSTRAINT tagged CHECK (attributes ? 'tag') NOT VALID));
+told("SELECT * FROM order_engine.create_order(1, $lines, private => $private)");
+told("SELECT * FROM order_engine.complete_order($order)");
+like($told, qr/violates check constraint "tagged"/, "a constraint of the shop's own was broken");
+$shop->safe_psql('shop', q(
+	ALTER TABLE order_engine.orders DROP CONSTRAINT tagged;
+	ALTER TABLE order_engine.orders ADD COLUMN warehouse text;
+	UPDATE order_engine.orders SET warehouse = 'berlin';
+	ALTER TABLE order_engine.orders ALTER warehouse SET NOT NULL));
+told("SELECT * FROM order_engine.create_order(1, $lines, private => $private)");
+like($told, qr/violates not-null constraint/, 'and a column of its own was left empty');
+
+is(lines_with_word($told), '', 'no answer and no error tells it');
+like($told, qr/OE001/, 'errors were told');
+
+# Every column of every table.
+my @columns = split /\n/, $shop->safe_psql('shop', q(
+	SELECT format('%I.%I', c.relname, a.attname) FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid
+	WHERE c.relnamespace = 'order_engine'::regnamespace AND c.relkind IN ('r', 'p', 'v') AND NOT c.relispartition
+		AND a.attnum > 0 AND NOT a.attisdropped));
+my @found = grep {
+	my ($table, $column) = split /\./;
+	$shop->safe_psql('shop', "SELECT EXISTS (SELECT FROM order_engine.$table WHERE $column\::text LIKE '%$word%')") eq 't'
+} @columns;
+is_deeply(\@found, ['orders.private'], 'of all columns only orders.private holds it');
+cmp_ok($shop->safe_psql('shop', 'SELECT count(*) FROM order_engine.order_event'), '>', 6, 'history was written');
+
+$shop->stop;
+my $log = slurp_file($shop->logfile);
+like($log, qr/OE001/, 'the log tells of errors');
+is(lines_with_word($log), '', 'and does not tell it');
+
+done_testing();
