@@ -46,7 +46,7 @@
 #define MAX_ROWS_LIMIT 1000
 #define MAX_FIELDS 20
 #define MAX_KEYS 2
-#define PAGE_STATE 1			/* of page_fields */
+#define PAGE_STATE 1 /* of page_fields */
 
 /* A column, and what it is called in the document. */
 typedef struct Field
@@ -75,23 +75,16 @@ static const Field order_fields[] = {
 };
 
 static const Field line_fields[] = {
-	{"line_no", "line_no"},
-	{"sku", "sku"},
-	{"stock_key", "stock_key"},
-	{"quantity", "quantity"},
-	{"unit_price", "unit_price"},
-	{"attributes", "attributes"},
+	{"line_no", "line_no"},		  {"sku", "sku"},
+	{"stock_key", "stock_key"},	  {"quantity", "quantity"},
+	{"unit_price", "unit_price"}, {"attributes", "attributes"},
 };
 
 static const Field payment_fields[] = {
-	{"version", "version"},
-	{"kind", "kind"},
-	{"payment_ref", "ref"},
-	{"amount", "amount"},
-	{"currency", "currency"},
-	{"outcome", "outcome"},
-	{"attributes", "attributes"},
-	{"at", "at"},
+	{"version", "version"},		  {"kind", "kind"},
+	{"payment_ref", "ref"},		  {"amount", "amount"},
+	{"currency", "currency"},	  {"outcome", "outcome"},
+	{"attributes", "attributes"}, {"at", "at"},
 };
 
 static const Field event_fields[] = {
@@ -115,39 +108,31 @@ static const Field state_fields[] = {
 
 /* The result columns of user_orders(), in its order. */
 static const Field page_fields[] = {
-	{"order_id", NULL},
-	{"state", NULL},
-	{"version", NULL},
-	{"amount", NULL},
-	{"currency", NULL},
-	{"captured", NULL},
-	{"refunded", NULL},
-	{"attributes", NULL},
-	{"created_at", NULL},
-	{"updated_at", NULL},
-	{"due_at", NULL},
+	{"order_id", NULL},	  {"state", NULL},		{"version", NULL},	{"amount", NULL},
+	{"currency", NULL},	  {"captured", NULL},	{"refunded", NULL}, {"attributes", NULL},
+	{"created_at", NULL}, {"updated_at", NULL}, {"due_at", NULL},
 };
 
 /* One condition on the first columns of a unique index, all of them bigint. */
 typedef struct LeafKey
 {
-	const char *column;
+	const char	  *column;
 	StrategyNumber strategy;
-	int64		value;
+	int64		   value;
 } LeafKey;
 
 /* An index scan of one leaf; leaf_scan_next() fills values and nulls, one for each field. */
 typedef struct LeafScan
 {
-	Relation	leaf;
-	Relation	index;
-	IndexScanDesc scan;
+	Relation		leaf;
+	Relation		index;
+	IndexScanDesc	scan;
 	TupleTableSlot *slot;
-	const Field *fields;
-	int			nfields;
-	AttrNumber	attno[MAX_FIELDS];
-	Datum		values[MAX_FIELDS];
-	bool		nulls[MAX_FIELDS];
+	const Field	   *fields;
+	int				nfields;
+	AttrNumber		attno[MAX_FIELDS];
+	Datum			values[MAX_FIELDS];
+	bool			nulls[MAX_FIELDS];
 } LeafScan;
 
 PG_FUNCTION_INFO_V1(order_engine_get_order);
@@ -164,7 +149,8 @@ index_starts_with(Relation index, int ncolumns, const AttrNumber *columns)
 {
 	Form_pg_index form = index->rd_index;
 
-	if (!form->indisunique || !form->indisvalid || form->indnkeyatts < ncolumns || index->rd_rel->relam != BTREE_AM_OID)
+	if (!form->indisunique || !form->indisvalid || form->indnkeyatts < ncolumns ||
+		index->rd_rel->relam != BTREE_AM_OID)
 		return false;
 	for (int i = 0; i < ncolumns; i++)
 		if (form->indkey.values[i] != columns[i] || (index->rd_indoption[i] & INDOPTION_DESC))
@@ -175,20 +161,20 @@ index_starts_with(Relation index, int ncolumns, const AttrNumber *columns)
 static Relation
 open_index(Relation leaf, int ncolumns, const AttrNumber *columns)
 {
-	ListCell   *lc;
+	ListCell *lc;
 
 	foreach(lc, RelationGetIndexList(leaf))
 	{
-		Relation	index = index_open(lfirst_oid(lc), AccessShareLock);
+		Relation index = index_open(lfirst_oid(lc), AccessShareLock);
 
 		if (index_starts_with(index, ncolumns, columns))
 			return index;
 		index_close(index, AccessShareLock);
 	}
-	ereport(ERROR,
-			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-			 errmsg("table \"%s\" lacks a unique index that the order engine needs", RelationGetRelationName(leaf)),
-			 errhint("Create the index again that order_engine.setup() made.")));
+	ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+					errmsg("table \"%s\" lacks a unique index that the order engine needs",
+						   RelationGetRelationName(leaf)),
+					errhint("Create the index again that order_engine.setup() made.")));
 }
 
 static RegProcedure
@@ -207,7 +193,8 @@ int8_comparison(StrategyNumber strategy)
 }
 
 static void
-leaf_scan_begin(LeafScan *scan, Oid leaf, const Field *fields, int nfields, const LeafKey *keys, int nkeys)
+leaf_scan_begin(LeafScan *scan, Oid leaf, const Field *fields, int nfields, const LeafKey *keys,
+				int nkeys)
 {
 	AttrNumber	columns[MAX_KEYS];
 	ScanKeyData conditions[MAX_KEYS];
@@ -234,7 +221,7 @@ leaf_scan_begin(LeafScan *scan, Oid leaf, const Field *fields, int nfields, cons
 static void
 order_scan_begin(LeafScan *scan, ShopTable table, int64 order_id, const Field *fields, int nfields)
 {
-	LeafKey		key = {"order_id", BTEqualStrategyNumber, order_id};
+	LeafKey key = {"order_id", BTEqualStrategyNumber, order_id};
 
 	leaf_scan_begin(scan, shop_leaf(table, slot_of_order(order_id)), fields, nfields, &key, 1);
 }
@@ -267,11 +254,12 @@ check_result(LeafScan *scan, TupleDesc result)
 {
 	Assert(result->natts == scan->nfields);
 	for (int i = 0; i < scan->nfields; i++)
-		if (TupleDescAttr(RelationGetDescr(scan->leaf), scan->attno[i] - 1)->atttypid != TupleDescAttr(result, i)->atttypid)
-			ereport(ERROR,
-					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-					 errmsg("column \"%s\" of table \"%s\" must have type %s", scan->fields[i].column,
-							RelationGetRelationName(scan->leaf), format_type_be(TupleDescAttr(result, i)->atttypid))));
+		if (TupleDescAttr(RelationGetDescr(scan->leaf), scan->attno[i] - 1)->atttypid !=
+			TupleDescAttr(result, i)->atttypid)
+			ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+							errmsg("column \"%s\" of table \"%s\" must have type %s",
+								   scan->fields[i].column, RelationGetRelationName(scan->leaf),
+								   format_type_be(TupleDescAttr(result, i)->atttypid))));
 }
 
 /* ---- documents ---- */
@@ -279,7 +267,7 @@ check_result(LeafScan *scan, TupleDesc result)
 static void
 push_key(JsonbParseState **state, const char *key)
 {
-	JsonbValue	value = {.type = jbvString};
+	JsonbValue value = {.type = jbvString};
 
 	value.val.string.val = unconstify(char *, key);
 	value.val.string.len = strlen(key);
@@ -302,16 +290,17 @@ static void
 push_value(JsonbParseState **state, Oid type, Datum datum, bool isnull)
 {
 	static const int utc = 0;
-	JsonbValue	value = {.type = jbvNull};
+	JsonbValue		 value = {.type = jbvNull};
 
 	if (isnull)
-		 /* as it is */ ;
+		/* as it is */;
 	else if (type == INT4OID)
 	{
 		value.type = jbvNumeric;
 		value.val.numeric = int64_to_numeric(DatumGetInt32(datum));
 	}
-	else if (type == NUMERICOID && !numeric_is_nan(DatumGetNumeric(datum)) && !numeric_is_inf(DatumGetNumeric(datum)))
+	else if (type == NUMERICOID && !numeric_is_nan(DatumGetNumeric(datum)) &&
+			 !numeric_is_inf(DatumGetNumeric(datum)))
 	{
 		value.type = jbvNumeric;
 		value.val.numeric = DatumGetNumericCopy(datum);
@@ -322,8 +311,8 @@ push_value(JsonbParseState **state, Oid type, Datum datum, bool isnull)
 		set_string(&value, JsonEncodeDateTime(NULL, datum, TIMESTAMPTZOID, &utc));
 	else
 	{
-		Oid			output;
-		bool		varlena;
+		Oid	 output;
+		bool varlena;
 
 		getTypeOutputInfo(type, &output, &varlena);
 		set_string(&value, OidOutputFunctionCall(output, datum));
@@ -348,7 +337,7 @@ static void
 push_rows(JsonbParseState **state, const char *key, ShopTable table, int64 order_id,
 		  const Field *fields, int nfields)
 {
-	LeafScan	scan;
+	LeafScan scan;
 
 	push_key(state, key);
 	pushJsonbValue(state, WJB_BEGIN_ARRAY, NULL);
@@ -367,8 +356,8 @@ push_rows(JsonbParseState **state, const char *key, ShopTable table, int64 order
 static void
 push_machine(JsonbParseState **state, LeafScan *scan)
 {
-	AttrNumber	attno[ORDER_COLUMNS];
-	OrderRow	row;
+	AttrNumber	   attno[ORDER_COLUMNS];
+	OrderRow	   row;
 	const Machine *machine;
 
 	for (int i = 0; i < ORDER_COLUMNS; i++)
@@ -386,8 +375,8 @@ static Jsonb *
 order_document(int64 order_id)
 {
 	JsonbParseState *state = NULL;
-	LeafScan	scan;
-	bool		found;
+	LeafScan		 scan;
+	bool			 found;
 
 	pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
 	order_scan_begin(&scan, SHOP_ORDERS, order_id, order_fields, lengthof(order_fields));
@@ -412,7 +401,7 @@ order_document(int64 order_id)
 Datum
 order_engine_get_order(PG_FUNCTION_ARGS)
 {
-	Jsonb	   *document = order_document(PG_GETARG_INT64(0));
+	Jsonb *document = order_document(PG_GETARG_INT64(0));
 
 	if (document == NULL)
 		PG_RETURN_NULL();
@@ -422,8 +411,8 @@ order_engine_get_order(PG_FUNCTION_ARGS)
 static int
 compare_ids(const void *a, const void *b)
 {
-	int64		x = *(const int64 *) a;
-	int64		y = *(const int64 *) b;
+	int64 x = *(const int64 *) a;
+	int64 y = *(const int64 *) b;
 
 	return x < y ? -1 : x > y;
 }
@@ -432,14 +421,14 @@ compare_ids(const void *a, const void *b)
 static int64 *
 distinct_ids(ArrayType *array, int *count)
 {
-	Datum	   *elements;
-	bool	   *nulls;
-	int			nelements;
-	int			n = 0;
-	int64	   *ids;
+	Datum *elements;
+	bool  *nulls;
+	int	   nelements;
+	int	   n = 0;
+	int64 *ids;
 
-	deconstruct_array(array, INT8OID, sizeof(int64), FLOAT8PASSBYVAL, TYPALIGN_DOUBLE,
-					  &elements, &nulls, &nelements);
+	deconstruct_array(array, INT8OID, sizeof(int64), FLOAT8PASSBYVAL, TYPALIGN_DOUBLE, &elements,
+					  &nulls, &nelements);
 	ids = palloc(sizeof(int64) * Max(nelements, 1));
 	for (int i = 0; i < nelements; i++)
 		if (!nulls[i])
@@ -453,17 +442,18 @@ Datum
 order_engine_get_orders(PG_FUNCTION_ARGS)
 {
 	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
-	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "order documents", ALLOCSET_DEFAULT_SIZES);
-	int			count;
-	int64	   *ids = distinct_ids(PG_GETARG_ARRAYTYPE_P(0), &count);
+	MemoryContext  context =
+		AllocSetContextCreate(CurrentMemoryContext, "order documents", ALLOCSET_DEFAULT_SIZES);
+	int	   count;
+	int64 *ids = distinct_ids(PG_GETARG_ARRAYTYPE_P(0), &count);
 
 	InitMaterializedSRF(fcinfo, 0);
 	for (int i = 0; i < count; i++)
 	{
 		MemoryContext old = MemoryContextSwitchTo(context);
-		Jsonb	   *document = order_document(ids[i]);
-		Datum		values[] = {Int64GetDatum(ids[i]), JsonbPGetDatum(document)};
-		bool		nulls[] = {false, false};
+		Jsonb		 *document = order_document(ids[i]);
+		Datum		  values[] = {Int64GetDatum(ids[i]), JsonbPGetDatum(document)};
+		bool		  nulls[] = {false, false};
 
 		if (document)
 			tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
@@ -478,12 +468,13 @@ static bool
 contains_text(ArrayType *array, Datum state)
 {
 	ArrayIterator iterator = array_create_iterator(array, 0, NULL);
-	Datum		element;
-	bool		isnull;
-	bool		found = false;
+	Datum		  element;
+	bool		  isnull;
+	bool		  found = false;
 
 	while (!found && array_iterate(iterator, &element, &isnull))
-		found = !isnull && DatumGetBool(DirectFunctionCall2Coll(texteq, C_COLLATION_OID, element, state));
+		found = !isnull &&
+				DatumGetBool(DirectFunctionCall2Coll(texteq, C_COLLATION_OID, element, state));
 	array_free_iterator(iterator);
 	return found;
 }
@@ -492,28 +483,30 @@ Datum
 order_engine_user_orders(PG_FUNCTION_ARGS)
 {
 	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
-	int64		user_id = PG_GETARG_INT64(0);
-	int			max_rows = PG_GETARG_INT32(2);
-	ArrayType  *states = PG_ARGISNULL(3) ? NULL : PG_GETARG_ARRAYTYPE_P(3);
-	LeafKey		keys[] = {
-		{"user_id", BTEqualStrategyNumber, user_id},
-		{"order_id", BTLessEqualStrategyNumber, PG_INT64_MAX},
-	};
-	LeafScan	scan;
+	int64		   user_id = PG_GETARG_INT64(0);
+	int			   max_rows = PG_GETARG_INT32(2);
+	ArrayType	  *states = PG_ARGISNULL(3) ? NULL : PG_GETARG_ARRAYTYPE_P(3);
+	LeafKey		   keys[] = {
+			   {"user_id", BTEqualStrategyNumber, user_id},
+			   {"order_id", BTLessEqualStrategyNumber, PG_INT64_MAX},
+	   };
+	LeafScan scan;
 
 	if (PG_ARGISNULL(2) || max_rows < 1 || max_rows > MAX_ROWS_LIMIT)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("max_rows must be between 1 and %d", MAX_ROWS_LIMIT),
-				 errhint("Ask for the next page with the last order_id of this one as \"before\".")));
+		ereport(
+			ERROR,
+			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+			 errmsg("max_rows must be between 1 and %d", MAX_ROWS_LIMIT),
+			 errhint("Ask for the next page with the last order_id of this one as \"before\".")));
 	if (!PG_ARGISNULL(1))
-		keys[1] = (LeafKey) {"order_id", BTLessStrategyNumber, PG_GETARG_INT64(1)};
+		keys[1] = (LeafKey){"order_id", BTLessStrategyNumber, PG_GETARG_INT64(1)};
 
 	InitMaterializedSRF(fcinfo, 0);
 	if (PG_ARGISNULL(0))
 		return (Datum) 0;
 
-	leaf_scan_begin(&scan, shop_leaf(SHOP_ORDERS, slot_of_user(user_id)), page_fields, lengthof(page_fields), keys, 2);
+	leaf_scan_begin(&scan, shop_leaf(SHOP_ORDERS, slot_of_user(user_id)), page_fields,
+					lengthof(page_fields), keys, 2);
 	check_result(&scan, rsinfo->setDesc);
 	while (max_rows > 0 && leaf_scan_next(&scan, BackwardScanDirection))
 	{
@@ -530,10 +523,11 @@ Datum
 order_engine_order_history(PG_FUNCTION_ARGS)
 {
 	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
-	LeafScan	scan;
+	LeafScan	   scan;
 
 	InitMaterializedSRF(fcinfo, 0);
-	order_scan_begin(&scan, SHOP_ORDER_EVENT, PG_GETARG_INT64(0), event_fields, lengthof(event_fields));
+	order_scan_begin(&scan, SHOP_ORDER_EVENT, PG_GETARG_INT64(0), event_fields,
+					 lengthof(event_fields));
 	check_result(&scan, rsinfo->setDesc);
 	while (leaf_scan_next(&scan, ForwardScanDirection))
 		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, scan.values, scan.nulls);
@@ -544,8 +538,8 @@ order_engine_order_history(PG_FUNCTION_ARGS)
 static ArrayType *
 text_array(List *strings)
 {
-	Datum	   *values = palloc(sizeof(Datum) * Max(list_length(strings), 1));
-	ListCell   *lc;
+	Datum	 *values = palloc(sizeof(Datum) * Max(list_length(strings), 1));
+	ListCell *lc;
 
 	foreach(lc, strings)
 		values[foreach_current_index(lc)] = CStringGetTextDatum(lfirst(lc));
@@ -555,9 +549,9 @@ text_array(List *strings)
 Datum
 order_engine_allowed_events(PG_FUNCTION_ARGS)
 {
-	LeafScan	scan;
-	char	   *state = NULL;
-	int			machine_id = 0;
+	LeafScan	   scan;
+	char		  *state = NULL;
+	int			   machine_id = 0;
 	const Machine *machine;
 
 	order_scan_begin(&scan, SHOP_ORDERS, PG_GETARG_INT64(0), state_fields, lengthof(state_fields));
