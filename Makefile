@@ -10,7 +10,7 @@ SOURCES = \
 	slot order_id guard stock \
 	machine machine_definition machine_diagram outbox \
 	line event order order_create order_trigger payment order_read \
-	keeper \
+	keeper attach \
 	worker relay log_publisher
 OBJS = $(addprefix src/,$(addsuffix .o,$(SOURCES)))
 FRAGMENTS = \
@@ -18,7 +18,7 @@ FRAGMENTS = \
 	slot order_id guard stock machine \
 	setup \
 	order payment order_read \
-	keeper \
+	keeper attach \
 	privileges
 SQL_FRAGMENTS = $(addprefix src/,$(addsuffix .sql,$(FRAGMENTS)))
 

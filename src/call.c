@@ -24,6 +24,16 @@ call_require(FunctionCallInfo fcinfo, int n, const char *name)
 				 errmsg("\"%s\" must not be null", name)));
 }
 
+TriggerData *
+call_trigger(FunctionCallInfo fcinfo)
+{
+	if (!CALLED_AS_TRIGGER(fcinfo))
+		ereport(ERROR,
+				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
+				 errmsg("this function can only be called as a trigger")));
+	return (TriggerData *) fcinfo->context;
+}
+
 char *
 call_text(FunctionCallInfo fcinfo, int n)
 {

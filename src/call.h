@@ -6,12 +6,16 @@
 #define ORDER_ENGINE_CALL_H
 
 #include "access/tupdesc.h"
+#include "commands/trigger.h"
 #include "fmgr.h"
 #include "utils/jsonb.h"
 #include "utils/numeric.h"
 
 /* Raises 22004, naming the argument, if argument n is null. */
 extern void call_require(FunctionCallInfo fcinfo, int n, const char *name);
+
+/* What a trigger is called with; 39P01 unless the function was called as a trigger. */
+extern TriggerData *call_trigger(FunctionCallInfo fcinfo);
 
 /* Argument n as a C string, NULL for null. */
 extern char *call_text(FunctionCallInfo fcinfo, int n);

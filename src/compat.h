@@ -152,11 +152,13 @@ compat_before_update_triggers(EState *estate, EPQState *epq, ResultRelInfo *rri,
 #define compat_guc_free(pointer) free(pointer)
 #endif
 
-/* 16 made one function of the privilege checks of most kinds of objects */
+/* 16 made one function of the checks of privileges, and one of ownership, for most kinds of objects */
 #if PG_VERSION_NUM >= 160000
 #define compat_function_aclcheck(function, role, mode) object_aclcheck(ProcedureRelationId, function, role, mode)
+#define compat_table_ownercheck(table, role) object_ownercheck(RelationRelationId, table, role)
 #else
 #define compat_function_aclcheck(function, role, mode) pg_proc_aclcheck(function, role, mode)
+#define compat_table_ownercheck(table, role) pg_class_ownercheck(table, role)
 #endif
 
 #endif							/* ORDER_ENGINE_COMPAT_H */

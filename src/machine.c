@@ -627,9 +627,6 @@ order_engine_define_machine(PG_FUNCTION_ARGS)
 Datum
 order_engine_machine_changed(PG_FUNCTION_ARGS)
 {
-	if (!CALLED_AS_TRIGGER(fcinfo))
-		ereport(ERROR, (errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
-						errmsg("machine_changed() can only be called as a trigger")));
-	CacheInvalidateRelcache(((TriggerData *) fcinfo->context)->tg_relation);
+	CacheInvalidateRelcache(call_trigger(fcinfo)->tg_relation);
 	return PointerGetDatum(NULL);
 }

@@ -47,6 +47,10 @@ VALUES
 	('table', 'machine_transition', 'SELECT', 'SELECT', 'SELECT'),
 	('function', 'machine_diagram', 'EXECUTE', 'EXECUTE', NULL),
 	('function', 'define_machine', NULL, 'EXECUTE', NULL),
+	/* who attaches a machine makes triggers with these functions on a table of his own */
+	('function', 'attach_machine', NULL, 'EXECUTE', NULL),
+	('function', 'attached_before', NULL, 'EXECUTE', NULL),
+	('function', 'attached_after', NULL, 'EXECUTE', NULL),
 
 	/* stock */
 	('function', 'available', 'EXECUTE', 'EXECUTE', NULL),
