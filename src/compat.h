@@ -102,6 +102,15 @@ compat_index_beginscan(Relation heap, Relation index, Snapshot snapshot, int nke
 #endif
 }
 
+/* 18 has CHECK constraints that are not enforced, and generated columns that are not stored */
+#if PG_VERSION_NUM >= 180000
+#define compat_check_is_enforced(check) ((check).ccenforced)
+#define compat_has_virtual_columns(constr) ((constr)->has_generated_virtual)
+#else
+#define compat_check_is_enforced(check) true
+#define compat_has_virtual_columns(constr) false
+#endif
+
 /* 18 has deferrable primary keys in mind; a table of ours has none */
 static inline Oid
 compat_primary_key_index(Relation relation)

@@ -14,7 +14,6 @@
 #include "utils/json.h"
 
 #include "call.h"
-#include "compat.h"
 #include "line.h"
 #include "shop.h"
 #include "slot.h"
@@ -49,7 +48,7 @@ typedef struct Place
 	const char *key;			/* NULL: the element itself */
 } Place;
 
-pg_noreturn static void
+static void pg_attribute_noreturn()
 raise_place(const Place *place, const char *problem)
 {
 	StringInfoData detail;

@@ -41,6 +41,8 @@ typedef struct RowTable
 	AttrNumber	attno[ROW_MAX_COLUMNS]; /* of each column of RowColumns */
 	bool		user_triggers;	/* has row triggers that are not ours */
 	bool		user_columns;	/* has columns that are not ours */
+	bool		checks_compiled;
+	List	   *checks;			/* if checks_compiled: ExprState of each CHECK constraint */
 } RowTable;
 
 /*

@@ -1,0 +1,67 @@
+-- What users add to the tables holds for the engine's own writes, at once.
+SET client_min_messages = error;
+CREATE EXTENSION order_engine;
+SELECT order_engine.setup(1);
+RESET client_min_messages;
+\set VERBOSITY terse
+SELECT order_engine.receive_stock('a', 100, 'receipt') IS NOT NULL AS received;
+
+-- warm: constraints and predicates are compiled now
+SELECT state FROM order_engine.create_order(1, '[{"sku": "a", "quantity": 1, "unit_price": 5}]', 'k1');
+
+-- a CHECK, added, dropped and added again
+ALTER TABLE order_engine.orders ADD CONSTRAINT small CHECK (amount < 100);
+SELECT state FROM order_engine.create_order(1, '[{"sku": "a", "quantity": 1, "unit_price": 100}]');
+SELECT state FROM order_engine.create_order(1, '[{"sku": "a", "quantity": 1, "unit_price": 99}]');
+ALTER TABLE order_engine.orders DROP CONSTRAINT small;
+SELECT state FROM order_engine.create_order(1, '[{"sku": "a", "quantity": 1, "unit_price": 100}]');
+-- the engine's own
+ALTER TABLE order_engine.order_line ADD CONSTRAINT few CHECK (quantity < 10);
+SELECT state FROM order_engine.create_order(1, '[{"sku": "a", "quantity": 10}]');
+
+-- a CHECK whose function is replaced: what it says now counts
+CREATE FUNCTION allowed(text) RETURNS boolean LANGUAGE sql IMMUTABLE AS 'SELECT $1 <> ''XXX''';
+ALTER TABLE order_engine.orders ADD CONSTRAINT currency_allowed CHECK (allowed(currency));
+SELECT state FROM order_engine.create_order(1, '[{"sku": "a", "quantity": 1}]', currency => 'EUR');
+SELECT state FROM order_engine.create_order(1, '[{"sku": "a", "quantity": 1}]', currency => 'XXX');
+CREATE OR REPLACE FUNCTION allowed(text) RETURNS boolean LANGUAGE sql IMMUTABLE AS 'SELECT $1 <> ''EUR''';
+SELECT state FROM order_engine.create_order(1, '[{"sku": "a", "quantity": 1}]', currency => 'EUR');
+SELECT state FROM order_engine.create_order(1, '[{"sku": "a", "quantity": 1}]', currency => 'XXX');
+ALTER TABLE order_engine.orders DROP CONSTRAINT currency_allowed;
+
+-- a column of a domain whose constraint is changed
+CREATE DOMAIN colour AS text;
+ALTER TABLE order_engine.orders ADD COLUMN colour colour DEFAULT 'red';
+ALTER TABLE order_engine.orders ADD CONSTRAINT colour_known CHECK (colour::colour <> 'blue');
+SELECT state FROM order_engine.create_order(1, '[{"sku": "a", "quantity": 1}]');
+ALTER TABLE order_engine.orders ALTER COLUMN colour SET DEFAULT 'blue';
+SELECT state FROM order_engine.create_order(1, '[{"sku": "a", "quantity": 1}]');
+ALTER TABLE order_engine.orders ALTER COLUMN colour DROP DEFAULT, ALTER COLUMN colour SET NOT NULL;
+SELECT state FROM order_engine.create_order(1, '[{"sku": "a", "quantity": 1}]');
+ALTER TABLE order_engine.orders DROP COLUMN colour;
+SELECT state FROM order_engine.create_order(1, '[{"sku": "a", "quantity": 1}]');
+
+-- a partial unique index: one open order for each user 2 and above
+CREATE UNIQUE INDEX one_open ON order_engine.orders_0 (user_id) WHERE state = 'pending' AND user_id > 1;
+SELECT state FROM order_engine.create_order(2, '[{"sku": "a", "quantity": 1}]');
+SELECT state FROM order_engine.create_order(2, '[{"sku": "a", "quantity": 1}]');
+SELECT state FROM order_engine.create_order(3, '[{"sku": "a", "quantity": 1}]');
+DROP INDEX order_engine.one_open;
+SELECT state FROM order_engine.create_order(2, '[{"sku": "a", "quantity": 1}]');
+
+-- changed by a trigger while the call is at work
+CREATE FUNCTION tighten() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+	IF NOT EXISTS (SELECT FROM pg_constraint WHERE conname = 'no_such_line') THEN
+		ALTER TABLE order_engine.order_line ADD CONSTRAINT no_such_line CHECK (sku <> 'a') NOT VALID;
+	END IF;
+	RETURN NEW;
+END
+$$;
+CREATE TRIGGER tighten BEFORE INSERT ON order_engine.orders FOR EACH ROW EXECUTE FUNCTION tighten();
+SELECT state FROM order_engine.create_order(4, '[{"sku": "a", "quantity": 1}]');
+DROP TRIGGER tighten ON order_engine.orders;
+SELECT state FROM order_engine.create_order(4, '[{"sku": "a", "quantity": 1}]');
+
+SELECT state, count(*) FROM order_engine.orders GROUP BY 1;
+SELECT on_hand, reserved FROM order_engine.stock;
