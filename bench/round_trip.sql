@@ -1,0 +1,2 @@
+-- nothing but the round trip: what every call pays
+SELECT 1;
