@@ -24,21 +24,21 @@
 #include <librdkafka/rdkafka.h>
 
 #define WRITERS 4
-#define PATIENCE 30				/* seconds to wait for the last event */
+#define PATIENCE 30 /* seconds to wait for the last event */
 
 static const char *conninfo;
 static const char *brokers;
 static const char *topic;
 static const char *statement;
-static int	partitions;
-static int	rate;
-static int	total;
-static int	warm_up;			/* the first events, not counted */
+static int		   partitions;
+static int		   rate;
+static int		   total;
+static int		   warm_up; /* the first events, not counted */
 
-static _Atomic int64_t *committed;	/* [total], ns */
-static int64_t *consumed;			/* [total], ns; 0: not yet */
-static atomic_int next_event;
-static int64_t start;
+static _Atomic int64_t *committed; /* [total], ns */
+static int64_t		   *consumed;  /* [total], ns; 0: not yet */
+static atomic_int		next_event;
+static int64_t			start;
 
 static void
 die(const char *what, const char *why)
@@ -68,10 +68,10 @@ sleep_until(int64_t when)
 static void
 write_event(PGconn *conn, int event)
 {
-	char		aggregate[32];
-	char		payload[256];
-	const char *values[] = {aggregate, payload};
-	PGresult   *result;
+	char		   aggregate[32];
+	char		   payload[256];
+	const char	  *values[] = {aggregate, payload};
+	PGresult	  *result;
 	ExecStatusType status;
 
 	snprintf(aggregate, sizeof(aggregate), "%d", event % 1000);
@@ -88,9 +88,9 @@ write_event(PGconn *conn, int event)
 static void *
 writer(void *unused)
 {
-	PGconn	   *conn = PQconnectdb(conninfo);
-	PGresult   *result;
-	int			event;
+	PGconn	 *conn = PQconnectdb(conninfo);
+	PGresult *result;
+	int		  event;
 
 	if (PQstatus(conn) != CONNECTION_OK)
 		die("could not connect", PQerrorMessage(conn));
@@ -110,7 +110,7 @@ writer(void *unused)
 static void
 set(rd_kafka_conf_t *conf, const char *name, const char *value)
 {
-	char		error[256];
+	char error[256];
 
 	if (rd_kafka_conf_set(conf, name, value, error, sizeof(error)) != RD_KAFKA_CONF_OK)
 		die(name, error);
@@ -119,10 +119,10 @@ set(rd_kafka_conf_t *conf, const char *name, const char *value)
 static rd_kafka_t *
 open_consumer(void)
 {
-	rd_kafka_conf_t *conf = rd_kafka_conf_new();
+	rd_kafka_conf_t					*conf = rd_kafka_conf_new();
 	rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new(partitions);
-	rd_kafka_t *consumer;
-	char		error[256];
+	rd_kafka_t						*consumer;
+	char							 error[256];
 
 	set(conf, "bootstrap.servers", brokers);
 	set(conf, "group.id", "bench_latency");
@@ -135,11 +135,11 @@ open_consumer(void)
 	rd_kafka_poll_set_consumer(consumer);
 	for (int p = 0; p < partitions; p++)
 	{
-		int64_t		low,
-					high;
+		int64_t low, high;
 
 		/* an offset fixed now: "the end" would be looked up later */
-		if (rd_kafka_query_watermark_offsets(consumer, topic, p, &low, &high, 10000) != RD_KAFKA_RESP_ERR_NO_ERROR)
+		if (rd_kafka_query_watermark_offsets(consumer, topic, p, &low, &high, 10000) !=
+			RD_KAFKA_RESP_ERR_NO_ERROR)
 			die("could not read the offsets of", topic);
 		rd_kafka_topic_partition_list_add(list, topic, p)->offset = high;
 	}
@@ -153,8 +153,8 @@ open_consumer(void)
 static int
 event_number(const rd_kafka_message_t *message)
 {
-	char		head[32] = {0};
-	int			event;
+	char head[32] = {0};
+	int	 event;
 
 	if (message->err || message->payload == NULL)
 		return -1;
@@ -167,13 +167,13 @@ event_number(const rd_kafka_message_t *message)
 static void
 consume(rd_kafka_t *consumer)
 {
-	int			seen = 0;
-	int64_t		deadline = start + ((int64_t) total / rate + PATIENCE) * 1000000000;
+	int		seen = 0;
+	int64_t deadline = start + ((int64_t) total / rate + PATIENCE) * 1000000000;
 
 	while (seen < total && now() < deadline)
 	{
 		rd_kafka_message_t *message = rd_kafka_consumer_poll(consumer, 100);
-		int			event;
+		int					event;
 
 		if (message == NULL)
 			continue;
@@ -195,8 +195,8 @@ consume(rd_kafka_t *consumer)
 static int
 compare(const void *a, const void *b)
 {
-	int64_t		x = *(const int64_t *) a;
-	int64_t		y = *(const int64_t *) b;
+	int64_t x = *(const int64_t *) a;
+	int64_t y = *(const int64_t *) b;
 
 	return (x > y) - (x < y);
 }
@@ -204,17 +204,18 @@ compare(const void *a, const void *b)
 static void
 report(void)
 {
-	int			count = total - warm_up;
-	int64_t    *waits = malloc(sizeof(int64_t) * count);
-	double		seconds;
+	int		 count = total - warm_up;
+	int64_t *waits = malloc(sizeof(int64_t) * count);
+	double	 seconds;
 
 	for (int event = warm_up; event < total; event++)
 		waits[event - warm_up] = consumed[event] - atomic_load(&committed[event]);
 	seconds = (atomic_load(&committed[total - 1]) - atomic_load(&committed[warm_up])) / 1e9;
 	qsort(waits, count, sizeof(int64_t), compare);
-	printf("{\"events\": %d, \"rate\": %.0f, \"p50_ms\": %.2f, \"p90_ms\": %.2f, \"p99_ms\": %.2f, \"max_ms\": %.2f}\n",
-		   count, count / seconds, waits[count / 2] / 1e6, waits[count * 9 / 10] / 1e6,
-		   waits[(int64_t) count * 99 / 100] / 1e6, waits[count - 1] / 1e6);
+	printf(
+		"{\"events\": %d, \"rate\": %.0f, \"p50_ms\": %.2f, \"p90_ms\": %.2f, \"p99_ms\": %.2f, \"max_ms\": %.2f}\n",
+		count, count / seconds, waits[count / 2] / 1e6, waits[count * 9 / 10] / 1e6,
+		waits[(int64_t) count * 99 / 100] / 1e6, waits[count - 1] / 1e6);
 	free(waits);
 }
 

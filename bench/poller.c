@@ -19,15 +19,15 @@
 #include <libpq-fe.h>
 #include <librdkafka/rdkafka.h>
 
-#define TAKE \
-	"WITH taken AS (" \
-	"DELETE FROM plain.outbox WHERE id IN (" \
+#define TAKE                                                                   \
+	"WITH taken AS ("                                                          \
+	"DELETE FROM plain.outbox WHERE id IN ("                                   \
 	"SELECT id FROM plain.outbox ORDER BY id LIMIT $1 FOR UPDATE SKIP LOCKED)" \
-	"RETURNING id, aggregateid, type, payload, headers) " \
+	"RETURNING id, aggregateid, type, payload, headers) "                      \
 	"SELECT id::text, aggregateid, type, payload, headers->>'seq' FROM taken ORDER BY id"
 
 static volatile sig_atomic_t stopping = 0;
-static long failures = 0;
+static long					 failures = 0;
 
 static void
 stop(int signo)
@@ -52,7 +52,7 @@ delivered(rd_kafka_t *producer, const rd_kafka_message_t *message, void *opaque)
 static void
 set(rd_kafka_conf_t *conf, const char *name, const char *value)
 {
-	char		error[256];
+	char error[256];
 
 	if (rd_kafka_conf_set(conf, name, value, error, sizeof(error)) != RD_KAFKA_CONF_OK)
 		die(name, error);
@@ -63,8 +63,8 @@ static rd_kafka_t *
 open_producer(const char *brokers)
 {
 	rd_kafka_conf_t *conf = rd_kafka_conf_new();
-	rd_kafka_t *producer;
-	char		error[256];
+	rd_kafka_t		*producer;
+	char			 error[256];
 
 	set(conf, "bootstrap.servers", brokers);
 	set(conf, "enable.idempotence", "true");
@@ -81,7 +81,7 @@ open_producer(const char *brokers)
 static void
 command(PGconn *conn, const char *sql)
 {
-	PGresult   *result = PQexec(conn, sql);
+	PGresult *result = PQexec(conn, sql);
 
 	if (PQresultStatus(result) != PGRES_COMMAND_OK)
 		die(sql, PQerrorMessage(conn));
@@ -95,14 +95,14 @@ publish(rd_kafka_t *producer, const char *topic, PGresult *rows, int row)
 
 	do
 	{
-		error = rd_kafka_producev(producer, RD_KAFKA_V_TOPIC(topic),
-								  RD_KAFKA_V_MSGFLAGS(RD_KAFKA_MSG_F_COPY),
-								  RD_KAFKA_V_KEY(PQgetvalue(rows, row, 1), PQgetlength(rows, row, 1)),
-								  RD_KAFKA_V_VALUE(PQgetvalue(rows, row, 3), PQgetlength(rows, row, 3)),
-								  RD_KAFKA_V_HEADER("id", PQgetvalue(rows, row, 0), PQgetlength(rows, row, 0)),
-								  RD_KAFKA_V_HEADER("type", PQgetvalue(rows, row, 2), PQgetlength(rows, row, 2)),
-								  RD_KAFKA_V_HEADER("seq", PQgetvalue(rows, row, 4), PQgetlength(rows, row, 4)),
-								  RD_KAFKA_V_END);
+		error = rd_kafka_producev(
+			producer, RD_KAFKA_V_TOPIC(topic), RD_KAFKA_V_MSGFLAGS(RD_KAFKA_MSG_F_COPY),
+			RD_KAFKA_V_KEY(PQgetvalue(rows, row, 1), PQgetlength(rows, row, 1)),
+			RD_KAFKA_V_VALUE(PQgetvalue(rows, row, 3), PQgetlength(rows, row, 3)),
+			RD_KAFKA_V_HEADER("id", PQgetvalue(rows, row, 0), PQgetlength(rows, row, 0)),
+			RD_KAFKA_V_HEADER("type", PQgetvalue(rows, row, 2), PQgetlength(rows, row, 2)),
+			RD_KAFKA_V_HEADER("seq", PQgetvalue(rows, row, 4), PQgetlength(rows, row, 4)),
+			RD_KAFKA_V_END);
 		if (error == RD_KAFKA_RESP_ERR__QUEUE_FULL)
 			rd_kafka_poll(producer, 10);
 	} while (error == RD_KAFKA_RESP_ERR__QUEUE_FULL);
@@ -150,7 +150,7 @@ main(int argc, char **argv)
 	conn = PQconnectdb(argv[1]);
 	if (PQstatus(conn) != CONNECTION_OK)
 		die("could not connect", PQerrorMessage(conn));
-	PQclear(PQprepare(conn, "take", TAKE, 1, (Oid[]) {20}));
+	PQclear(PQprepare(conn, "take", TAKE, 1, (Oid[]){20}));
 	producer = open_producer(argv[2]);
 
 	while (!stopping)
