@@ -241,10 +241,10 @@ event_find_key(RowScope *scope, int64 order_id, const char *idempotency_key,
 
 		if (isnull || strcmp(TextDatumGetCString(found), idempotency_key) != 0)
 			continue;
-		*event = TextDatumGetCString(row_get(table, slot, EVENT_EVENT, &isnull));
-		*to_state = TextDatumGetCString(row_get(table, slot, EVENT_TO_STATE, &isnull));
-		*version = DatumGetInt32(row_get(table, slot, EVENT_VERSION, &isnull));
-		*at = DatumGetTimestampTz(row_get(table, slot, EVENT_AT, &isnull));
+		*event = TextDatumGetCString(row_get_required(table, slot, EVENT_EVENT));
+		*to_state = TextDatumGetCString(row_get_required(table, slot, EVENT_TO_STATE));
+		*version = DatumGetInt32(row_get_required(table, slot, EVENT_VERSION));
+		*at = DatumGetTimestampTz(row_get_required(table, slot, EVENT_AT));
 		return true;
 	}
 	return false;

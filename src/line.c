@@ -374,12 +374,12 @@ read_line(RowTable *table, TupleTableSlot *slot, OrderLine *line)
 	bool		isnull;
 	Datum		stock_key;
 
-	line->sku = TextDatumGetCString(row_get(table, slot, LINE_SKU, &isnull));
+	line->sku = TextDatumGetCString(row_get_required(table, slot, LINE_SKU));
 	stock_key = row_get(table, slot, LINE_STOCK_KEY, &isnull);
 	line->stock_key = isnull ? NULL : TextDatumGetCString(stock_key);
-	line->quantity = DatumGetInt32(row_get(table, slot, LINE_QUANTITY, &isnull));
-	line->unit_price = DatumGetNumeric(row_get(table, slot, LINE_UNIT_PRICE, &isnull));
-	line->attributes = DatumGetJsonbP(row_get(table, slot, LINE_ATTRIBUTES, &isnull));
+	line->quantity = DatumGetInt32(row_get_required(table, slot, LINE_QUANTITY));
+	line->unit_price = DatumGetNumeric(row_get_required(table, slot, LINE_UNIT_PRICE));
+	line->attributes = DatumGetJsonbP(row_get_required(table, slot, LINE_ATTRIBUTES));
 }
 
 void

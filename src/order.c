@@ -45,7 +45,7 @@ order_row_read(const AttrNumber *attno, TupleTableSlot *slot, OrderRow *row)
 	bool		isnull;
 	Datum		value;
 
-#define GET(column) slot_getattr(slot, attno[column], &isnull)
+#define GET(column) row_require(slot, attno[column])
 	row->order_id = DatumGetInt64(GET(ORDER_ORDER_ID));
 	row->user_id = DatumGetInt64(GET(ORDER_USER_ID));
 	row->state = TextDatumGetCString(GET(ORDER_STATE));
@@ -56,9 +56,9 @@ order_row_read(const AttrNumber *attno, TupleTableSlot *slot, OrderRow *row)
 	row->refunded = DatumGetNumeric(GET(ORDER_REFUNDED));
 	row->adjustments = DatumGetJsonbP(GET(ORDER_ADJUSTMENTS));
 	row->attributes = DatumGetJsonbP(GET(ORDER_ATTRIBUTES));
-	value = GET(ORDER_CURRENCY);
+	value = slot_getattr(slot, attno[ORDER_CURRENCY], &isnull);
 	row->currency = isnull ? NULL : TextDatumGetCString(value);
-	row->due_at = DatumGetTimestampTz(GET(ORDER_DUE_AT));
+	row->due_at = DatumGetTimestampTz(slot_getattr(slot, attno[ORDER_DUE_AT], &isnull));
 	row->has_due_at = !isnull;
 #undef GET
 }

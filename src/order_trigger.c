@@ -83,6 +83,37 @@ check_slot(int64 order_id, int64 user_id)
 			 errhint("Take the id from order_engine.next_order_id(user_id).")));
 }
 
+static void
+check_object(TupleTableSlot *slot, AttrNumber attno, const char *name)
+{
+	bool		isnull;
+	Datum		value = slot_getattr(slot, attno, &isnull);
+
+	call_check_object(isnull ? NULL : DatumGetJsonbP(value), name);
+}
+
+static void
+check_amount(TupleTableSlot *slot, AttrNumber attno, const char *name)
+{
+	bool		isnull;
+	Datum		value = slot_getattr(slot, attno, &isnull);
+
+	if (!isnull)
+		call_check_amount(DatumGetNumeric(value), name);
+}
+
+/* What a constraint would refuse with all of the row, private data included, in its DETAIL. */
+static void
+check_given(TupleTableSlot *slot, const AttrNumber *attno)
+{
+	check_amount(slot, attno[ORDER_SUBTOTAL], "subtotal");
+	check_amount(slot, attno[ORDER_AMOUNT], "amount");
+	check_amount(slot, attno[ORDER_CAPTURED], "captured");
+	check_amount(slot, attno[ORDER_REFUNDED], "refunded");
+	check_object(slot, attno[ORDER_ATTRIBUTES], "attributes");
+	check_object(slot, attno[ORDER_PRIVATE], "private");
+}
+
 Datum
 order_engine_orders_before_insert(PG_FUNCTION_ARGS)
 {
@@ -98,9 +129,9 @@ order_engine_orders_before_insert(PG_FUNCTION_ARGS)
 	OwnerScope	owner;
 
 	row_layout(trigger->tg_relation, &order_columns, attno);
-	value = slot_getattr(slot, attno[ORDER_USER_ID], &isnull);
-	if (!isnull)
-		check_slot(DatumGetInt64(slot_getattr(slot, attno[ORDER_ORDER_ID], &isnull)), DatumGetInt64(value));
+	check_slot(DatumGetInt64(row_require(slot, attno[ORDER_ORDER_ID])),
+			   DatumGetInt64(row_require(slot, attno[ORDER_USER_ID])));
+	check_given(slot, attno);
 
 	owner_begin(&owner);
 	value = slot_getattr(slot, attno[ORDER_MACHINE_ID], &isnull);
@@ -152,6 +183,7 @@ check_inserted(TupleTableSlot *slot, const AttrNumber *attno, const OrderRow *ro
 	bool		isnull;
 
 	check_slot(row->order_id, row->user_id);
+	check_given(slot, attno);
 	if (strcmp(row->state, machine->states[machine->creation->to]) != 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_OE_ILLEGAL_TRANSITION),
@@ -232,6 +264,9 @@ order_engine_orders_before_update(PG_FUNCTION_ARGS)
 	order_check_unchanged(RelationGetDescr(trigger->tg_relation), attno, old_slot, new_slot);
 	order_row_read(attno, old_slot, &old);
 	order_row_read(attno, new_slot, &new);
+	row_require(new_slot, attno[ORDER_PRIVATE]);
+	row_require(new_slot, attno[ORDER_UPDATED_AT]);
+	check_given(new_slot, attno);
 	next_version(&patch, attno, &old, &new);
 	if (left_alone(old_slot, new_slot, attno[ORDER_UPDATED_AT]))
 		patch_set(&patch, attno[ORDER_UPDATED_AT], TimestampTzGetDatum(now), false);
@@ -259,6 +294,7 @@ updated(TriggerData *trigger, const AttrNumber *attno, RowScope *scope)
 	RowTable   *table = row_open(scope, RelationGetRelid(trigger->tg_relation), &order_columns);
 
 	order_check_unchanged(RelationGetDescr(trigger->tg_relation), attno, trigger->tg_trigslot, trigger->tg_newslot);
+	check_given(trigger->tg_newslot, attno);
 	order_row_read(attno, trigger->tg_trigslot, &old);
 	order_row_read(attno, trigger->tg_newslot, &row);
 	if (row.version != old.version + 1)

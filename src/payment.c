@@ -75,7 +75,6 @@ find_recorded(LockedOrder *order, const char *kind, const char *ref)
 	TupleTableSlot *slot = row_slot(table);
 	Oid			index = row_unique_index(table, 3, (const int[]) {PAYMENT_ORDER_ID, PAYMENT_KIND, PAYMENT_PAYMENT_REF});
 	ScanKeyData keys[3];
-	bool		isnull;
 
 	ScanKeyInit(&keys[0], 1, BTEqualStrategyNumber, F_INT8EQ, Int64GetDatum(order->row.order_id));
 	ScanKeyEntryInitialize(&keys[1], 0, 2, BTEqualStrategyNumber, InvalidOid, C_COLLATION_OID, F_TEXTEQ,
@@ -84,7 +83,7 @@ find_recorded(LockedOrder *order, const char *kind, const char *ref)
 						   CStringGetTextDatum(ref));
 	if (!row_find(table, index, 3, keys, slot))
 		return NULL;
-	return TextDatumGetCString(row_get(table, slot, PAYMENT_OUTCOME, &isnull));
+	return TextDatumGetCString(row_get_required(table, slot, PAYMENT_OUTCOME));
 }
 
 static void

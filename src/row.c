@@ -382,6 +382,20 @@ row_open(RowScope *scope, Oid relid, const RowColumns *columns)
 	return table;
 }
 
+Datum
+row_require(TupleTableSlot *slot, AttrNumber attno)
+{
+	bool		isnull;
+	Datum		value = slot_getattr(slot, attno, &isnull);
+
+	if (isnull)
+		ereport(ERROR,
+				(errcode(ERRCODE_NOT_NULL_VIOLATION),
+				 errmsg("column \"%s\" must not be null",
+						NameStr(TupleDescAttr(slot->tts_tupleDescriptor, attno - 1)->attname))));
+	return value;
+}
+
 void
 row_layout(Relation rel, const RowColumns *columns, AttrNumber *attno)
 {
@@ -683,7 +697,18 @@ lock_row(RowTable *table, TupleTableSlot *slot, LockWaitPolicy wait)
 bool
 row_find_locked(RowTable *table, Oid index, int nkeys, ScanKey keys, LockWaitPolicy wait, TupleTableSlot *slot)
 {
-	return row_find(table, index, nkeys, keys, slot) && lock_row(table, slot, wait);
+	ItemPointerData found;
+
+	if (!row_find(table, index, nkeys, keys, slot))
+		return false;
+	found = slot->tts_tid;
+	if (!lock_row(table, slot, wait))
+		return false;
+
+	/* whoever changed the row while we waited has written other rows with it: see those too */
+	if (!ItemPointerEquals(&found, &slot->tts_tid))
+		row_scope_refresh(table->scope);
+	return true;
 }
 
 /* Users' BEFORE triggers, with the columns that change told to UPDATE OF ones. */

@@ -104,6 +104,15 @@ row_get(RowTable *table, TupleTableSlot *slot, int column, bool *isnull)
 	return slot_getattr(slot, table->attno[column], isnull);
 }
 
+/* The value of a column that is never null: 23502 if it is all the same. */
+extern Datum row_require(TupleTableSlot *slot, AttrNumber attno);
+
+static inline Datum
+row_get_required(RowTable *table, TupleTableSlot *slot, int column)
+{
+	return row_require(slot, table->attno[column]);
+}
+
 /*
  * Inserts the row: users' BEFORE triggers, generated columns, constraints,
  * indexes, users' AFTER triggers (queued).  Afterwards the slot holds what was
@@ -142,9 +151,10 @@ extern List *row_find_all(RowTable *table, Oid index, int nkeys, ScanKey keys);
 
 /*
  * Finds the row as row_find() does, waits for its lock and reads its latest
- * version.  False if there is none, it was deleted meanwhile, or with
- * LockWaitSkip another holds it.  40001 under REPEATABLE READ and above if
- * another transaction changed it after the snapshot, 55P03 with LockWaitError.
+ * version; what is read in this scope afterwards is no older than that.  False
+ * if there is none, it was deleted meanwhile, or with LockWaitSkip another holds
+ * it.  40001 under REPEATABLE READ and above if another transaction changed it
+ * after the snapshot, 55P03 with LockWaitError.
  */
 extern bool row_find_locked(RowTable *table, Oid index, int nkeys, ScanKey keys,
 							LockWaitPolicy wait, TupleTableSlot *slot);
