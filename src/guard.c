@@ -21,7 +21,7 @@ static char *
 refused_json(Relation rel, const char *operation, List *columns)
 {
 	StringInfoData json;
-	ListCell   *lc;
+	ListCell	  *lc;
 
 	initStringInfo(&json);
 	appendStringInfoString(&json, "{\"relation\": ");
@@ -39,12 +39,12 @@ refused_json(Relation rel, const char *operation, List *columns)
 void
 guard_refuse(Relation rel, const char *operation, List *columns)
 {
-	ereport(ERROR,
-			(errcode(ERRCODE_OE_DIRECT_WRITE),
-			 errmsg("direct %s on table \"%s\" is not allowed", operation, RelationGetRelationName(rel)),
-			 errdetail_internal("%s", refused_json(rel, operation, columns)),
-			 errhint("Only the order engine writes this.  Call its functions instead."),
-			 errtable(rel)));
+	ereport(ERROR, (errcode(ERRCODE_OE_DIRECT_WRITE),
+					errmsg("direct %s on table \"%s\" is not allowed", operation,
+						   RelationGetRelationName(rel)),
+					errdetail_internal("%s", refused_json(rel, operation, columns)),
+					errhint("Only the order engine writes this.  Call its functions instead."),
+					errtable(rel)));
 }
 
 const char *
@@ -65,9 +65,8 @@ order_engine_refuse_direct_write(PG_FUNCTION_ARGS)
 	TriggerData *data = (TriggerData *) fcinfo->context;
 
 	if (!CALLED_AS_TRIGGER(fcinfo))
-		ereport(ERROR,
-				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
-				 errmsg("refuse_direct_write() can only be called as a trigger")));
+		ereport(ERROR, (errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
+						errmsg("refuse_direct_write() can only be called as a trigger")));
 	guard_refuse(data->tg_relation, guard_operation(data->tg_event), NIL);
-	PG_RETURN_NULL();			/* keep compiler quiet */
+	PG_RETURN_NULL(); /* keep compiler quiet */
 }

@@ -21,4 +21,4 @@ extern const char *guard_operation(TriggerEvent event);
  */
 pg_noreturn extern void guard_refuse(Relation rel, const char *operation, List *columns);
 
-#endif							/* ORDER_ENGINE_GUARD_H */
+#endif /* ORDER_ENGINE_GUARD_H */

@@ -54,32 +54,36 @@
 
 enum
 {
-	STOCK_SKU, STOCK_ON_HAND, STOCK_RESERVED, STOCK_VERSION, STOCK_MODE, STOCK_AUTO_MODE, STOCK_COLUMNS
+	STOCK_SKU,
+	STOCK_ON_HAND,
+	STOCK_RESERVED,
+	STOCK_VERSION,
+	STOCK_MODE,
+	STOCK_AUTO_MODE,
+	STOCK_COLUMNS
 };
 
 static const char *const stock_names[STOCK_COLUMNS] = {
-	[STOCK_SKU] = "sku",
-	[STOCK_ON_HAND] = "on_hand",
-	[STOCK_RESERVED] = "reserved",
-	[STOCK_VERSION] = "version",
-	[STOCK_MODE] = "mode",
-	[STOCK_AUTO_MODE] = "auto_mode",
+	[STOCK_SKU] = "sku",		 [STOCK_ON_HAND] = "on_hand", [STOCK_RESERVED] = "reserved",
+	[STOCK_VERSION] = "version", [STOCK_MODE] = "mode",		  [STOCK_AUTO_MODE] = "auto_mode",
 };
 
 static const RowColumns stock_columns = {"stock", STOCK_COLUMNS, stock_names};
 
 enum
 {
-	MOVEMENT_SKU, MOVEMENT_QUANTITY, MOVEMENT_REASON, MOVEMENT_REF, MOVEMENT_ACTOR, MOVEMENT_AT, MOVEMENT_COLUMNS
+	MOVEMENT_SKU,
+	MOVEMENT_QUANTITY,
+	MOVEMENT_REASON,
+	MOVEMENT_REF,
+	MOVEMENT_ACTOR,
+	MOVEMENT_AT,
+	MOVEMENT_COLUMNS
 };
 
 static const char *const movement_names[MOVEMENT_COLUMNS] = {
-	[MOVEMENT_SKU] = "sku",
-	[MOVEMENT_QUANTITY] = "quantity",
-	[MOVEMENT_REASON] = "reason",
-	[MOVEMENT_REF] = "ref",
-	[MOVEMENT_ACTOR] = "actor",
-	[MOVEMENT_AT] = "at",
+	[MOVEMENT_SKU] = "sku", [MOVEMENT_QUANTITY] = "quantity", [MOVEMENT_REASON] = "reason",
+	[MOVEMENT_REF] = "ref", [MOVEMENT_ACTOR] = "actor",		  [MOVEMENT_AT] = "at",
 };
 
 static const RowColumns movement_columns = {"stock_movement", MOVEMENT_COLUMNS, movement_names};
@@ -89,9 +93,8 @@ static const struct
 {
 	int			on_hand;
 	int			reserved;
-	const char *reason;			/* of its movement, NULL: writes none */
-}			effects[] =
-{
+	const char *reason; /* of its movement, NULL: writes none */
+} effects[] = {
 	[STOCK_NONE] = {0, 0, NULL},
 	[STOCK_RESERVE] = {0, +1, NULL},
 	[STOCK_CONFIRM] = {-1, -1, REASON_CONFIRM},
@@ -102,15 +105,15 @@ static const struct
 /* The stock row that is being worked on. */
 typedef struct Stock
 {
-	RowScope   *scope;
-	RowTable   *table;
-	Oid			index;			/* on sku */
-	TupleTableSlot *row;		/* as read */
-	TupleTableSlot *next;		/* as it will be written */
-	const char *sku;
-	int64		on_hand;
-	int64		reserved;
-	int64		version;
+	RowScope	   *scope;
+	RowTable	   *table;
+	Oid				index; /* on sku */
+	TupleTableSlot *row;   /* as read */
+	TupleTableSlot *next;  /* as it will be written */
+	const char	   *sku;
+	int64			on_hand;
+	int64			reserved;
+	int64			version;
 } Stock;
 
 typedef struct Movement
@@ -118,7 +121,7 @@ typedef struct Movement
 	const char *sku;
 	int64		quantity;
 	const char *reason;
-	const char *ref;			/* NULL: not idempotent */
+	const char *ref; /* NULL: not idempotent */
 	const char *actor;
 } Movement;
 
@@ -135,7 +138,8 @@ append_short(StringInfo json, const char *sku, int64 requested, int64 available)
 {
 	appendStringInfoString(json, json->len == 0 ? "{\"sku\": " : ", {\"sku\": ");
 	escape_json(json, sku);
-	appendStringInfo(json, ", \"requested\": " INT64_FORMAT ", \"available\": " INT64_FORMAT "}", requested, available);
+	appendStringInfo(json, ", \"requested\": " INT64_FORMAT ", \"available\": " INT64_FORMAT "}",
+					 requested, available);
 }
 
 static void
@@ -149,21 +153,22 @@ append_unknown(StringInfo json, const char *sku)
 static void
 raise_short(const StringInfoData *lines)
 {
-	ereport(ERROR,
-			(errcode(ERRCODE_OE_INSUFFICIENT_STOCK),
-			 errmsg("insufficient stock"),
-			 errdetail_internal("{\"short\": [%s]}", lines->data),
-			 errhint("Ask for no more than is available, or try again when more has been received.")));
+	ereport(
+		ERROR,
+		(errcode(ERRCODE_OE_INSUFFICIENT_STOCK), errmsg("insufficient stock"),
+		 errdetail_internal("{\"short\": [%s]}", lines->data),
+		 errhint("Ask for no more than is available, or try again when more has been received.")));
 }
 
 static void
 raise_unknown(const StringInfoData *keys, const StringInfoData *lines)
 {
-	ereport(ERROR,
-			(errcode(ERRCODE_OE_UNKNOWN_SKU),
-			 errmsg("stock does not exist"),
-			 errdetail_internal("{\"unknown\": [%s], \"short\": [%s]}", keys->data, lines->data),
-			 errhint("Create it with receive_stock(), or give null as the stock key of what is not stocked.")));
+	ereport(
+		ERROR,
+		(errcode(ERRCODE_OE_UNKNOWN_SKU), errmsg("stock does not exist"),
+		 errdetail_internal("{\"unknown\": [%s], \"short\": [%s]}", keys->data, lines->data),
+		 errhint(
+			 "Create it with receive_stock(), or give null as the stock key of what is not stocked.")));
 }
 
 static void
@@ -197,7 +202,8 @@ sku_json(const char *sku, const char *name1, int64 value1, const char *name2, in
 	initStringInfo(&json);
 	appendStringInfoString(&json, "{\"sku\": ");
 	escape_json(&json, sku);
-	appendStringInfo(&json, ", \"%s\": " INT64_FORMAT ", \"%s\": " INT64_FORMAT "}", name1, value1, name2, value2);
+	appendStringInfo(&json, ", \"%s\": " INT64_FORMAT ", \"%s\": " INT64_FORMAT "}", name1, value1,
+					 name2, value2);
 	return json.data;
 }
 
@@ -218,7 +224,7 @@ stock_open(Stock *stock, RowScope *scope)
 static int64
 get_quantity(Stock *stock, int column)
 {
-	bool		isnull;
+	bool isnull;
 
 	return DatumGetInt64(row_get(stock->table, stock->row, column, &isnull));
 }
@@ -226,14 +232,16 @@ get_quantity(Stock *stock, int column)
 static void
 check_mode(Stock *stock)
 {
-	bool		isnull;
-	text	   *mode = DatumGetTextPP(row_get(stock->table, stock->row, STOCK_MODE, &isnull));
+	bool  isnull;
+	text *mode = DatumGetTextPP(row_get(stock->table, stock->row, STOCK_MODE, &isnull));
 
-	if (VARSIZE_ANY_EXHDR(mode) != strlen(ROW_MODE) || memcmp(VARDATA_ANY(mode), ROW_MODE, strlen(ROW_MODE)) != 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("stock of SKU \"%s\" is in mode \"%s\", which is not available", stock->sku, text_to_cstring(mode)),
-				 errhint("This version of the order engine knows the mode \"%s\" only.", ROW_MODE)));
+	if (VARSIZE_ANY_EXHDR(mode) != strlen(ROW_MODE) ||
+		memcmp(VARDATA_ANY(mode), ROW_MODE, strlen(ROW_MODE)) != 0)
+		ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+						errmsg("stock of SKU \"%s\" is in mode \"%s\", which is not available",
+							   stock->sku, text_to_cstring(mode)),
+						errhint("This version of the order engine knows the mode \"%s\" only.",
+								ROW_MODE)));
 }
 
 static void
@@ -282,12 +290,11 @@ stock_lock(Stock *stock, const char *sku)
 static int64
 add_quantity(const Stock *stock, int64 quantity, int64 delta)
 {
-	int64		sum;
+	int64 sum;
 
 	if (pg_add_s64_overflow(quantity, delta, &sum))
-		ereport(ERROR,
-				(errcode(ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE),
-				 errmsg("quantity of SKU \"%s\" is out of range", stock->sku)));
+		ereport(ERROR, (errcode(ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE),
+						errmsg("quantity of SKU \"%s\" is out of range", stock->sku)));
 	return sum;
 }
 
@@ -298,7 +305,7 @@ add_quantity(const Stock *stock, int64 quantity, int64 delta)
 static int
 make_next(Stock *stock, int64 on_hand, int64 reserved, int *columns)
 {
-	int			ncolumns = 0;
+	int ncolumns = 0;
 
 	row_copy(stock->table, stock->next, stock->row);
 	stock->version++;
@@ -323,25 +330,24 @@ make_next(Stock *stock, int64 on_hand, int64 reserved, int *columns)
 static void
 check_written(Stock *stock)
 {
-	const int64 expected[] = {stock->on_hand, stock->reserved, stock->version};
+	const int64		 expected[] = {stock->on_hand, stock->reserved, stock->version};
 	static const int columns[] = {STOCK_ON_HAND, STOCK_RESERVED, STOCK_VERSION};
-	bool		isnull;
+	bool			 isnull;
 
 	for (int i = 0; stock->table->user_triggers && i < lengthof(columns); i++)
 		if (DatumGetInt64(row_get(stock->table, stock->next, columns[i], &isnull)) != expected[i])
-			ereport(ERROR,
-					(errcode(ERRCODE_TRIGGERED_ACTION_EXCEPTION),
-					 errmsg("a trigger on table \"%s\" changed column \"%s\" of SKU \"%s\"",
-							stock_columns.table, stock_names[columns[i]], stock->sku),
-					 errhint("A BEFORE trigger there may change columns of its own only.")));
+			ereport(ERROR, (errcode(ERRCODE_TRIGGERED_ACTION_EXCEPTION),
+							errmsg("a trigger on table \"%s\" changed column \"%s\" of SKU \"%s\"",
+								   stock_columns.table, stock_names[columns[i]], stock->sku),
+							errhint("A BEFORE trigger there may change columns of its own only.")));
 }
 
 /* After stock_lock(). */
 static void
 change_locked(Stock *stock, int64 on_hand, int64 reserved)
 {
-	int			columns[STOCK_COLUMNS];
-	int			ncolumns = make_next(stock, on_hand, reserved, columns);
+	int columns[STOCK_COLUMNS];
+	int ncolumns = make_next(stock, on_hand, reserved, columns);
 
 	row_update(stock->table, stock->row, stock->next, ncolumns, columns);
 	check_written(stock);
@@ -351,8 +357,8 @@ change_locked(Stock *stock, int64 on_hand, int64 reserved)
 static bool
 change_if_unchanged(Stock *stock, int64 on_hand, int64 reserved)
 {
-	int			columns[STOCK_COLUMNS];
-	int			ncolumns = make_next(stock, on_hand, reserved, columns);
+	int columns[STOCK_COLUMNS];
+	int ncolumns = make_next(stock, on_hand, reserved, columns);
 
 	return row_update_if_unchanged(stock->table, stock->row, stock->next, ncolumns, columns);
 }
@@ -368,7 +374,7 @@ movement_open(RowScope *scope)
 static void
 movement_insert(RowScope *scope, const Movement *movement)
 {
-	RowTable   *table = movement_open(scope);
+	RowTable	   *table = movement_open(scope);
 	TupleTableSlot *slot = row_slot(table);
 
 	row_new(table, slot);
@@ -385,9 +391,9 @@ movement_insert(RowScope *scope, const Movement *movement)
 static void
 raise_ref_mismatch(RowTable *table, TupleTableSlot *slot, const Movement *movement)
 {
-	bool		isnull;
-	Datum		at = row_get(table, slot, MOVEMENT_AT, &isnull);
-	char		first_seen[MAXDATELEN + 1];
+	bool		   isnull;
+	Datum		   at = row_get(table, slot, MOVEMENT_AT, &isnull);
+	char		   first_seen[MAXDATELEN + 1];
 	StringInfoData json;
 
 	initStringInfo(&json);
@@ -395,11 +401,11 @@ raise_ref_mismatch(RowTable *table, TupleTableSlot *slot, const Movement *moveme
 	escape_json(&json, movement->ref);
 	appendStringInfo(&json, ", \"first_seen\": \"%s\"}",
 					 JsonEncodeDateTime(first_seen, at, TIMESTAMPTZOID, NULL));
-	ereport(ERROR,
-			(errcode(ERRCODE_OE_IDEMPOTENCY_KEY_MISMATCH),
-			 errmsg("ref \"%s\" has been used for another quantity of SKU \"%s\"", movement->ref, movement->sku),
-			 errdetail_internal("%s", json.data),
-			 errhint("A retry must repeat its first call; a new one needs a new ref.")));
+	ereport(ERROR, (errcode(ERRCODE_OE_IDEMPOTENCY_KEY_MISMATCH),
+					errmsg("ref \"%s\" has been used for another quantity of SKU \"%s\"",
+						   movement->ref, movement->sku),
+					errdetail_internal("%s", json.data),
+					errhint("A retry must repeat its first call; a new one needs a new ref.")));
 }
 
 /*
@@ -410,10 +416,10 @@ static bool
 movement_is_replay(RowScope *scope, const Movement *movement)
 {
 	static const int columns[] = {MOVEMENT_SKU, MOVEMENT_REASON, MOVEMENT_REF};
-	RowTable   *table;
-	TupleTableSlot *slot;
-	ScanKeyData keys[lengthof(columns)];
-	bool		isnull;
+	RowTable		*table;
+	TupleTableSlot	*slot;
+	ScanKeyData		 keys[lengthof(columns)];
+	bool			 isnull;
 
 	if (movement->ref == NULL)
 		return false;
@@ -425,7 +431,8 @@ movement_is_replay(RowScope *scope, const Movement *movement)
 	init_key(&keys[0], 1, movement->sku);
 	init_key(&keys[1], 2, movement->reason);
 	init_key(&keys[2], 3, movement->ref);
-	if (!row_find(table, row_unique_index(table, lengthof(columns), columns), lengthof(keys), keys, slot))
+	if (!row_find(table, row_unique_index(table, lengthof(columns), columns), lengthof(keys), keys,
+				  slot))
 		return false;
 	if (DatumGetInt64(row_get(table, slot, MOVEMENT_QUANTITY, &isnull)) != movement->quantity)
 		raise_ref_mismatch(table, slot, movement);
@@ -453,11 +460,14 @@ effect_fits(const Stock *stock, StockEffect effect, int64 quantity)
 	if (effects[effect].reserved > 0)
 		return free_quantity(stock) >= quantity;
 	if (effects[effect].reserved < 0 && stock->reserved < quantity)
-		ereport(ERROR,
-				(errcode(ERRCODE_CHECK_VIOLATION),
-				 errmsg("less of SKU \"%s\" is reserved than the order holds", stock->sku),
-				 errdetail_internal("%s", sku_json(stock->sku, "held", quantity, "reserved", stock->reserved)),
-				 errhint("The stock row was changed by what the engine does not watch, such as a restore of one table only.")));
+		ereport(
+			ERROR,
+			(errcode(ERRCODE_CHECK_VIOLATION),
+			 errmsg("less of SKU \"%s\" is reserved than the order holds", stock->sku),
+			 errdetail_internal(
+				 "%s", sku_json(stock->sku, "held", quantity, "reserved", stock->reserved)),
+			 errhint(
+				 "The stock row was changed by what the engine does not watch, such as a restore of one table only.")));
 	return true;
 }
 
@@ -469,13 +479,11 @@ effect_fits(const Stock *stock, StockEffect effect, int64 quantity)
 static void
 apply_line(Stock *stock, StockEffect effect, const StockLine *line, Report *report)
 {
-	int64		on_hand = effects[effect].on_hand * line->quantity;
-	int64		reserved = effects[effect].reserved * line->quantity;
+	int64 on_hand = effects[effect].on_hand * line->quantity;
+	int64 reserved = effects[effect].reserved * line->quantity;
 
-	if (report_is_clean(report) &&
-		stock_find(stock, line->stock_key) &&
-		effect_fits(stock, effect, line->quantity) &&
-		change_if_unchanged(stock, on_hand, reserved))
+	if (report_is_clean(report) && stock_find(stock, line->stock_key) &&
+		effect_fits(stock, effect, line->quantity) && change_if_unchanged(stock, on_hand, reserved))
 		return;
 
 	/* short, unknown or changed by another: what the snapshot says may be old */
@@ -493,7 +501,7 @@ insert_movements(RowScope *scope, StockEffect effect, const StockLine *lines, in
 {
 	for (int i = 0; i < nlines; i++)
 	{
-		Movement	movement = {
+		Movement movement = {
 			.sku = lines[i].stock_key,
 			.quantity = effects[effect].on_hand * lines[i].quantity,
 			.reason = effects[effect].reason,
@@ -509,8 +517,8 @@ void
 stock_apply(RowScope *scope, StockEffect effect, const StockLine *lines, int nlines,
 			const char *ref, const char *actor)
 {
-	Stock		stock;
-	Report		report;
+	Stock  stock;
+	Report report;
 
 	if (effect == STOCK_NONE || nlines == 0)
 		return;
@@ -541,29 +549,29 @@ PG_FUNCTION_INFO_V1(order_engine_deduct_stock);
 static void
 check_reason(const char *reason)
 {
-	static const char *const reserved[] = {REASON_DIRECT, REASON_DEDUCT, REASON_CONFIRM, REASON_RESTOCK};
+	static const char *const reserved[] = {REASON_DIRECT, REASON_DEDUCT, REASON_CONFIRM,
+										   REASON_RESTOCK};
 
 	call_check_name(reason, "reason");
 	for (int i = 0; i < lengthof(reserved); i++)
 		if (strcmp(reason, reserved[i]) == 0)
-			ereport(ERROR,
-					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-					 errmsg("reason \"%s\" is reserved", reason),
-					 errhint("The engine writes it itself; choose another word.")));
+			ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+							errmsg("reason \"%s\" is reserved", reason),
+							errhint("The engine writes it itself; choose another word.")));
 }
 
 static void
 check_positive(int64 quantity)
 {
 	if (quantity <= 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("\"quantity\" must be positive")));
+		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+						errmsg("\"quantity\" must be positive")));
 }
 
 /* Arguments sku, quantity (or delta) at 0 and 1, ref and context wherever they are. */
 static void
-read_movement(FunctionCallInfo fcinfo, const char *quantity, int ref, int context, Movement *movement)
+read_movement(FunctionCallInfo fcinfo, const char *quantity, int ref, int context,
+			  Movement *movement)
 {
 	ActionContext parsed;
 
@@ -598,10 +606,9 @@ insert_empty(Stock *stock, const char *sku)
 	if (row_insert_unless(stock->table, stock->next, stock->index, &other))
 		return true;
 	if (IsolationUsesXactSnapshot())
-		ereport(ERROR,
-				(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
-				 errmsg("could not serialize access due to concurrent update"),
-				 errhint("Retry the transaction.")));
+		ereport(ERROR, (errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+						errmsg("could not serialize access due to concurrent update"),
+						errhint("Retry the transaction.")));
 	return false;
 }
 
@@ -615,14 +622,14 @@ lock_known(Stock *stock, const char *sku)
 static void
 lock_or_create(Stock *stock, const char *sku)
 {
-	bool		created = false;
+	bool created = false;
 
 	while (!stock_lock(stock, sku))
 	{
 		if (created)
-			ereport(ERROR,
-					(errcode(ERRCODE_TRIGGERED_ACTION_EXCEPTION),
-					 errmsg("a trigger on table \"%s\" changed SKU \"%s\"", stock_columns.table, sku)));
+			ereport(ERROR, (errcode(ERRCODE_TRIGGERED_ACTION_EXCEPTION),
+							errmsg("a trigger on table \"%s\" changed SKU \"%s\"",
+								   stock_columns.table, sku)));
 		created = insert_empty(stock, sku);
 		row_scope_refresh(stock->scope);
 	}
@@ -632,11 +639,11 @@ static void
 check_version(const Stock *stock, int64 expected)
 {
 	if (stock->version != expected)
-		ereport(ERROR,
-				(errcode(ERRCODE_OE_VERSION_CONFLICT),
-				 errmsg("stock of SKU \"%s\" has changed", stock->sku),
-				 errdetail_internal("%s", sku_json(stock->sku, "expected", expected, "actual", stock->version)),
-				 errhint("Read the stock again and decide anew.")));
+		ereport(ERROR, (errcode(ERRCODE_OE_VERSION_CONFLICT),
+						errmsg("stock of SKU \"%s\" has changed", stock->sku),
+						errdetail_internal("%s", sku_json(stock->sku, "expected", expected,
+														  "actual", stock->version)),
+						errhint("Read the stock again and decide anew.")));
 }
 
 /*
@@ -662,14 +669,14 @@ move_stock(Stock *stock, const Movement *movement, const int64 *expected)
 static Datum
 stock_answer(FunctionCallInfo fcinfo, const Stock *stock, bool replayed)
 {
-	static TupleDesc desc;		/* found once, see call_row() */
-	Datum		values[] = {
-		Int64GetDatum(stock->on_hand),
-		Int64GetDatum(free_quantity(stock)),
-		Int64GetDatum(stock->version),
-		BoolGetDatum(replayed),
-	};
-	bool		nulls[lengthof(values)] = {false};
+	static TupleDesc desc; /* found once, see call_row() */
+	Datum			 values[] = {
+				   Int64GetDatum(stock->on_hand),
+				   Int64GetDatum(free_quantity(stock)),
+				   Int64GetDatum(stock->version),
+				   BoolGetDatum(replayed),
+	   };
+	bool nulls[lengthof(values)] = {false};
 
 	return call_row(fcinfo, &desc, values, nulls);
 }
@@ -677,11 +684,11 @@ stock_answer(FunctionCallInfo fcinfo, const Stock *stock, bool replayed)
 Datum
 order_engine_receive_stock(PG_FUNCTION_ARGS)
 {
-	Movement	movement;
-	Stock		stock;
-	RowScope	scope;
-	OwnerScope	owner;
-	bool		moved;
+	Movement   movement;
+	Stock	   stock;
+	RowScope   scope;
+	OwnerScope owner;
+	bool	   moved;
 
 	read_movement(fcinfo, "quantity", 3, 4, &movement);
 	call_require(fcinfo, 2, "reason");
@@ -702,20 +709,19 @@ order_engine_receive_stock(PG_FUNCTION_ARGS)
 Datum
 order_engine_adjust_stock(PG_FUNCTION_ARGS)
 {
-	Movement	movement;
-	Stock		stock;
-	RowScope	scope;
-	OwnerScope	owner;
-	bool		moved;
+	Movement   movement;
+	Stock	   stock;
+	RowScope   scope;
+	OwnerScope owner;
+	bool	   moved;
 
 	read_movement(fcinfo, "delta", 3, 4, &movement);
 	call_require(fcinfo, 2, "reason");
 	movement.reason = call_text(fcinfo, 2);
 	check_reason(movement.reason);
 	if (movement.quantity == 0 || movement.quantity == PG_INT64_MIN)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("\"delta\" must not be zero, nor the least bigint")));
+		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+						errmsg("\"delta\" must not be zero, nor the least bigint")));
 
 	owner_begin(&owner);
 	row_scope_begin(&scope, "adjust_stock()");
@@ -734,10 +740,8 @@ order_engine_adjust_stock(PG_FUNCTION_ARGS)
 static bool
 deduct_unlocked(Stock *stock, const Movement *movement, const int64 *expected)
 {
-	if (movement->ref != NULL ||
-		!stock_find(stock, movement->sku) ||
-		(expected && stock->version != *expected) ||
-		free_quantity(stock) < -movement->quantity ||
+	if (movement->ref != NULL || !stock_find(stock, movement->sku) ||
+		(expected && stock->version != *expected) || free_quantity(stock) < -movement->quantity ||
 		!change_if_unchanged(stock, movement->quantity, 0))
 		return false;
 	movement_insert(stock->scope, movement);
@@ -747,15 +751,15 @@ deduct_unlocked(Stock *stock, const Movement *movement, const int64 *expected)
 Datum
 order_engine_deduct_stock(PG_FUNCTION_ARGS)
 {
-	static TupleDesc desc;		/* found once, see call_row() */
-	Movement	movement;
-	Stock		stock;
-	RowScope	scope;
-	OwnerScope	owner;
-	int64		version = PG_ARGISNULL(2) ? 0 : PG_GETARG_INT64(2);
-	const int64 *expected = PG_ARGISNULL(2) ? NULL : &version;
-	Datum		values[2];
-	bool		nulls[lengthof(values)] = {false};
+	static TupleDesc desc; /* found once, see call_row() */
+	Movement		 movement;
+	Stock			 stock;
+	RowScope		 scope;
+	OwnerScope		 owner;
+	int64			 version = PG_ARGISNULL(2) ? 0 : PG_GETARG_INT64(2);
+	const int64		*expected = PG_ARGISNULL(2) ? NULL : &version;
+	Datum			 values[2];
+	bool			 nulls[lengthof(values)] = {false};
 
 	read_movement(fcinfo, "quantity", 3, 4, &movement);
 	check_positive(movement.quantity);
@@ -789,12 +793,12 @@ PG_FUNCTION_INFO_V1(order_engine_availability);
  */
 typedef struct StockReader
 {
-	Relation	table;
-	Relation	index;
-	IndexScanDesc scan;
+	Relation		table;
+	Relation		index;
+	IndexScanDesc	scan;
 	TupleTableSlot *slot;
-	AttrNumber	on_hand;
-	AttrNumber	reserved;
+	AttrNumber		on_hand;
+	AttrNumber		reserved;
 } StockReader;
 
 static void
@@ -853,18 +857,19 @@ Datum
 order_engine_availability(PG_FUNCTION_ARGS)
 {
 	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
-	StockReader reader;
-	Datum	   *skus;
-	bool	   *missing;
-	int			nskus;
+	StockReader	   reader;
+	Datum		  *skus;
+	bool		  *missing;
+	int			   nskus;
 
 	InitMaterializedSRF(fcinfo, 0);
-	deconstruct_array(PG_GETARG_ARRAYTYPE_P(0), TEXTOID, -1, false, TYPALIGN_INT, &skus, &missing, &nskus);
+	deconstruct_array(PG_GETARG_ARRAYTYPE_P(0), TEXTOID, -1, false, TYPALIGN_INT, &skus, &missing,
+					  &nskus);
 	reader_open(&reader);
 	for (int i = 0; i < nskus; i++)
 	{
-		Datum		values[2] = {skus[i], (Datum) 0};
-		bool		nulls[2] = {missing[i], true};
+		Datum values[2] = {skus[i], (Datum) 0};
+		bool  nulls[2] = {missing[i], true};
 
 		CHECK_FOR_INTERRUPTS();
 		if (!missing[i])
@@ -883,20 +888,20 @@ PG_FUNCTION_INFO_V1(order_engine_stock_after);
 /* What a trigger was fired for; by its operation one of the rows is NULL. */
 typedef struct HandWrite
 {
-	Relation	rel;
-	const char *operation;
+	Relation		rel;
+	const char	   *operation;
 	TupleTableSlot *old;
 	TupleTableSlot *new;
-	int64		version;		/* that the new row has, or is given by us */
-	AttrNumber	attno[ROW_MAX_COLUMNS];
+	int64	   version; /* that the new row has, or is given by us */
+	AttrNumber attno[ROW_MAX_COLUMNS];
 } HandWrite;
 
 /* 0 for null, which the table's constraints do not let through. */
 static int64
 hand_quantity(const HandWrite *write, TupleTableSlot *slot, int column)
 {
-	bool		isnull;
-	Datum		value = slot_getattr(slot, write->attno[column], &isnull);
+	bool  isnull;
+	Datum value = slot_getattr(slot, write->attno[column], &isnull);
 
 	return isnull ? 0 : DatumGetInt64(value);
 }
@@ -907,14 +912,15 @@ read_trigger(FunctionCallInfo fcinfo, HandWrite *write)
 	TriggerData *data = (TriggerData *) fcinfo->context;
 
 	if (!CALLED_AS_TRIGGER(fcinfo) || RelationGetRelid(data->tg_relation) != shop_table(SHOP_STOCK))
-		ereport(ERROR,
-				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
-				 errmsg("this function can only be called as a trigger of table \"%s\"", stock_columns.table)));
+		ereport(ERROR, (errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
+						errmsg("this function can only be called as a trigger of table \"%s\"",
+							   stock_columns.table)));
 	write->rel = data->tg_relation;
 	write->operation = guard_operation(data->tg_event);
 	write->old = TRIGGER_FIRED_BY_INSERT(data->tg_event) ? NULL : data->tg_trigslot;
-	write->new = TRIGGER_FIRED_BY_INSERT(data->tg_event) ? data->tg_trigslot :
-		TRIGGER_FIRED_BY_UPDATE(data->tg_event) ? data->tg_newslot : NULL;
+	write->new = TRIGGER_FIRED_BY_INSERT(data->tg_event)   ? data->tg_trigslot
+				 : TRIGGER_FIRED_BY_UPDATE(data->tg_event) ? data->tg_newslot
+														   : NULL;
 	row_layout(write->rel, &stock_columns, write->attno);
 	if (write->new)
 		write->version = hand_quantity(write, write->new, STOCK_VERSION);
@@ -923,8 +929,8 @@ read_trigger(FunctionCallInfo fcinfo, HandWrite *write)
 static char *
 hand_sku(const HandWrite *write, TupleTableSlot *slot)
 {
-	bool		isnull;
-	Datum		value = slot_getattr(slot, write->attno[STOCK_SKU], &isnull);
+	bool  isnull;
+	Datum value = slot_getattr(slot, write->attno[STOCK_SKU], &isnull);
 
 	return isnull ? NULL : TextDatumGetCString(value);
 }
@@ -933,10 +939,10 @@ static bool
 column_changed(const HandWrite *write, int column)
 {
 	Form_pg_attribute att = TupleDescAttr(RelationGetDescr(write->rel), write->attno[column] - 1);
-	bool		old_null;
-	bool		new_null;
-	Datum		old = slot_getattr(write->old, att->attnum, &old_null);
-	Datum		new = slot_getattr(write->new, att->attnum, &new_null);
+	bool			  old_null;
+	bool			  new_null;
+	Datum			  old = slot_getattr(write->old, att->attnum, &old_null);
+	Datum new = slot_getattr(write->new, att->attnum, &new_null);
 
 	if (old_null || new_null)
 		return old_null != new_null;
@@ -948,8 +954,8 @@ static bool
 column_differs(const HandWrite *write, int column, Datum expected)
 {
 	Form_pg_attribute att = TupleDescAttr(RelationGetDescr(write->rel), write->attno[column] - 1);
-	bool		isnull;
-	Datum		value = slot_getattr(write->new, att->attnum, &isnull);
+	bool			  isnull;
+	Datum			  value = slot_getattr(write->new, att->attnum, &isnull);
 
 	return !isnull && !datum_image_eq(value, expected, att->attbyval, att->attlen);
 }
@@ -958,7 +964,7 @@ column_differs(const HandWrite *write, int column, Datum expected)
 static List *
 forbidden_in_insert(const HandWrite *write)
 {
-	List	   *columns = NIL;
+	List *columns = NIL;
 
 	if (column_differs(write, STOCK_RESERVED, Int64GetDatum(0)))
 		columns = lappend_int(columns, STOCK_RESERVED);
@@ -976,8 +982,8 @@ static List *
 forbidden_in_update(const HandWrite *write)
 {
 	static const int fixed[] = {STOCK_SKU, STOCK_RESERVED, STOCK_MODE, STOCK_AUTO_MODE};
-	int64		step = column_changed(write, STOCK_ON_HAND) ? 1 : 0;
-	List	   *columns = NIL;
+	int64			 step = column_changed(write, STOCK_ON_HAND) ? 1 : 0;
+	List			*columns = NIL;
 
 	for (int i = 0; i < lengthof(fixed); i++)
 		if (column_changed(write, fixed[i]))
@@ -990,9 +996,9 @@ forbidden_in_update(const HandWrite *write)
 static void
 check_hand_write(const HandWrite *write)
 {
-	List	   *columns = write->old ? forbidden_in_update(write) : forbidden_in_insert(write);
-	List	   *names = NIL;
-	ListCell   *lc;
+	List	 *columns = write->old ? forbidden_in_update(write) : forbidden_in_insert(write);
+	List	 *names = NIL;
+	ListCell *lc;
 
 	foreach(lc, columns)
 		names = lappend(names, (char *) stock_names[lfirst_int(lc)]);
@@ -1009,15 +1015,16 @@ check_hand_write(const HandWrite *write)
 static HeapTuple
 follow_version(HandWrite *write, HeapTuple tuple)
 {
-	int			attno = write->attno[STOCK_VERSION];
-	Datum		version;
-	bool		isnull = false;
+	int	  attno = write->attno[STOCK_VERSION];
+	Datum version;
+	bool  isnull = false;
 
 	if (!column_changed(write, STOCK_ON_HAND) || column_changed(write, STOCK_VERSION))
 		return tuple;
 	write->version++;
 	version = Int64GetDatum(write->version);
-	return heap_modify_tuple_by_cols(tuple, RelationGetDescr(write->rel), 1, &attno, &version, &isnull);
+	return heap_modify_tuple_by_cols(tuple, RelationGetDescr(write->rel), 1, &attno, &version,
+									 &isnull);
 }
 
 /* Checks before the table's constraints speak; the AFTER trigger has the last word. */
@@ -1025,8 +1032,8 @@ Datum
 order_engine_stock_before(PG_FUNCTION_ARGS)
 {
 	TriggerData *data = (TriggerData *) fcinfo->context;
-	HandWrite	write;
-	HeapTuple	tuple;
+	HandWrite	 write;
+	HeapTuple	 tuple;
 
 	read_trigger(fcinfo, &write);
 	tuple = write.old ? follow_version(&write, data->tg_newtuple) : data->tg_trigtuple;
@@ -1037,19 +1044,18 @@ order_engine_stock_before(PG_FUNCTION_ARGS)
 static void
 check_not_reserved(const HandWrite *write)
 {
-	int64		reserved = hand_quantity(write, write->old, STOCK_RESERVED);
+	int64 reserved = hand_quantity(write, write->old, STOCK_RESERVED);
 
 	if (reserved > 0)
 	{
-		char	   *sku = hand_sku(write, write->old);
-		int64		on_hand = hand_quantity(write, write->old, STOCK_ON_HAND);
+		char *sku = hand_sku(write, write->old);
+		int64 on_hand = hand_quantity(write, write->old, STOCK_ON_HAND);
 
 		ereport(ERROR,
 				(errcode(ERRCODE_OE_DIRECT_WRITE),
 				 errmsg("cannot delete stock of SKU \"%s\" because some of it is reserved", sku),
 				 errdetail_internal("%s", sku_json(sku, "on_hand", on_hand, "reserved", reserved)),
-				 errhint("Wait until its orders are paid or cancelled."),
-				 errtable(write->rel)));
+				 errhint("Wait until its orders are paid or cancelled."), errtable(write->rel)));
 	}
 }
 
@@ -1057,12 +1063,12 @@ static void
 insert_hand_movement(const HandWrite *write)
 {
 	ActionContext context;
-	RowScope	scope;
-	OwnerScope	owner;
-	Movement	movement = {.reason = REASON_DIRECT};
+	RowScope	  scope;
+	OwnerScope	  owner;
+	Movement	  movement = {.reason = REASON_DIRECT};
 
 	movement.quantity = (write->new ? hand_quantity(write, write->new, STOCK_ON_HAND) : 0) -
-		(write->old ? hand_quantity(write, write->old, STOCK_ON_HAND) : 0);
+						(write->old ? hand_quantity(write, write->old, STOCK_ON_HAND) : 0);
 	if (movement.quantity == 0)
 		return;
 	movement.sku = hand_sku(write, write->new ? write->new : write->old);
@@ -1083,7 +1089,7 @@ insert_hand_movement(const HandWrite *write)
 Datum
 order_engine_stock_after(PG_FUNCTION_ARGS)
 {
-	HandWrite	write;
+	HandWrite write;
 
 	read_trigger(fcinfo, &write);
 	if (write.new)

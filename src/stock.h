@@ -11,7 +11,7 @@
 typedef struct StockLine
 {
 	const char *stock_key;
-	int64		quantity;		/* units, positive */
+	int64		quantity; /* units, positive */
 } StockLine;
 
 /*
@@ -31,4 +31,4 @@ typedef struct StockLine
 extern void stock_apply(RowScope *scope, StockEffect effect, const StockLine *lines, int nlines,
 						const char *ref, const char *actor);
 
-#endif							/* ORDER_ENGINE_STOCK_H */
+#endif /* ORDER_ENGINE_STOCK_H */
