@@ -81,7 +81,7 @@ find_column(Relation rel, const char *name)
 	AttrNumber attno = get_attnum(RelationGetRelid(rel), name);
 
 	if (attno <= 0)
-		ereport(ERROR, (errcode(ERRCODE_UNDEFINED_COLUMN),
+		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 						errmsg("column \"%s\" of table \"%s\" does not exist", name,
 							   RelationGetRelationName(rel)),
 						errhint("If the column was renamed, attach the state machine again.")));
@@ -494,12 +494,15 @@ check_owner(Oid relid)
 	char  kind = get_rel_relkind(relid);
 
 	if (name == NULL)
-		ereport(ERROR, (errcode(ERRCODE_UNDEFINED_TABLE),
-						errmsg("table with OID %u does not exist", relid)));
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("table with OID %u does not exist", relid), errhint("Name the table.")));
 	if (!compat_table_ownercheck(relid, GetUserId()))
 		aclcheck_error(ACLCHECK_NOT_OWNER, OBJECT_TABLE, name);
 	if (kind != RELKIND_RELATION && kind != RELKIND_PARTITIONED_TABLE)
-		ereport(ERROR, (errcode(ERRCODE_WRONG_OBJECT_TYPE), errmsg("\"%s\" is not a table", name)));
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("\"%s\" is not a table", name),
+				 errhint("A state machine goes on a plain or a partitioned table.")));
 }
 
 static void
@@ -508,12 +511,12 @@ check_table(Relation rel)
 	AttrNumber columns[INDEX_MAX_KEYS];
 
 	if (rel->rd_rel->relispartition)
-		ereport(ERROR, (errcode(ERRCODE_WRONG_OBJECT_TYPE),
+		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 						errmsg("table \"%s\" is a partition", RelationGetRelationName(rel)),
 						errhint("Attach the state machine to the partitioned table.")));
 	if (RelationGetNamespace(rel) == get_rel_namespace(shop_table(SHOP_ORDERS)))
 		ereport(ERROR,
-				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("table \"%s\" is one of the order engine", RelationGetRelationName(rel)),
 				 errhint("Orders have their state machines already.")));
 	(void) key_columns(rel, columns);
