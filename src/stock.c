@@ -9,9 +9,9 @@
  * until the transaction ends.  Rows of several SKUs are locked in the order of
  * their keys.
  *
- * A movement is written only by who holds its stock row, so a ref looked up
- * under that lock, with a snapshot taken after it, cannot be written by another
- * in between.
+ * A movement is written only together with its stock row.  So who has locked
+ * that row sees every movement of the SKU, row_find_locked() taking a new
+ * snapshot if the row had changed, and nobody writes one in between.
  */
 #include "postgres.h"
 
@@ -224,16 +224,13 @@ stock_open(Stock *stock, RowScope *scope)
 static int64
 get_quantity(Stock *stock, int column)
 {
-	bool isnull;
-
-	return DatumGetInt64(row_get(stock->table, stock->row, column, &isnull));
+	return DatumGetInt64(row_get_required(stock->table, stock->row, column));
 }
 
 static void
 check_mode(Stock *stock)
 {
-	bool  isnull;
-	text *mode = DatumGetTextPP(row_get(stock->table, stock->row, STOCK_MODE, &isnull));
+	text *mode = DatumGetTextPP(row_get_required(stock->table, stock->row, STOCK_MODE));
 
 	if (VARSIZE_ANY_EXHDR(mode) != strlen(ROW_MODE) ||
 		memcmp(VARDATA_ANY(mode), ROW_MODE, strlen(ROW_MODE)) != 0)
@@ -332,10 +329,9 @@ check_written(Stock *stock)
 {
 	const int64		 expected[] = {stock->on_hand, stock->reserved, stock->version};
 	static const int columns[] = {STOCK_ON_HAND, STOCK_RESERVED, STOCK_VERSION};
-	bool			 isnull;
 
 	for (int i = 0; stock->table->user_triggers && i < lengthof(columns); i++)
-		if (DatumGetInt64(row_get(stock->table, stock->next, columns[i], &isnull)) != expected[i])
+		if (DatumGetInt64(row_get_required(stock->table, stock->next, columns[i])) != expected[i])
 			ereport(ERROR, (errcode(ERRCODE_TRIGGERED_ACTION_EXCEPTION),
 							errmsg("a trigger on table \"%s\" changed column \"%s\" of SKU \"%s\"",
 								   stock_columns.table, stock_names[columns[i]], stock->sku),
@@ -391,8 +387,7 @@ movement_insert(RowScope *scope, const Movement *movement)
 static void
 raise_ref_mismatch(RowTable *table, TupleTableSlot *slot, const Movement *movement)
 {
-	bool		   isnull;
-	Datum		   at = row_get(table, slot, MOVEMENT_AT, &isnull);
+	Datum		   at = row_get_required(table, slot, MOVEMENT_AT);
 	char		   first_seen[MAXDATELEN + 1];
 	StringInfoData json;
 
@@ -409,8 +404,9 @@ raise_ref_mismatch(RowTable *table, TupleTableSlot *slot, const Movement *moveme
 }
 
 /*
- * True if this movement stands already.  The caller holds the lock of its stock
- * row.  OE020 if the ref was used for another quantity.
+ * True if this movement stands already.  The caller has locked its stock row, so
+ * what is read here is no older than that row.  OE020 if the ref was used for
+ * another quantity.
  */
 static bool
 movement_is_replay(RowScope *scope, const Movement *movement)
@@ -419,13 +415,10 @@ movement_is_replay(RowScope *scope, const Movement *movement)
 	RowTable		*table;
 	TupleTableSlot	*slot;
 	ScanKeyData		 keys[lengthof(columns)];
-	bool			 isnull;
 
 	if (movement->ref == NULL)
 		return false;
 
-	/* see what those committed for whom we waited */
-	row_scope_refresh(scope);
 	table = movement_open(scope);
 	slot = row_slot(table);
 	init_key(&keys[0], 1, movement->sku);
@@ -434,7 +427,7 @@ movement_is_replay(RowScope *scope, const Movement *movement)
 	if (!row_find(table, row_unique_index(table, lengthof(columns), columns), lengthof(keys), keys,
 				  slot))
 		return false;
-	if (DatumGetInt64(row_get(table, slot, MOVEMENT_QUANTITY, &isnull)) != movement->quantity)
+	if (DatumGetInt64(row_get_required(table, slot, MOVEMENT_QUANTITY)) != movement->quantity)
 		raise_ref_mismatch(table, slot, movement);
 	return true;
 }
