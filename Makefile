@@ -9,7 +9,7 @@ SOURCES = \
 	call context property \
 	slot order_id guard stock \
 	machine machine_definition machine_diagram outbox \
-	line event order order_create order_trigger payment order_read \
+	line event order order_create order_trigger order_replay payment order_read \
 	keeper attach \
 	worker relay log_publisher
 OBJS = $(addprefix src/,$(addsuffix .o,$(SOURCES)))
@@ -17,7 +17,7 @@ FRAGMENTS = \
 	schema \
 	slot order_id guard stock machine \
 	setup \
-	order payment order_read \
+	order order_replay payment order_read \
 	keeper attach \
 	privileges
 SQL_FRAGMENTS = $(addprefix src/,$(addsuffix .sql,$(FRAGMENTS)))

@@ -42,6 +42,7 @@ VALUES
 	('function', 'user_orders', 'EXECUTE', 'EXECUTE', NULL),
 	('function', 'order_history', 'EXECUTE', 'EXECUTE', NULL),
 	('function', 'allowed_events', 'EXECUTE', 'EXECUTE', NULL),
+	('function', 'replay_events', 'EXECUTE', 'EXECUTE', NULL),
 
 	/* machines */
 	('table', 'machine_transition', 'SELECT', 'SELECT', 'SELECT'),
@@ -76,6 +77,8 @@ VALUES
 	('function', 'create_machines', NULL, NULL, NULL),
 	('function', 'machine_changed', NULL, NULL, NULL),
 	('function', 'refuse_direct_write', NULL, NULL, NULL),
+	('function', 'replay_step', NULL, NULL, NULL),
+	('function', 'replay_result', NULL, NULL, NULL),
 	('function', 'orders_before_insert', NULL, NULL, NULL),
 	('function', 'orders_before_update', NULL, NULL, NULL),
 	('function', 'orders_after_change', NULL, NULL, NULL),
