@@ -101,6 +101,7 @@ publish(rd_kafka_t *producer, const char *topic, PGresult *rows, int row)
 			RD_KAFKA_V_VALUE(PQgetvalue(rows, row, 3), PQgetlength(rows, row, 3)),
 			RD_KAFKA_V_HEADER("id", PQgetvalue(rows, row, 0), PQgetlength(rows, row, 0)),
 			RD_KAFKA_V_HEADER("type", PQgetvalue(rows, row, 2), PQgetlength(rows, row, 2)),
+			RD_KAFKA_V_HEADER("content-type", "application/json", -1),
 			RD_KAFKA_V_HEADER("seq", PQgetvalue(rows, row, 4), PQgetlength(rows, row, 4)),
 			RD_KAFKA_V_END);
 		if (error == RD_KAFKA_RESP_ERR__QUEUE_FULL)
