@@ -22,44 +22,44 @@
 typedef enum StockEffect
 {
 	STOCK_NONE,
-	STOCK_RESERVE,				/* reserved + q */
-	STOCK_CONFIRM,				/* on_hand - q, reserved - q */
-	STOCK_RELEASE,				/* reserved - q */
-	STOCK_RESTOCK,				/* on_hand + q */
+	STOCK_RESERVE, /* reserved + q */
+	STOCK_CONFIRM, /* on_hand - q, reserved - q */
+	STOCK_RELEASE, /* reserved - q */
+	STOCK_RESTOCK, /* on_hand + q */
 } StockEffect;
 
 typedef struct Transition
 {
-	int			from;			/* index into states; -1: the creation */
-	int			event;			/* index into events */
-	int			to;				/* index into states */
-	StockEffect stock;
-	const char *publish;		/* event type of an order, NULL: publishes nothing */
-	const char *publish_attached;	/* the same for a row of an attached table */
-	const Interval *due;		/* NULL: none */
-	int			due_event;		/* index into events, -1: none */
-	const char *guard;			/* qualified function name, quoted, NULL: none */
-	const char *guard_schema;	/* its parts, unquoted */
-	const char *guard_function;
-	bool		requires_payment;
-	bool		keeper_only;
+	int				from;  /* index into states; -1: the creation */
+	int				event; /* index into events */
+	int				to;	   /* index into states */
+	StockEffect		stock;
+	const char	   *publish;		  /* event type of an order, NULL: publishes nothing */
+	const char	   *publish_attached; /* the same for a row of an attached table */
+	const Interval *due;			  /* NULL: none */
+	int				due_event;		  /* index into events, -1: none */
+	const char	   *guard;			  /* qualified function name, quoted, NULL: none */
+	const char	   *guard_schema;	  /* its parts, unquoted */
+	const char	   *guard_function;
+	bool			requires_payment;
+	bool			keeper_only;
 } Transition;
 
 typedef struct Machine
 {
-	int			machine_id;
-	const char *name;
-	int			nstates;
-	const char **states;		/* in the order in which the definition names them */
-	bool	   *final;			/* [nstates] */
-	bool	   *void_state;		/* [nstates]: the order owes nothing */
-	int		   *due_event;		/* [nstates]: what fires when due_at of an order in this state passes, -1: nothing */
-	int			nevents;
-	const char **events;
-	int			ntransitions;
-	Transition *transitions;	/* in definition order */
-	const Transition *creation;
-	const Transition **matrix;	/* [nstates * nevents], NULL: illegal */
+	int			 machine_id;
+	const char	*name;
+	int			 nstates;
+	const char **states;	 /* in the order in which the definition names them */
+	bool		*final;		 /* [nstates] */
+	bool		*void_state; /* [nstates]: the order owes nothing */
+	int *due_event; /* [nstates]: fires when due_at of an order in this state passes, -1: none */
+	int	 nevents;
+	const char		 **events;
+	int				   ntransitions;
+	Transition		  *transitions; /* in definition order */
+	const Transition  *creation;
+	const Transition **matrix; /* [nstates * nevents], NULL: illegal */
 } Machine;
 
 /* The machine with this id; from the table at its first use.  22023 if there is none. */
@@ -69,8 +69,8 @@ extern const Machine *machine_get(int machine_id);
 extern const Machine *machine_latest(const char *name);
 
 /* Index of a state or event name, -1 if the machine has none of that name. */
-extern int	machine_state(const Machine *machine, const char *name);
-extern int	machine_event(const Machine *machine, const char *name);
+extern int machine_state(const Machine *machine, const char *name);
+extern int machine_event(const Machine *machine, const char *name);
 
 /* The transition of this event from this state, NULL if illegal. */
 extern const Transition *machine_move(const Machine *machine, int state, int event);
@@ -104,7 +104,7 @@ extern Machine *machine_parse(int machine_id, const char *name, Jsonb *definitio
  * guard as machine_guard_allows() does; 42501 too if the caller may not execute
  * the guard, 25006 in a read-only transaction.
  */
-extern int	machine_publish(const char *name, Jsonb *definition);
+extern int machine_publish(const char *name, Jsonb *definition);
 
 /*
  * Calls the guard of a transition, `(orders, event text, attributes jsonb)
@@ -113,9 +113,10 @@ extern int	machine_publish(const char *name, Jsonb *definition);
  * itself, not of a leaf.  42501 if the function is not SECURITY DEFINER, 42883
  * if it is gone, 42P13 if it returns something else, else what it raises.
  */
-extern bool machine_guard_allows(const Transition *transition, const char *event, Datum order, Jsonb *attributes);
+extern bool machine_guard_allows(const Transition *transition, const char *event, Datum order,
+								 Jsonb *attributes);
 
 /* From _PG_init. */
 extern void machine_init(void);
 
-#endif							/* ORDER_ENGINE_MACHINE_H */
+#endif /* ORDER_ENGINE_MACHINE_H */
