@@ -14,6 +14,7 @@
 #include "utils/json.h"
 
 #include "call.h"
+#include "compat.h"
 #include "line.h"
 #include "shop.h"
 #include "slot.h"
@@ -48,7 +49,7 @@ typedef struct Place
 	const char *key;			/* NULL: the element itself */
 } Place;
 
-static void pg_attribute_noreturn()
+pg_noreturn static void
 raise_place(const Place *place, const char *problem)
 {
 	StringInfoData detail;

@@ -73,7 +73,7 @@ order_refund_due(const Machine *machine, const OrderRow *row)
 	return amount_compare(due, amount_zero()) > 0 ? due : amount_zero();
 }
 
-static void pg_attribute_noreturn()
+pg_noreturn static void
 raise_not_found(int64 order_id)
 {
 	ereport(ERROR,
@@ -284,7 +284,7 @@ order_guard_allows(const LockedOrder *order, const Transition *transition, Jsonb
 							 attributes ? attributes : call_empty_object());
 }
 
-static void pg_attribute_noreturn()
+pg_noreturn static void
 raise_guard(const Transition *transition)
 {
 	StringInfoData detail;
@@ -300,7 +300,7 @@ raise_guard(const Transition *transition)
 			 errhint("The guard is a function of the shop's own; it says when the transition is allowed.")));
 }
 
-static void pg_attribute_noreturn()
+pg_noreturn static void
 raise_payment_required(const OrderRow *row)
 {
 	ereport(ERROR,

@@ -9,6 +9,7 @@
 #ifndef ORDER_ENGINE_ORDER_H
 #define ORDER_ENGINE_ORDER_H
 
+#include "compat.h"
 #include "context.h"
 #include "line.h"
 #include "machine.h"
@@ -141,12 +142,12 @@ extern void order_check_unchanged(TupleDesc desc, const AttrNumber *attno, Tuple
 extern void order_check_attributes(Jsonb *attributes);
 
 /* Raise OE011, OE020, OE014. */
-extern void order_raise_version(int expected, int actual, const char *state) pg_attribute_noreturn();
-extern void order_raise_key_mismatch(const char *key, TimestampTz first_seen) pg_attribute_noreturn();
-extern void order_raise_direct_write(const char *relation, const char *columns) pg_attribute_noreturn();
+pg_noreturn extern void order_raise_version(int expected, int actual, const char *state);
+pg_noreturn extern void order_raise_key_mismatch(const char *key, TimestampTz first_seen);
+pg_noreturn extern void order_raise_direct_write(const char *relation, const char *columns);
 
 /* Raises OE010, with the events allowed from the order's state in DETAIL. */
-extern void order_raise_illegal(const Machine *machine, const char *state, const char *key, const char *value) pg_attribute_noreturn();
+pg_noreturn extern void order_raise_illegal(const Machine *machine, const char *state, const char *key, const char *value);
 
 /*
  * Writes the next version of the row, checks what users' triggers made of it and

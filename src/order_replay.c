@@ -9,6 +9,7 @@
 #include "utils/builtins.h"
 
 #include "call.h"
+#include "compat.h"
 #include "errors.h"
 #include "machine.h"
 #include "shop.h"
@@ -23,7 +24,7 @@ typedef struct Replay
 PG_FUNCTION_INFO_V1(order_engine_replay_step);
 PG_FUNCTION_INFO_V1(order_engine_replay_result);
 
-static void pg_attribute_noreturn()
+pg_noreturn static void
 raise_broken(const Replay *replay, int version, const char *event, const char *problem)
 {
 	ereport(ERROR,
