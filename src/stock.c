@@ -446,22 +446,35 @@ report_is_clean(const Report *report)
 	return report->short_lines.len == 0 && report->unknown.len == 0;
 }
 
-/* Only taking from what is free can fall short; what is reserved is there. */
 static bool
 effect_fits(const Stock *stock, StockEffect effect, int64 quantity)
 {
 	if (effects[effect].reserved > 0)
 		return free_quantity(stock) >= quantity;
-	if (effects[effect].reserved < 0 && stock->reserved < quantity)
-		ereport(
-			ERROR,
-			(errcode(ERRCODE_CHECK_VIOLATION),
-			 errmsg("less of SKU \"%s\" is reserved than the order holds", stock->sku),
-			 errdetail_internal(
-				 "%s", sku_json(stock->sku, "held", quantity, "reserved", stock->reserved)),
-			 errhint(
-				 "The stock row was changed by what the engine does not watch, such as a restore of one table only.")));
+	if (effects[effect].reserved < 0)
+		return stock->reserved >= quantity;
 	return true;
+}
+
+/* What an order holds is reserved, unless somebody got round the engine. */
+static void
+raise_not_reserved(const Stock *stock, int64 quantity)
+{
+	ereport(
+		ERROR,
+		(errcode(ERRCODE_CHECK_VIOLATION),
+		 errmsg("less of SKU \"%s\" is reserved than the order holds", stock->sku),
+		 errdetail_internal("%s",
+							sku_json(stock->sku, "held", quantity, "reserved", stock->reserved)),
+		 errhint("The stock row was changed behind the engine, as a restore of one table does.")));
+}
+
+static void
+report_misfit(Report *report, const Stock *stock, StockEffect effect, int64 quantity)
+{
+	if (effects[effect].reserved < 0)
+		raise_not_reserved(stock, quantity);
+	append_short(&report->short_lines, stock->sku, quantity, free_quantity(stock));
 }
 
 /*
@@ -483,7 +496,7 @@ apply_line(Stock *stock, StockEffect effect, const StockLine *line, Report *repo
 	if (!stock_lock(stock, line->stock_key))
 		append_unknown(&report->unknown, line->stock_key);
 	else if (!effect_fits(stock, effect, line->quantity))
-		append_short(&report->short_lines, line->stock_key, line->quantity, free_quantity(stock));
+		report_misfit(report, stock, effect, line->quantity);
 	else if (report_is_clean(report))
 		change_locked(stock, on_hand, reserved);
 }
@@ -538,19 +551,23 @@ PG_FUNCTION_INFO_V1(order_engine_receive_stock);
 PG_FUNCTION_INFO_V1(order_engine_adjust_stock);
 PG_FUNCTION_INFO_V1(order_engine_deduct_stock);
 
-/* A movement with these reasons belongs to an order or to the trigger. */
-static void
-check_reason(const char *reason)
+/* Reads the reason, argument 2; some belong to orders, deductions and the trigger. */
+static const char *
+read_reason(FunctionCallInfo fcinfo)
 {
 	static const char *const reserved[] = {REASON_DIRECT, REASON_DEDUCT, REASON_CONFIRM,
 										   REASON_RESTOCK};
+	const char				*reason;
 
+	call_require(fcinfo, 2, "reason");
+	reason = call_text(fcinfo, 2);
 	call_check_name(reason, "reason");
 	for (int i = 0; i < lengthof(reserved); i++)
 		if (strcmp(reason, reserved[i]) == 0)
 			ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 							errmsg("reason \"%s\" is reserved", reason),
 							errhint("The engine writes it itself; choose another word.")));
+	return reason;
 }
 
 static void
@@ -561,19 +578,29 @@ check_positive(int64 quantity)
 						errmsg("\"quantity\" must be positive")));
 }
 
-/* Arguments sku, quantity (or delta) at 0 and 1, ref and context wherever they are. */
 static void
-read_movement(FunctionCallInfo fcinfo, const char *quantity, int ref, int context,
-			  Movement *movement)
+check_delta(int64 delta)
+{
+	if (delta == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("\"delta\" must not be zero")));
+	if (delta == PG_INT64_MIN) /* it has no negative */
+		ereport(ERROR,
+				(errcode(ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE), errmsg("\"delta\" is out of range")));
+}
+
+/* All three take sku, quantity (or delta), something of their own, ref, context. */
+static void
+read_movement(FunctionCallInfo fcinfo, const char *quantity, Movement *movement)
 {
 	ActionContext parsed;
 
 	call_require(fcinfo, 0, "sku");
 	call_require(fcinfo, 1, quantity);
-	context_parse(call_jsonb(fcinfo, context), &parsed);
+	context_parse(call_jsonb(fcinfo, 4), &parsed);
 	movement->sku = call_text(fcinfo, 0);
 	movement->quantity = PG_GETARG_INT64(1);
-	movement->ref = call_text(fcinfo, ref);
+	movement->ref = call_text(fcinfo, 3);
 	movement->actor = parsed.actor;
 	call_check_name(movement->sku, "sku");
 	if (movement->ref)
@@ -683,10 +710,8 @@ order_engine_receive_stock(PG_FUNCTION_ARGS)
 	OwnerScope owner;
 	bool	   moved;
 
-	read_movement(fcinfo, "quantity", 3, 4, &movement);
-	call_require(fcinfo, 2, "reason");
-	movement.reason = call_text(fcinfo, 2);
-	check_reason(movement.reason);
+	read_movement(fcinfo, "quantity", &movement);
+	movement.reason = read_reason(fcinfo);
 	check_positive(movement.quantity);
 
 	owner_begin(&owner);
@@ -708,13 +733,9 @@ order_engine_adjust_stock(PG_FUNCTION_ARGS)
 	OwnerScope owner;
 	bool	   moved;
 
-	read_movement(fcinfo, "delta", 3, 4, &movement);
-	call_require(fcinfo, 2, "reason");
-	movement.reason = call_text(fcinfo, 2);
-	check_reason(movement.reason);
-	if (movement.quantity == 0 || movement.quantity == PG_INT64_MIN)
-		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-						errmsg("\"delta\" must not be zero, nor the least bigint")));
+	read_movement(fcinfo, "delta", &movement);
+	movement.reason = read_reason(fcinfo);
+	check_delta(movement.quantity);
 
 	owner_begin(&owner);
 	row_scope_begin(&scope, "adjust_stock()");
@@ -754,7 +775,7 @@ order_engine_deduct_stock(PG_FUNCTION_ARGS)
 	Datum			 values[2];
 	bool			 nulls[lengthof(values)] = {false};
 
-	read_movement(fcinfo, "quantity", 3, 4, &movement);
+	read_movement(fcinfo, "quantity", &movement);
 	check_positive(movement.quantity);
 	movement.reason = REASON_DEDUCT;
 	movement.quantity = -movement.quantity;
