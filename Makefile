@@ -8,14 +8,15 @@ SOURCES = \
 	order_engine shared settings shop statement row \
 	call context property \
 	slot order_id guard stock \
-	machine machine_definition machine_diagram outbox \
+	machine machine_definition machine_diagram \
 	line event order order_create order_trigger order_replay payment order_read \
 	keeper attach \
+	journal journal_ring journal_read outbox \
 	worker relay log_publisher
 OBJS = $(addprefix src/,$(addsuffix .o,$(SOURCES)))
 FRAGMENTS = \
 	schema \
-	slot order_id guard stock machine \
+	slot order_id guard stock machine journal outbox \
 	setup \
 	order order_replay payment order_read \
 	keeper attach \

@@ -22,6 +22,7 @@
 #endif
 
 #include "access/genam.h"
+#include "catalog/index.h"
 #include "commands/trigger.h"
 #include "utils/relcache.h"
 #include "executor/executor.h"
@@ -169,5 +170,25 @@ compat_before_update_triggers(EState *estate, EPQState *epq, ResultRelInfo *rri,
 #define compat_function_aclcheck(function, role, mode) pg_proc_aclcheck(function, role, mode)
 #define compat_table_ownercheck(table, role) pg_class_ownercheck(table, role)
 #endif
+
+/* 16 calls it a relfilenumber */
+#if PG_VERSION_NUM >= 160000
+#define compat_set_new_storage(rel) RelationSetNewRelfilenumber(rel, (rel)->rd_rel->relpersistence)
+#else
+#define compat_set_new_storage(rel) RelationSetNewRelfilenode(rel, (rel)->rd_rel->relpersistence)
+#endif
+
+/* 17 takes the statement, for event triggers */
+static inline void
+compat_reindex_relation(Oid relid, int flags)
+{
+	ReindexParams params = {0};
+
+#if PG_VERSION_NUM >= 170000
+	(void) reindex_relation(NULL, relid, flags, &params);
+#else
+	(void) reindex_relation(relid, flags, &params);
+#endif
+}
 
 #endif							/* ORDER_ENGINE_COMPAT_H */

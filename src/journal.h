@@ -41,12 +41,12 @@ typedef enum Journal
 /* How far the consumer is: what journal.c's table says last. */
 typedef struct JournalPosition
 {
-	int64		generation;		/* raised when the identity of the cluster changes */
-	pg_uuid_t	identity;		/* drawn when the generation was raised */
-	int64		batch;			/* the newest tick's; 0: there was none yet */
+	int64		generation; /* raised when the identity of the cluster changes */
+	pg_uuid_t	identity;	/* drawn when the generation was raised */
+	int64		batch;		/* the newest tick's; 0: there was none yet */
 	pg_uuid_t	tick_id;
-	TimestampTz tick_at;		/* when that tick was taken */
-	int64		last_id;		/* rows of the batch up to this id are consumed; 0: none, or JOURNAL_WHOLE */
+	TimestampTz tick_at; /* when that tick was taken */
+	int64 last_id; /* rows of the batch up to this id are consumed; 0: none, or JOURNAL_WHOLE */
 } JournalPosition;
 
 /* ---- writing ---- */
@@ -57,7 +57,7 @@ typedef struct JournalPosition
  * whose lock is not free at once is passed over: a rotation never makes a
  * writer wait.  *ring is what the row's column `ring` must say.
  */
-extern Oid	journal_leaf(Journal journal, int *ring);
+extern Oid journal_leaf(Journal journal, int *ring);
 
 /* The system identifier of this cluster, as rows carry it. */
 extern int64 journal_era(void);
@@ -77,8 +77,7 @@ extern void journal_position(Journal journal, JournalPosition *position);
 
 /*
  * Stores the next tick if there is something to read and the last batch is
- * acknowledged whole; false, with nothing written, if not.  The batch may be
- * used only after the transaction has committed: that commit is synchronous,
+ * acknowledged whole; false, and no tick, if not.  The batch may be used only after the transaction has committed: that commit is synchronous,
  * whatever the settings say, and comes after all commits that the snapshot
  * sees.
  */
@@ -98,7 +97,8 @@ extern void journal_acknowledge(Journal journal, int64 batch, int64 last_id);
 typedef struct JournalReader JournalReader;
 
 /* Rows of `batch` whose id is above `after_id`, in id order.  55000 if the batch is not known. */
-extern JournalReader *journal_reader_open(Journal journal, int64 batch, int64 after_id, MemoryContext parent);
+extern JournalReader *
+journal_reader_open(Journal journal, int64 batch, int64 after_id, MemoryContext parent);
 
 /*
  * Calls `row` for the next rows, until it returns false (that row counts as
@@ -106,7 +106,7 @@ extern JournalReader *journal_reader_open(Journal journal, int64 batch, int64 af
  * has the shape of its leaf (slot->tts_tableOid).  Returns how many rows were
  * read: 0, the batch is at its end.
  */
-typedef bool (*JournalRow) (TupleTableSlot *slot, void *argument);
+typedef bool (*JournalRow)(TupleTableSlot *slot, void *argument);
 extern int64 journal_read(JournalReader *reader, JournalRow row, void *argument);
 
 /* In or outside a transaction. */
@@ -121,7 +121,7 @@ extern void journal_reader_close(JournalReader *reader);
  * process: it remembers which snapshots it still has to outlive.  Returns how
  * many leaves were emptied.
  */
-extern int	journal_rotate(Journal journal);
+extern int journal_rotate(Journal journal);
 
 /*
  * For a journal without a consumer: what is older than `retention_ms` counts
@@ -132,4 +132,4 @@ extern void journal_expire(Journal journal, int64 retention_ms);
 /* Defines the settings, asks for shared memory; from _PG_init. */
 extern void journal_init(void);
 
-#endif							/* ORDER_ENGINE_JOURNAL_H */
+#endif /* ORDER_ENGINE_JOURNAL_H */

@@ -8,8 +8,10 @@
 
 #include "compat.h"
 #include "context.h"
+#include "journal.h"
 #include "machine.h"
 #include "order_id.h"
+#include "outbox.h"
 #include "row.h"
 #include "settings.h"
 #include "shared.h"
@@ -29,6 +31,8 @@ _PG_init(void)
 	machine_init();
 	context_init();
 	order_id_init();
+	journal_init();
+	outbox_init();
 	worker_init();
 	settings_init();
 }

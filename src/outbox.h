@@ -12,16 +12,16 @@
 
 typedef struct OutboxEvent
 {
-	int64		id;				/* drawn by order_id_next() under the aggregate's lock */
+	int64		id; /* drawn by order_id_next() under the aggregate's lock */
 	const char *aggregatetype;
 	const char *aggregateid;
 	const char *type;
-	const char *payload;		/* JSON text, NUL-terminated */
+	const char *payload; /* JSON text, NUL-terminated */
 	int			payload_length;
-	int			seq;			/* the aggregate's version; 0: none */
-	const char *traceparent;	/* W3C, checked already; NULL: none */
+	int			seq;		 /* the aggregate's version; 0: none */
+	const char *traceparent; /* W3C, checked already; NULL: none */
 	const char *tracestate;
-	int			headroom;		/* bytes that must stay free below the size limit */
+	int			headroom; /* bytes that must stay free below the size limit */
 } OutboxEvent;
 
 /*
@@ -39,12 +39,12 @@ typedef struct OutboxRow
 	const char *aggregatetype;
 	const char *aggregateid;
 	const char *type;
-	const char *topic;			/* NULL: by route or aggregatetype */
-	int32		partition;		/* -1: by key */
-	Jsonb	   *headers;		/* NULL: none; a flat object of strings, numbers and nulls */
-	const char *value;			/* the payload's bytes, not NUL-terminated; NULL: tombstone */
+	const char *topic;	   /* NULL: by route or aggregatetype */
+	int32		partition; /* -1: by key */
+	Jsonb	   *headers;   /* NULL: none; a flat object of strings, numbers and nulls */
+	const char *value;	   /* the payload's bytes, not NUL-terminated; NULL: tombstone */
 	size_t		value_length;
-	bool		binary;			/* value is payload_bytes, not JSON */
+	bool		binary; /* value is payload_bytes, not JSON */
 } OutboxRow;
 
 /*
@@ -52,10 +52,13 @@ typedef struct OutboxRow
  * many: at least one and at most `max_rows`, no more once they fill
  * `max_bytes`; 0: the batch is at its end.  *rows is an array of pointers.
  */
-extern int	outbox_read(JournalReader *reader, int max_rows, Size max_bytes, MemoryContext context,
-						OutboxRow ***rows);
+extern int outbox_read(JournalReader *reader, int max_rows, Size max_bytes, MemoryContext context,
+					   OutboxRow ***rows);
+
+/* order_engine.outbox_retention, in seconds: for journal_expire() where there is no publisher. */
+extern int outbox_retention;
 
 /* From _PG_init. */
 extern void outbox_init(void);
 
-#endif							/* ORDER_ENGINE_OUTBOX_H */
+#endif /* ORDER_ENGINE_OUTBOX_H */

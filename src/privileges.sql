@@ -17,6 +17,7 @@ VALUES
 	('table', 'stock', NULL, 'SELECT', NULL),
 	('table', 'stock_movement', NULL, 'SELECT', NULL),
 	('table', 'outbox', 'INSERT', 'INSERT, SELECT', NULL),
+	('table', 'journal_position', NULL, NULL, NULL),
 	('table', 'shop', NULL, NULL, NULL),
 	('sequence', 'order_id_lease', NULL, NULL, NULL),
 
@@ -63,6 +64,10 @@ VALUES
 	/* the keeper's work */
 	('function', 'tend', NULL, 'EXECUTE', NULL),
 
+	/* events */
+	('function', 'emit', 'EXECUTE', 'EXECUTE', NULL),
+	('function', 'outbox_ring', 'EXECUTE', 'EXECUTE', NULL),
+
 	/* installation */
 	('function', 'setup', NULL, NULL, NULL),
 	('function', 'grant_access', NULL, NULL, NULL),
@@ -73,6 +78,13 @@ VALUES
 	('function', 'grant_owner', NULL, NULL, NULL),
 	('function', 'create_tables', NULL, NULL, NULL),
 	('function', 'create_guards', NULL, NULL, NULL),
+	('function', 'create_journals', NULL, NULL, NULL),
+	('function', 'outbox_before_insert', NULL, NULL, NULL),
+	('function', 'journal_tick', NULL, NULL, NULL),
+	('function', 'journal_batch', NULL, NULL, NULL),
+	('function', 'journal_acknowledge', NULL, NULL, NULL),
+	('function', 'journal_rotate', NULL, NULL, NULL),
+	('function', 'journal_expire', NULL, NULL, NULL),
 	('function', 'migrate', NULL, NULL, NULL),
 	('function', 'create_machines', NULL, NULL, NULL),
 	('function', 'machine_changed', NULL, NULL, NULL),

@@ -170,25 +170,7 @@ BEGIN
 		UNIQUE (sku, reason, ref)
 	);
 
-	CREATE TABLE order_engine.outbox (
-		id bigint NOT NULL,
-		aggregatetype text COLLATE "C" NOT NULL,
-		aggregateid text COLLATE "C" NOT NULL,
-		type text COLLATE "C" NOT NULL,
-		payload json,
-		headers jsonb,
-		created_at timestamptz NOT NULL,
-		topic text COLLATE "C",
-		partition int,
-		payload_bytes bytea,
-		xid xid8 NOT NULL,
-		era bigint NOT NULL,
-		ring int NOT NULL
-	) PARTITION BY LIST (ring);
-	FOR leaf IN 0 .. 2 LOOP
-		EXECUTE format('CREATE TABLE order_engine.outbox_%s PARTITION OF order_engine.outbox FOR VALUES IN (%s)', leaf, leaf);
-		EXECUTE format('CREATE INDEX outbox_%s_xid_id ON order_engine.outbox_%s (xid, id)', leaf, leaf);
-	END LOOP;
+	PERFORM order_engine.create_journals();
 
 	/* ---- the guards and the triggers on stock: last, when everything else is in place ---- */
 	PERFORM order_engine.create_guards();

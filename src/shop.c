@@ -36,6 +36,7 @@ static const char *const table_names[SHOP_TABLES] = {
 	[SHOP_MACHINE] = "machine",
 	[SHOP_STOCK] = "stock",
 	[SHOP_STOCK_MOVEMENT] = "stock_movement",
+	[SHOP_JOURNAL_POSITION] = "journal_position",
 	[SHOP_OUTBOX] = "outbox",
 };
 

@@ -20,7 +20,8 @@ typedef enum ShopTable
 	SHOP_MACHINE,
 	SHOP_STOCK,
 	SHOP_STOCK_MOVEMENT,
-	/* journals, partitioned by ring */
+	/* journals and where their consumers are, partitioned by ring */
+	SHOP_JOURNAL_POSITION,
 	SHOP_OUTBOX,
 } ShopTable;
 

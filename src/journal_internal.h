@@ -1,0 +1,170 @@
+/*
+ * journal_internal.h
+ *		What the files of the journal share: journal.c (positions and ticks),
+ *		journal_ring.c (leaves and rotation), journal_read.c (batches).
+ */
+#ifndef ORDER_ENGINE_JOURNAL_INTERNAL_H
+#define ORDER_ENGINE_JOURNAL_INTERNAL_H
+
+#include "access/relscan.h"
+#include "storage/itemptr.h"
+#include "utils/rel.h"
+#include "utils/snapshot.h"
+
+#include "journal.h"
+#include "shop.h"
+
+/* ---- snapshots ---- */
+
+/*
+ * A pg_snapshot, whose binary form is an on-disk format (xid8funcs.c) and so
+ * cannot change.  xip is sorted.
+ */
+typedef struct TickSnapshot
+{
+	int32  varlena;
+	uint32 nxip;
+	uint64 xmin;
+	uint64 xmax;
+	uint64 xip[FLEXIBLE_ARRAY_MEMBER];
+} TickSnapshot;
+
+/* True if the transaction had ended when the snapshot was taken; NULL is before everything. */
+extern bool tick_sees(const TickSnapshot *snapshot, uint64 xid);
+
+/* A copy in `context`; NULL of NULL. */
+extern TickSnapshot *tick_copy(const TickSnapshot *snapshot, MemoryContext context);
+
+/* ---- the position: one row of journal_position says it all ---- */
+
+typedef struct JournalState
+{
+	Journal		  journal;
+	int64		  entry; /* counts the rows of an era */
+	int64		  generation;
+	pg_uuid_t	  identity;
+	int64		  era;
+	int32		  timeline;
+	int64		  batch; /* the newest tick */
+	pg_uuid_t	  tick_id;
+	TimestampTz	  tick_at;
+	bool		  other_eras; /* this batch is of rows that a restore brought */
+	TickSnapshot *consumed;	  /* rows that it sees were consumed before this batch; NULL: none */
+	TickSnapshot
+		*adopted; /* the same for rows of other eras, by the transaction that brought them */
+	TickSnapshot *snapshot; /* this batch's; NULL: no batch yet */
+	int64		  last_id;
+	int32		  current_ring; /* the leaf that was written to */
+	int32		  ring;			/* the leaf of journal_position that this row is in */
+	TransactionId xmin;			/* who wrote the row */
+} JournalState;
+
+/* The newest position of an era under a fresh snapshot, in the current context; false if there is none. */
+extern bool state_read(Journal journal, int64 era, JournalState *state);
+
+/* The same for the newest position of a batch. */
+extern bool state_find(Journal journal, int64 era, int64 batch, JournalState *state);
+
+/* Appends the position (with entry + 1).  Under the journal's lock. */
+extern void state_append(JournalState *state);
+
+/* Counts the batch, which is acknowledged whole, among what is consumed. */
+extern void state_fold(JournalState *state);
+
+/*
+ * Held to the end of the transaction by whoever changes the position or
+ * rotates.  Taken before any lock on a leaf that others could wait for.
+ */
+extern void journal_lock(Journal journal);
+extern bool journal_lock_if_free(Journal journal);
+
+/* ---- leaves ---- */
+
+typedef struct Leaf
+{
+	int ring;
+	Oid relid;
+} Leaf;
+
+/* The leaves of a table partitioned by ring, in the order of their numbers; palloc'ed. */
+extern Leaf *ring_leaves(ShopTable table, int *nleaves);
+
+/* The leaf with this number; 55000 if there is none. */
+extern Oid ring_leaf(ShopTable table, int number);
+
+/* The index of a leaf on these columns; 55000 if it has none. */
+extern Oid ring_index(Relation rel, int ncolumns, const char *const *columns);
+
+extern ShopTable journal_table(Journal journal);
+
+/* The number of the leaf that rows are appended to now. */
+extern int ring_current(Journal journal);
+
+/* Lets writers go on in an empty leaf, if there is one; returns its number, else the present one's. */
+extern int ring_leave(Journal journal);
+
+/* From journal_init(). */
+extern void ring_init(void);
+
+/* ---- reading a leaf's index on (era, xid, id) ---- */
+
+typedef struct LeafScan
+{
+	Relation rel; /* ACCESS SHARE */
+	Relation index;
+	Snapshot snapshot;
+} LeafScan;
+
+typedef struct LeafEntry
+{
+	int64			era;
+	uint64			xid;
+	int64			id;
+	ItemPointerData tid;
+} LeafEntry;
+
+/*
+ * Called for each index entry, dead ones included; false ends the scan.
+ * index_fetch_heap() brings the entry's row, if the snapshot sees it.
+ */
+typedef bool (*EntryVisitor)(IndexScanDesc scan, const LeafEntry *entry, void *argument);
+
+/* False for a leaf without pages.  55000 if it has no index on (era, xid, id). */
+extern bool leaf_open(LeafScan *leaf, Oid relid, Snapshot snapshot);
+extern void leaf_close(LeafScan *leaf);
+
+/* Entries of an era with `from` <= xid < `to`.  False if the visitor ended it. */
+extern bool
+leaf_visit(LeafScan *leaf, int64 era, uint64 from, uint64 to, EntryVisitor visitor, void *argument);
+
+/* Entries of all other eras. */
+extern bool leaf_visit_others(LeafScan *leaf, int64 era, EntryVisitor visitor, void *argument);
+
+/* Entries of an era that `before` does not see; of those, what `after` sees (NULL: all). */
+extern bool leaf_visit_between(LeafScan *leaf, int64 era, const TickSnapshot *before,
+							   const TickSnapshot *after, EntryVisitor visitor, void *argument);
+
+/*
+ * True if there is a row that the snapshot sees and `before` does not (`after`
+ * as above); or so much garbage that it is not worth telling.
+ */
+extern bool
+leaf_has_rows(LeafScan *leaf, int64 era, const TickSnapshot *before, const TickSnapshot *after);
+
+/*
+ * True if there is a row of another era that the snapshot sees, whoever brought
+ * it is not seen by `adopted`, and (unless `eras` is NULL) that era's own
+ * position does not cover; *eras remembers these positions.
+ */
+extern bool leaf_has_others(LeafScan *leaf, int64 era, const TickSnapshot *adopted, Journal journal,
+							List **eras);
+
+/* The same, in all leaves. */
+extern bool journal_has_rows(Journal journal, Snapshot snapshot, const TickSnapshot *before,
+							 const TickSnapshot *after);
+extern bool journal_has_others(Journal journal, Snapshot snapshot, const TickSnapshot *adopted);
+
+/* The transaction that really wrote the row in the slot. */
+extern uint64 row_writer(TupleTableSlot *slot);
+
+#endif /* ORDER_ENGINE_JOURNAL_INTERNAL_H */
