@@ -77,8 +77,11 @@ chroot_run()
 		ln -s fd/2 "$dir/dev/stderr"
 		mkdir "$dir/dev/shm"
 		mount -t tmpfs -o mode=1777 tmpfs "$dir/dev/shm"
-		exec chroot "$dir" /usr/bin/env -i HOME=/root LC_ALL=C.UTF-8 \
-			PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin "$@"
+		# no exec: this shell is process 1 and reaps the orphans, a killed postmaster too
+		status=0
+		chroot "$dir" /usr/bin/env -i HOME=/root LC_ALL=C.UTF-8 \
+			PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin "$@" || status=$?
+		exit $status
 	' chroot_run "$dir" "$@"
 }
 
