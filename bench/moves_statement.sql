@@ -30,7 +30,7 @@ SELECT id, 'order', order_id::text, 'order.paid', json_build_object('schema_vers
 	'lines', (SELECT json_agg(json_build_object('line_no', l.line_no, 'sku', l.sku, 'stock_key', l.stock_key,
 		'quantity', l.quantity, 'unit_price', l.unit_price, 'attributes', l.attributes) ORDER BY l.line_no)
 		FROM order_line l WHERE l.order_id = :order_id),
-	'adjustments', adjustments, 'attributes', attributes, 'event_attributes', json_build_object()), jsonb_build_object('seq', version), updated_at
+	'adjustments', adjustments, 'attributes', attributes, 'event_attributes', json_build_object()), jsonb_build_object('seq', version::text), updated_at
 FROM event;
 WITH moved AS (
 	UPDATE orders SET state = 'shipped', version = version + 1, updated_at = clock_timestamp(), due_at = NULL
@@ -49,7 +49,7 @@ SELECT id, 'order', order_id::text, 'order.shipped', json_build_object('schema_v
 	'lines', (SELECT json_agg(json_build_object('line_no', l.line_no, 'sku', l.sku, 'stock_key', l.stock_key,
 		'quantity', l.quantity, 'unit_price', l.unit_price, 'attributes', l.attributes) ORDER BY l.line_no)
 		FROM order_line l WHERE l.order_id = :order_id),
-	'adjustments', adjustments, 'attributes', attributes, 'event_attributes', json_build_object()), jsonb_build_object('seq', version), updated_at
+	'adjustments', adjustments, 'attributes', attributes, 'event_attributes', json_build_object()), jsonb_build_object('seq', version::text), updated_at
 FROM event;
 WITH moved AS (
 	UPDATE orders SET state = 'completed', version = version + 1, updated_at = clock_timestamp(), due_at = NULL
@@ -68,5 +68,5 @@ SELECT id, 'order', order_id::text, 'order.completed', json_build_object('schema
 	'lines', (SELECT json_agg(json_build_object('line_no', l.line_no, 'sku', l.sku, 'stock_key', l.stock_key,
 		'quantity', l.quantity, 'unit_price', l.unit_price, 'attributes', l.attributes) ORDER BY l.line_no)
 		FROM order_line l WHERE l.order_id = :order_id),
-	'adjustments', adjustments, 'attributes', attributes, 'event_attributes', json_build_object()), jsonb_build_object('seq', version), updated_at
+	'adjustments', adjustments, 'attributes', attributes, 'event_attributes', json_build_object()), jsonb_build_object('seq', version::text), updated_at
 FROM event;

@@ -258,7 +258,8 @@ BEGIN
 			'amount', _amount, 'currency', create_order.currency, 'captured', 0, 'refunded', 0, 'refund_due', 0,
 			'payment', NULL, 'lines', _lines, 'adjustments', _adjustments, 'attributes', _attributes,
 			'event_attributes', json_build_object()),
-		jsonb_build_object('seq', 1), _now);
+		jsonb_strip_nulls(jsonb_build_object('seq', '1', 'traceparent', context->>'traceparent',
+			'tracestate', context->>'tracestate')), _now);
 
 	RETURN QUERY SELECT _order_id, 'pending'::text, 1, _amount, _due, false;
 END
@@ -290,7 +291,8 @@ BEGIN
 			'at', o.updated_at, 'amount', o.amount, 'currency', o.currency, 'captured', o.captured,
 			'refunded', o.refunded, 'refund_due', _refund_due, 'payment', payment,
 			'lines', _lines, 'adjustments', o.adjustments, 'attributes', o.attributes, 'event_attributes', attributes),
-		jsonb_build_object('seq', o.version), o.updated_at);
+		jsonb_strip_nulls(jsonb_build_object('seq', o.version::text, 'traceparent', context->>'traceparent',
+			'tracestate', context->>'tracestate')), o.updated_at);
 END
 $$;
 

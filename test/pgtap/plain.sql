@@ -143,7 +143,8 @@ SELECT results_eq(
 CREATE FUNCTION pg_temp.events(shop text) RETURNS SETOF jsonb LANGUAGE plpgsql AS $$
 BEGIN
 	RETURN QUERY EXECUTE format('SELECT jsonb_build_object(''place'', p.place, ''aggregatetype'', o.aggregatetype, ''type'', o.type,
-			''payload'', o.payload::jsonb - ''{event_id,order_id,at}''::text[])
+			''payload'', o.payload::jsonb - ''{event_id,order_id,at}''::text[],
+			''headers'', o.headers)
 		FROM %I.outbox o JOIN place p ON p.shop = $1 AND p.order_id::text = o.aggregateid
 		WHERE o.payload->>''order_id'' = o.aggregateid AND o.payload->>''event_id'' = o.id::text
 		ORDER BY p.place, (o.payload->>''version'')::int', shop) USING shop;
