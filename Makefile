@@ -12,14 +12,14 @@ SOURCES = \
 	line event order order_create order_trigger order_replay payment order_read \
 	keeper attach \
 	journal journal_ring journal_read outbox \
-	worker relay log_publisher
+	worker relay relay_message relay_status log_publisher
 OBJS = $(addprefix src/,$(addsuffix .o,$(SOURCES)))
 FRAGMENTS = \
 	schema \
 	slot order_id guard stock machine journal outbox \
 	setup \
 	order order_replay payment order_read \
-	keeper attach \
+	keeper attach relay \
 	privileges
 SQL_FRAGMENTS = $(addprefix src/,$(addsuffix .sql,$(FRAGMENTS)))
 

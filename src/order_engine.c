@@ -12,6 +12,7 @@
 #include "machine.h"
 #include "order_id.h"
 #include "outbox.h"
+#include "relay.h"
 #include "row.h"
 #include "settings.h"
 #include "shared.h"
@@ -34,5 +35,6 @@ _PG_init(void)
 	journal_init();
 	outbox_init();
 	worker_init();
+	relay_init();
 	settings_init();
 }

@@ -58,6 +58,7 @@ BEGIN
 		schema_version int NOT NULL,
 		partitions int NOT NULL,
 		shop_id uuid NOT NULL DEFAULT gen_random_uuid(),
+		relay_paused boolean NOT NULL DEFAULT false,
 		created_at timestamptz NOT NULL DEFAULT now()
 	);
 	CREATE UNIQUE INDEX shop_single_row ON order_engine.shop ((true));

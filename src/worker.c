@@ -265,12 +265,18 @@ worker_start(WorkerKind kind, Datum arg)
 
 	while (!try_take_place())
 	{
-		worker_wait(PGINVALID_SOCKET, CLAIM_RETRY_MS);
+		(void) worker_wait(PGINVALID_SOCKET, CLAIM_RETRY_MS);
 		if (worker_stopping())
 			proc_exit(0);
 	}
 	before_shmem_exit(leave_place, (Datum) 0);
 	pgstat_report_activity(STATE_IDLE, NULL);
+}
+
+const char *
+worker_database(void)
+{
+	return MyBgworkerEntry->bgw_extra;
 }
 
 bool
@@ -316,7 +322,7 @@ worker_end(void)
 	pgstat_report_activity(STATE_IDLE, NULL);
 }
 
-void
+bool
 worker_wait(pgsocket fd, long timeout_ms)
 {
 	static uint32 wait_event = 0;
@@ -333,11 +339,11 @@ worker_wait(pgsocket fd, long timeout_ms)
 
 	/* barriers too: DROP DATABASE of another database waits for us there */
 	CHECK_FOR_INTERRUPTS();
-	if (ConfigReloadPending)
-	{
-		ConfigReloadPending = false;
-		ProcessConfigFile(PGC_SIGHUP);
-	}
+	if (!ConfigReloadPending)
+		return false;
+	ConfigReloadPending = false;
+	ProcessConfigFile(PGC_SIGHUP);
+	return true;
 }
 
 /* ---- the launcher ---- */
@@ -486,6 +492,7 @@ start_worker(Watched *w, WorkerKind kind, Oid database)
 	strlcpy(worker.bgw_library_name, "order_engine", sizeof(worker.bgw_library_name));
 	strlcpy(worker.bgw_function_name, kinds[kind].function, sizeof(worker.bgw_function_name));
 	strlcpy(worker.bgw_type, kinds[kind].type, sizeof(worker.bgw_type));
+	strlcpy(worker.bgw_extra, w->name, sizeof(worker.bgw_extra));
 	snprintf(worker.bgw_name, sizeof(worker.bgw_name), "%s of %s", kinds[kind].type, w->name);
 	started = RegisterDynamicBackgroundWorker(&worker, &w->handles[kind]);
 	MemoryContextSwitchTo(context);
@@ -591,7 +598,7 @@ order_engine_launcher_main(Datum arg)
 		follow_list();
 		foreach(cell, watched)
 			tend_database(lfirst(cell), now);
-		worker_wait(PGINVALID_SOCKET, launcher_timeout());
+		(void) worker_wait(PGINVALID_SOCKET, launcher_timeout());
 	}
 	proc_exit(1);				/* 0 would mean never again */
 }

@@ -16,7 +16,7 @@
  *				... one short transaction as the tables' owner ...
  *				worker_end();
  *			}
- *			worker_wait(PGINVALID_SOCKET, wait_ms);
+ *			(void) worker_wait(PGINVALID_SOCKET, wait_ms);
  *		}
  *		proc_exit(0);
  *
@@ -43,6 +43,9 @@ extern int	worker_idle_timeout;
  */
 extern void worker_start(WorkerKind kind, Datum arg);
 
+/* The name of the worker's database when it started. */
+extern const char *worker_database(void);
+
 /* True once the worker shall end: finish, proc_exit(0). */
 extern bool worker_stopping(void);
 
@@ -60,9 +63,9 @@ extern void worker_end(void);
 /*
  * Sleeps until the latch is set, `fd` becomes readable (PGINVALID_SOCKET:
  * none) or `timeout_ms` is over (-1: never); then handles interrupts and
- * reloads the configuration.  Not inside a transaction.
+ * reloads the configuration: true if it did.  Not inside a transaction.
  */
-extern void worker_wait(pgsocket fd, long timeout_ms);
+extern bool worker_wait(pgsocket fd, long timeout_ms);
 
 /* The wake-up flag goes down; before the snapshot that shall see what raised it. */
 extern void worker_clear_wake(void);
