@@ -1,0 +1,160 @@
+# The broker goes away and comes back, or refuses an event: the relay waits, keeps the
+# order and loses nothing.
+
+use strict;
+use warnings;
+
+use JSON::PP ();
+use OrderEngine;
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+use Time::HiRes qw(time);
+
+my $broker = OrderEngine::new_broker('auto.create.topics.enable=false');
+my $address = OrderEngine::broker_address($broker);
+my $node = OrderEngine::new_shop('relay_broker', publisher => 'kafka', bootstrap => $address);
+my $prefix = OrderEngine::topic_prefix($node);
+my $config = "bootstrap.servers=$address reconnect.backoff.max.ms=200 topic.metadata.propagation.max.ms=500";
+
+OrderEngine::broker('topic', $broker, "${prefix}flow", 4);
+$node->append_conf('postgresql.conf', "order_engine.kafka_config = '$config'\n");
+$node->reload;
+$node->safe_psql('shop', <<'EOF');
+CREATE TABLE account (k int PRIMARY KEY, n int NOT NULL DEFAULT 0);
+INSERT INTO account SELECT generate_series(1, 20);
+/* Each key's events are numbered under its row lock, so their order is known. */
+CREATE FUNCTION flow(keys int[]) RETURNS void LANGUAGE plpgsql AS $$
+DECLARE
+	v int;
+	k int;
+BEGIN
+	FOREACH k IN ARRAY keys LOOP
+		UPDATE account a SET n = n + 1 WHERE a.k = flow.k RETURNING n INTO v;
+		PERFORM order_engine.emit('flow', k::text, 'flow', json_build_object('n', v));
+	END LOOP;
+END $$;
+EOF
+
+sub flow
+{
+	my ($times) = @_;
+	$node->safe_psql('shop', "SELECT flow(array_agg(k ORDER BY k)) FROM account, generate_series(1, $times) i GROUP BY i");
+	return;
+}
+
+sub wait_state
+{
+	my ($state, $name) = @_;
+	return ok($node->poll_query_until('shop', "SELECT state = '$state' FROM order_engine.relay_status"), $name);
+}
+
+# Every event at least once; what comes for the first time comes in order.
+sub check_flow
+{
+	my ($name) = @_;
+	OrderEngine::wait_relayed($node);
+	my (%last, $jumps);
+	my @records = OrderEngine::consume(topic => "${prefix}flow", bootstrap => $address);
+	$jumps = 0;
+	foreach my $record (@records)
+	{
+		my $n = JSON::PP::decode_json($record->{payload})->{n};
+		my $last = $last{ $record->{key} } // 0;
+		$jumps++ if $n > $last + 1;
+		$last{ $record->{key} } = $n if $n > $last;
+	}
+	is($jumps, 0, "$name: no event is overtaken by a later one of its key");
+	is_deeply(\%last, { map { split /\|/ } split /\n/, $node->safe_psql('shop', 'SELECT k, n FROM account') }, "$name: none is lost");
+	return;
+}
+
+flow(5);
+check_flow('broker up');
+
+# ---- stopped and started ----
+
+OrderEngine::broker('stop', $broker);
+flow(5);
+wait_state('unreachable', 'a broker that is down');
+flow(500);
+is($node->safe_psql('shop', 'SELECT lag_events FROM order_engine.relay_status'), 505 * 20, 'the backlog grows');
+is( $node->safe_psql('shop',
+		"SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'order_engine relay' AND (xact_start IS NOT NULL OR backend_xmin IS NOT NULL)"),
+	0, 'while the relay waits it holds no transaction and no snapshot');
+OrderEngine::broker('start', $broker);
+check_flow('broker restarted');
+wait_state('running', 'the relay has found the broker again by itself');
+
+# ---- killed under load ----
+
+foreach my $round (1 .. 3)
+{
+	my $in = "SELECT flow(array_agg(k ORDER BY k)) FROM account, generate_series(1, 300) i GROUP BY i;\n" x 5;
+	my ($out, $err) = ('', '');
+	my $client = IPC::Run::start([ 'psql', '-XqAt', '-d', $node->connstr('shop') ], '<', \$in, '>', \$out, '2>', \$err);
+	my $before = $node->safe_psql('shop', 'SELECT published FROM order_engine.relay_status');
+	$node->poll_query_until('shop', "SELECT published > $before FROM order_engine.relay_status");
+	OrderEngine::broker('kill', $broker);
+	OrderEngine::broker('start', $broker);
+	$client->finish;
+	is($err, '', 'writers do not notice');
+}
+check_flow('broker killed under load');
+
+# ---- silent ----
+
+OrderEngine::broker('pause', $broker);
+flow(5);
+is($node->safe_psql('postgres', "SET statement_timeout = '30s'; CREATE DATABASE other; DROP DATABASE other; SELECT 1"), 1,
+	'a broker that does not answer holds up nothing in the server');
+OrderEngine::broker('resume', $broker);
+check_flow('broker silent for a while');
+
+# ---- an event that the broker refuses for good ----
+
+$node->safe_psql('shop', "SELECT order_engine.emit('unborn', '1', 't', '{}')");
+flow(1);
+wait_state('blocked', 'a topic that does not exist blocks the relay');
+is( $node->safe_psql('shop', "SELECT lag_events, refused > 0, last_error ~ 'nknown topic' AND last_error ~ 'unborn' FROM order_engine.relay_status"),
+	'21|t|t', 'it says why, and skips nothing');
+ok($node->log_contains(qr/the relay cannot publish: .*unborn/), 'in the log too');
+OrderEngine::broker('topic', $broker, "${prefix}unborn", 1);
+check_flow('topic made at last');
+is((OrderEngine::consume(topic => "${prefix}unborn", count => 1, bootstrap => $address))[0]{key}, '1', 'the event that was refused has arrived');
+wait_state('running', 'and the relay runs');
+
+OrderEngine::broker('topic', $broker, "${prefix}narrow", 1, 'max.message.bytes=1000');
+$node->safe_psql('shop', <<'EOF');
+SELECT order_engine.emit('narrow', n::text, 't', to_json(repeat('x', CASE n WHEN 50 THEN 2000 ELSE 10 END))) FROM generate_series(1, 99) n;
+EOF
+wait_state('blocked', 'an event that is too large for its topic blocks the relay');
+ok($node->poll_query_until('shop', "SELECT lag_events = 50 FROM order_engine.relay_status"), 'at that very event: those before it are published');
+like($node->safe_psql('shop', 'SELECT last_error FROM order_engine.relay_status'), qr/size too large/, 'and it says why');
+
+# ---- the server stops while the broker does not answer ----
+
+my $began = time;
+$node->stop('fast');
+cmp_ok(time - $began, '<', 20, 'blocked: fast shutdown is fast');
+$node->start;
+OrderEngine::broker('pause', $broker);
+flow(1);
+$began = time;
+$node->stop('fast');
+cmp_ok(time - $began, '<', 20, 'broker silent: fast shutdown is fast');
+OrderEngine::broker('resume', $broker);
+OrderEngine::broker('stop', $broker);
+$node->start;
+flow(1);
+$began = time;
+$node->stop('fast');
+cmp_ok(time - $began, '<', 20, 'broker down: fast shutdown is fast');
+$node->append_conf('postgresql.conf', "order_engine.kafka_config = 'bootstrap.servers=nowhere.invalid:9092'\n");
+$node->start;
+flow(1);
+$began = time;
+$node->stop('fast');
+cmp_ok(time - $began, '<', 20, 'broker without an address: fast shutdown is fast');
+
+done_testing();
