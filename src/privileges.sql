@@ -68,6 +68,13 @@ VALUES
 	('function', 'emit', 'EXECUTE', 'EXECUTE', NULL),
 	('function', 'outbox_ring', 'EXECUTE', 'EXECUTE', NULL),
 
+	/* the relay */
+	('table', 'relay_status', NULL, 'SELECT', 'SELECT'),
+	('function', 'relay_state', NULL, 'EXECUTE', 'EXECUTE'),
+	('function', 'relay_lag', NULL, 'EXECUTE', 'EXECUTE'),
+	('function', 'relay_pause', NULL, 'EXECUTE', NULL),
+	('function', 'relay_resume', NULL, 'EXECUTE', NULL),
+
 	/* installation */
 	('function', 'setup', NULL, NULL, NULL),
 	('function', 'grant_access', NULL, NULL, NULL),
@@ -88,6 +95,7 @@ VALUES
 	('function', 'migrate', NULL, NULL, NULL),
 	('function', 'create_machines', NULL, NULL, NULL),
 	('function', 'machine_changed', NULL, NULL, NULL),
+	('function', 'create_relay', NULL, NULL, NULL),
 	('function', 'refuse_direct_write', NULL, NULL, NULL),
 	('function', 'replay_step', NULL, NULL, NULL),
 	('function', 'replay_result', NULL, NULL, NULL),

@@ -20,3 +20,23 @@ LANGUAGE C VOLATILE AS 'MODULE_PATHNAME', 'order_engine_relay_resume';
 COMMENT ON FUNCTION order_engine.relay_resume() IS
 'Lets the relay publish again once this transaction commits. False if it was not paused. Error: 55000 before setup().';
 REVOKE ALL ON FUNCTION order_engine.relay_resume() FROM PUBLIC;
+
+CREATE FUNCTION order_engine.relay_lag(OUT lag_events bigint, OUT lag_bytes bigint, OUT lag_seconds double precision)
+LANGUAGE C STABLE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'order_engine_relay_lag';
+COMMENT ON FUNCTION order_engine.relay_lag() IS
+'How far the relay is behind: see the view relay_status. Error: 55000 before setup().';
+REVOKE ALL ON FUNCTION order_engine.relay_lag() FROM PUBLIC;
+
+CREATE FUNCTION order_engine.create_relay() RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $relay$
+BEGIN
+	CREATE VIEW order_engine.relay_status AS
+		SELECT s.state, s.publisher, s.pid, s.generation, s.batch, s.last_event_id, s.published, s.refused,
+			l.lag_events, l.lag_bytes, l.lag_seconds, s.since, s.last_published_at, s.last_error, s.last_error_at
+		FROM order_engine.relay_state() s, order_engine.relay_lag() l;
+	COMMENT ON VIEW order_engine.relay_status IS
+		'This database''s relay, in one row. state: stopped (no worker runs: see order_engine.databases), disabled (order_engine.publisher is none), running, paused, unreachable (no broker answers: it waits), blocked (the configuration or the event behind last_event_id is refused: last_error says why; it is tried again every few seconds, and nothing behind it is published). published and refused count since the worker''s start. lag_*: events committed and not acknowledged by the broker, their bytes, and the age of the oldest in seconds; exact up to 100000 events, then estimated.';
+END
+$relay$;
+COMMENT ON FUNCTION order_engine.create_relay() IS 'internal: creates the view relay_status; called by setup()';
+REVOKE ALL ON FUNCTION order_engine.create_relay() FROM PUBLIC;

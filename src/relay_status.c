@@ -25,6 +25,7 @@
 
 #include "call.h"
 #include "compat.h"
+#include "journal.h"
 #include "relay.h"
 #include "row.h"
 #include "shared.h"
@@ -60,6 +61,7 @@ static char *kafka_config_file;
 static RelayStatus *statuses;	/* NULL without preload */
 
 PG_FUNCTION_INFO_V1(order_engine_relay_state);
+PG_FUNCTION_INFO_V1(order_engine_relay_lag);
 PG_FUNCTION_INFO_V1(order_engine_relay_pause);
 PG_FUNCTION_INFO_V1(order_engine_relay_resume);
 
@@ -221,6 +223,27 @@ order_engine_relay_state(PG_FUNCTION_ARGS)
 	nulls[10] = (status.error_at == 0);
 	values[10] = nulls[10] ? (Datum) 0 : CStringGetTextDatum(status.error);
 	set_time(&values[11], &nulls[11], status.error_at);
+	return call_row(fcinfo, &shape, values, nulls);
+}
+
+Datum
+order_engine_relay_lag(PG_FUNCTION_ARGS)
+{
+	static TupleDesc shape;
+	OwnerScope	owner;
+	JournalBacklog backlog;
+	Datum		values[3];
+	bool		nulls[3] = {false};
+	double		age = 0;
+
+	owner_begin(&owner);
+	journal_backlog(JOURNAL_OUTBOX, &backlog);
+	owner_end(&owner);
+	if (backlog.rows > 0)
+		age = Max(0, (GetCurrentTimestamp() - backlog.oldest) / (double) USECS_PER_SEC);
+	values[0] = Int64GetDatum(backlog.rows);
+	values[1] = Int64GetDatum(backlog.bytes);
+	values[2] = Float8GetDatum(age);
 	return call_row(fcinfo, &shape, values, nulls);
 }
 

@@ -186,6 +186,7 @@ BEGIN
 	CREATE TRIGGER "0_order_engine_after" AFTER INSERT OR UPDATE OR DELETE ON order_engine.stock
 		FOR EACH ROW EXECUTE FUNCTION order_engine.stock_after();
 	PERFORM order_engine.create_machines();
+	PERFORM order_engine.create_relay();
 END
 $create$;
 COMMENT ON FUNCTION order_engine.create_tables(int) IS 'internal: creates the tables of schema version 1; called by setup()';
