@@ -23,12 +23,12 @@
 
 typedef struct Count
 {
-	Journal		journal;
-	const JournalState *state;	/* NULL: nothing was ever consumed */
-	List	  **eras;			/* see leaf_has_others() */
-	TupleTableSlot *slot;		/* of the leaf */
-	AttrNumber	created_at;
-	JournalBacklog *backlog;
+	Journal				journal;
+	const JournalState *state; /* NULL: nothing was ever consumed */
+	List			  **eras;  /* see leaf_has_others() */
+	TupleTableSlot	   *slot;  /* of the leaf */
+	AttrNumber			created_at;
+	JournalBacklog	   *backlog;
 } Count;
 
 /* False once the limit is reached. */
@@ -36,10 +36,10 @@ static bool
 count_row(Count *count)
 {
 	JournalBacklog *backlog = count->backlog;
-	bool		isnull;
-	TimestampTz at = DatumGetTimestampTz(slot_getattr(count->slot, count->created_at, &isnull));
-	bool		should_free;
-	HeapTuple	tuple = ExecFetchSlotHeapTuple(count->slot, false, &should_free);
+	bool			isnull;
+	TimestampTz		at = DatumGetTimestampTz(slot_getattr(count->slot, count->created_at, &isnull));
+	bool			should_free;
+	HeapTuple		tuple = ExecFetchSlotHeapTuple(count->slot, false, &should_free);
 
 	if (backlog->rows == 0 || at < backlog->oldest)
 		backlog->oldest = at;
@@ -54,10 +54,11 @@ count_row(Count *count)
 static bool
 count_entry(IndexScanDesc scan, const LeafEntry *entry, void *argument)
 {
-	Count	   *count = argument;
+	Count			   *count = argument;
 	const JournalState *state = count->state;
 
-	if (state && !state->other_eras && entry->id <= state->last_id && tick_sees(state->snapshot, entry->xid))
+	if (state && !state->other_eras && entry->id <= state->last_id &&
+		tick_sees(state->snapshot, entry->xid))
 		return true;
 	return !index_fetch_heap(scan, count->slot) || count_row(count);
 }
@@ -66,15 +67,16 @@ count_entry(IndexScanDesc scan, const LeafEntry *entry, void *argument)
 static bool
 count_other(IndexScanDesc scan, const LeafEntry *entry, void *argument)
 {
-	Count	   *count = argument;
+	Count			   *count = argument;
 	const JournalState *state = count->state;
-	uint64		writer;
+	uint64				writer;
 
 	if (era_consumed(count->eras, count->journal, entry) || !index_fetch_heap(scan, count->slot))
 		return true;
 	writer = row_writer(count->slot);
-	if (state && (tick_sees(state->adopted, writer) ||
-				  (state->other_eras && entry->id <= state->last_id && tick_sees(state->snapshot, writer))))
+	if (state &&
+		(tick_sees(state->adopted, writer) ||
+		 (state->other_eras && entry->id <= state->last_id && tick_sees(state->snapshot, writer))))
 		return true;
 	return count_row(count);
 }
@@ -84,17 +86,18 @@ count_leaf(Count *count, Oid relid, Snapshot snapshot)
 {
 	const JournalState *state = count->state;
 	const TickSnapshot *before = NULL;
-	LeafScan	leaf;
-	bool		complete;
+	LeafScan			leaf;
+	bool				complete;
 
 	if (!leaf_open(&leaf, relid, snapshot))
 		return true;
 	if (state)
-		before = state->last_id == JOURNAL_WHOLE && !state->other_eras ? state->snapshot : state->consumed;
+		before = state->last_id == JOURNAL_WHOLE && !state->other_eras ? state->snapshot
+																	   : state->consumed;
 	count->slot = table_slot_create(leaf.rel, NULL);
 	count->created_at = get_attnum(relid, "created_at");
 	complete = leaf_visit_between(&leaf, journal_era(), before, NULL, count_entry, count) &&
-		leaf_visit_others(&leaf, journal_era(), count_other, count);
+			   leaf_visit_others(&leaf, journal_era(), count_other, count);
 	ExecDropSingleTupleTableSlot(count->slot);
 	leaf_close(&leaf);
 	return complete;
@@ -103,8 +106,8 @@ count_leaf(Count *count, Oid relid, Snapshot snapshot)
 static int64
 leaf_size(Oid relid)
 {
-	Relation	rel = table_open(relid, AccessShareLock);
-	int64		size = (int64) RelationGetNumberOfBlocks(rel) * BLCKSZ;
+	Relation rel = table_open(relid, AccessShareLock);
+	int64	 size = (int64) RelationGetNumberOfBlocks(rel) * BLCKSZ;
 
 	table_close(rel, AccessShareLock);
 	return size;
@@ -124,12 +127,12 @@ void
 journal_backlog(Journal journal, JournalBacklog *backlog)
 {
 	JournalState state;
-	List	   *eras = NIL;
-	Count		count = {.journal = journal,.eras = &eras,.backlog = backlog};
-	int			nleaves;
-	Leaf	   *leaves = ring_leaves(journal_table(journal), &nleaves);
-	bool		complete = true;
-	int64		size = 0;
+	List		*eras = NIL;
+	Count		 count = {.journal = journal, .eras = &eras, .backlog = backlog};
+	int			 nleaves;
+	Leaf		*leaves = ring_leaves(journal_table(journal), &nleaves);
+	bool		 complete = true;
+	int64		 size = 0;
 
 	memset(backlog, 0, sizeof(*backlog));
 	if (state_read(journal, journal_era(), &state))

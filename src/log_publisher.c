@@ -12,8 +12,8 @@
 /* One message at a time: its outcome is collected before the next is taken. */
 typedef struct LogPublisher
 {
-	bool		pending;
-	uint64		tag;
+	bool   pending;
+	uint64 tag;
 } LogPublisher;
 
 static void *
@@ -29,11 +29,14 @@ log_publish(void *state, const PublisherMessage *message)
 
 	if (log->pending)
 		return PUBLISHER_FULL;
-	ereport(LOG,
-			(errmsg("event for topic \"%s\": key \"%.*s\", %zu bytes", message->topic,
-					(int) message->key_length, message->key ? message->key : "", message->value_length),
-			 message->value == NULL ? 0 :
-			 errdetail_internal("%.*s", pg_mbcliplen(message->value, (int) message->value_length, 1024), message->value)));
+	ereport(LOG, (errmsg("event for topic \"%s\": key \"%.*s\", %zu bytes", message->topic,
+						 (int) message->key_length, message->key ? message->key : "",
+						 message->value_length),
+				  message->value == NULL
+					  ? 0
+					  : errdetail_internal(
+							"%.*s", pg_mbcliplen(message->value, (int) message->value_length, 1024),
+							message->value)));
 	log->pending = true;
 	log->tag = message->tag;
 	return PUBLISHER_OK;

@@ -19,9 +19,10 @@
 static bool
 is_secret(const char *name)
 {
-	static const char *const words[] = {"password", "secret", "key.pem", "keystore.pem",
-	"oauthbearer.config", "credential", "token", "jaas"};
-	char	   *lower = pstrdup(name);
+	static const char *const words[] = {
+		"password",			  "secret",		"key.pem", "keystore.pem",
+		"oauthbearer.config", "credential", "token",   "jaas"};
+	char *lower = pstrdup(name);
 
 	for (char *c = lower; *c; c++)
 		*c = pg_tolower((unsigned char) *c);
@@ -34,7 +35,7 @@ is_secret(const char *name)
 static void
 add_property(List **properties, const char *name, const char *value)
 {
-	Property   *property = palloc(sizeof(Property));
+	Property *property = palloc(sizeof(Property));
 
 	property->name = pstrdup(name);
 	property->value = pstrdup(value);
@@ -63,7 +64,7 @@ skip_spaces(const char *p)
 static const char *
 next_pair(const char *p, StringInfo name, StringInfo value, char **error)
 {
-	bool		quoted;
+	bool quoted;
 
 	resetStringInfo(name);
 	resetStringInfo(value);
@@ -119,7 +120,7 @@ property_mask(const char *text)
 	StringInfoData masked;
 	StringInfoData name;
 	StringInfoData value;
-	const char *p = text;
+	const char	  *p = text;
 
 	initStringInfo(&masked);
 	initStringInfo(&name);
@@ -203,7 +204,7 @@ trim_end(StringInfo text)
 bool
 property_read_file(const char *path, List **properties, char **error)
 {
-	const char *p = read_whole_file(path, error);
+	const char	  *p = read_whole_file(path, error);
 	StringInfoData name;
 	StringInfoData value;
 

@@ -10,9 +10,9 @@
 
 typedef struct Property
 {
-	char	   *name;
-	char	   *value;
-	bool		secret;			/* must not be shown or logged */
+	char *name;
+	char *value;
+	bool  secret; /* must not be shown or logged */
 } Property;
 
 /*
@@ -32,4 +32,4 @@ extern bool property_read_file(const char *path, List **properties, char **error
 /* A copy of `text` (as property_parse() takes it) fit to be shown: values of secrets replaced. */
 extern char *property_mask(const char *text);
 
-#endif							/* ORDER_ENGINE_PROPERTY_H */
+#endif /* ORDER_ENGINE_PROPERTY_H */

@@ -42,14 +42,14 @@
 
 #define CHUNK_EVENTS 5000
 #define CHUNK_BYTES (4 * 1024 * 1024)
-#define WINDOW_SIZE 65536		/* a power of two, more than a publisher takes */
+#define WINDOW_SIZE 65536 /* a power of two, more than a publisher takes */
 #define OUTCOMES 1024
 
-#define STORE_MS 100			/* the position is stored at most this often while events flow */
-#define CONTROL_MS 1000			/* and the pause looked at at least this often */
+#define STORE_MS 100	/* the position is stored at most this often while events flow */
+#define CONTROL_MS 1000 /* and the pause looked at at least this often */
 #define ROTATE_MS 1000
-#define REOPEN_MS 100			/* after a broken handle; doubles up to the maximum */
-#define RETRY_MS 1000			/* after a refused event or configuration; the same */
+#define REOPEN_MS 100 /* after a broken handle; doubles up to the maximum */
+#define RETRY_MS 1000 /* after a refused event or configuration; the same */
 #define MAX_BACKOFF_MS 10000
 #define FINISH_MS 500
 #define CLOSE_MS 1000
@@ -57,61 +57,61 @@
 /* What the relay is doing about events. */
 typedef enum RelayMode
 {
-	MODE_OPEN,					/* needs a handle */
+	MODE_OPEN, /* needs a handle */
 	MODE_PUBLISH,
-	MODE_DRAIN,					/* an event was refused: waits for the others in flight */
-	MODE_WAIT,					/* until resume_at */
+	MODE_DRAIN, /* an event was refused: waits for the others in flight */
+	MODE_WAIT,	/* until resume_at */
 } RelayMode;
 
 typedef struct InFlight
 {
-	int64		id;
-	bool		delivered;
+	int64 id;
+	bool  delivered;
 } InFlight;
 
 static struct
 {
-	RelayMode	mode;
-	RelayPublisher kind;		/* of the handle */
+	RelayMode		 mode;
+	RelayPublisher	 kind; /* of the handle */
 	const Publisher *publisher;
-	void	   *handle;			/* NULL: none */
-	List	   *properties;		/* of the handle, in properties_context */
-	bool		still_running;	/* a closed handle has not ended yet */
-	bool		blocked;		/* an event or the configuration is refused */
+	void			*handle;		/* NULL: none */
+	List			*properties;	/* of the handle, in properties_context */
+	bool			 still_running; /* a closed handle has not ended yet */
+	bool			 blocked;		/* an event or the configuration is refused */
 
-	bool		opened;			/* the journal is */
+	bool		opened; /* the journal is */
 	bool		paused;
-	bool		control_valid;	/* reset by the relcache callback */
+	bool		control_valid; /* reset by the relcache callback */
 	TimestampTz control_at;
 
 	/* the position */
-	int64		batch;			/* the newest tick's, 0: none; */
-	int64		acked;			/* its events up to this id are delivered, or JOURNAL_WHOLE */
-	int64		stored;			/* and up to here the table knows it */
+	int64		batch;	/* the newest tick's, 0: none; */
+	int64		acked;	/* its events up to this id are delivered, or JOURNAL_WHOLE */
+	int64		stored; /* and up to here the table knows it */
 	TimestampTz stored_at;
 	TimestampTz rotated_at;
 
 	/* the batch's events behind the position: in flight, then in the chunk, then in the reader */
-	JournalReader *reader;		/* NULL: starts behind the position */
-	bool		read_whole;		/* the reader has no more */
-	OutboxRow **chunk;
-	int			chunk_size;
-	int			chunk_offered;
+	JournalReader *reader;	   /* NULL: starts behind the position */
+	bool		   read_whole; /* the reader has no more */
+	OutboxRow	 **chunk;
+	int			   chunk_size;
+	int			   chunk_offered;
 
-	uint64		first_tag;		/* the oldest in flight */
-	uint64		next_tag;
-	int			outstanding;	/* without an outcome */
-	InFlight	window[WINDOW_SIZE];
+	uint64	 first_tag; /* the oldest in flight */
+	uint64	 next_tag;
+	int		 outstanding; /* without an outcome */
+	InFlight window[WINDOW_SIZE];
 
-	int64		careful;		/* so many events to publish one by one */
+	int64		careful; /* so many events to publish one by one */
 	int			backoff_ms;
 	TimestampTz resume_at;
-}			relay;
+} relay;
 
 static MemoryContext chunk_context;
 static MemoryContext turn_context;
 static MemoryContext properties_context;
-static RelayStatus status;
+static RelayStatus	 status;
 
 COMPAT_WORKER_MAIN(relay_main);
 
@@ -121,14 +121,13 @@ COMPAT_WORKER_MAIN(relay_main);
 static void
 note_error(const char *error, const char *hint)
 {
-	bool		again = status.error_at != 0 && strncmp(status.error, error, RELAY_ERROR_LENGTH - 1) == 0;
+	bool again = status.error_at != 0 && strncmp(status.error, error, RELAY_ERROR_LENGTH - 1) == 0;
 
 	strlcpy(status.error, error, RELAY_ERROR_LENGTH);
 	status.error_at = GetCurrentTimestamp();
 	ereport(again ? DEBUG1 : LOG,
 			(errcode(ERRCODE_EXTERNAL_ROUTINE_EXCEPTION),
-			 errmsg("the relay cannot publish: %s", error),
-			 hint ? errhint("%s", hint) : 0));
+			 errmsg("the relay cannot publish: %s", error), hint ? errhint("%s", hint) : 0));
 }
 
 static void
@@ -188,8 +187,8 @@ load_kafka_publisher(char **error)
 
 	PG_TRY();
 	{
-		PublisherEntry entry = (PublisherEntry) load_external_function(KAFKA_PUBLISHER_LIBRARY, KAFKA_PUBLISHER_SYMBOL,
-																	   true, NULL);
+		PublisherEntry entry = (PublisherEntry) load_external_function(
+			KAFKA_PUBLISHER_LIBRARY, KAFKA_PUBLISHER_SYMBOL, true, NULL);
 
 		publisher = entry();
 	}
@@ -208,7 +207,7 @@ static bool
 read_properties(char **error)
 {
 	MemoryContext context = MemoryContextSwitchTo(properties_context);
-	bool		valid;
+	bool		  valid;
 
 	MemoryContextReset(properties_context);
 	valid = relay_read_properties(&relay.properties, error);
@@ -219,20 +218,23 @@ read_properties(char **error)
 static void
 open_handle(void)
 {
-	char		client_id[NAMEDATALEN + 32];
-	char	   *error = NULL;
+	char  client_id[NAMEDATALEN + 32];
+	char *error = NULL;
 
 	relay.kind = relay_publisher;
 	if (relay.kind == RELAY_PUBLISHER_NONE)
 		return;
 	snprintf(client_id, sizeof(client_id), "order_engine-%s", worker_database());
-	relay.publisher = relay.kind == RELAY_PUBLISHER_LOG ? log_publisher() : load_kafka_publisher(&error);
+	relay.publisher =
+		relay.kind == RELAY_PUBLISHER_LOG ? log_publisher() : load_kafka_publisher(&error);
 	if (relay.publisher && read_properties(&error))
 		relay.handle = relay.publisher->open(client_id, relay.properties, &error);
 	if (relay.handle == NULL)
 	{
 		relay.blocked = true;
-		note_error(error, "Correct order_engine.kafka_config or the file order_engine.kafka_config_file and reload.");
+		note_error(
+			error,
+			"Correct order_engine.kafka_config or the file order_engine.kafka_config_file and reload.");
 		wait_before_retry(RETRY_MS);
 		return;
 	}
@@ -243,15 +245,15 @@ open_handle(void)
 static bool
 same_properties(List *a, List *b)
 {
-	ListCell   *cell_a;
-	ListCell   *cell_b;
+	ListCell *cell_a;
+	ListCell *cell_b;
 
 	if (list_length(a) != list_length(b))
 		return false;
 	forboth(cell_a, a, cell_b, b)
 	{
-		Property   *pa = lfirst(cell_a);
-		Property   *pb = lfirst(cell_b);
+		Property *pa = lfirst(cell_a);
+		Property *pb = lfirst(cell_b);
 
 		if (strcmp(pa->name, pb->name) != 0 || strcmp(pa->value, pb->value) != 0)
 			return false;
@@ -263,8 +265,8 @@ same_properties(List *a, List *b)
 static void
 follow_settings(void)
 {
-	List	   *now;
-	char	   *error;
+	List *now;
+	char *error;
 
 	if (relay.mode == MODE_WAIT)
 		relay.resume_at = 0;
@@ -283,8 +285,9 @@ event_refused(void)
 {
 	status.refused++;
 	relay.blocked = true;
-	note_error(relay.publisher->last_error(relay.handle),
-			   "The relay offers the event again and again, and publishes nothing behind it until it is accepted.");
+	note_error(
+		relay.publisher->last_error(relay.handle),
+		"The relay offers the event again and again, and publishes nothing behind it until it is accepted.");
 	relay.mode = MODE_DRAIN;
 }
 
@@ -301,7 +304,8 @@ handle_broken(void)
 static void
 advance(void)
 {
-	while (relay.first_tag < relay.next_tag && relay.window[relay.first_tag % WINDOW_SIZE].delivered)
+	while (relay.first_tag < relay.next_tag &&
+		   relay.window[relay.first_tag % WINDOW_SIZE].delivered)
 	{
 		relay.acked = relay.window[relay.first_tag % WINDOW_SIZE].id;
 		relay.first_tag++;
@@ -318,7 +322,7 @@ static bool
 take_outcome(const PublisherOutcome *outcome)
 {
 	if (outcome->tag < relay.first_tag || outcome->tag >= relay.next_tag)
-		return true;			/* given up before */
+		return true; /* given up before */
 	relay.outstanding--;
 	if (outcome->status == PUBLISHER_DELIVERED)
 		relay.window[outcome->tag % WINDOW_SIZE].delivered = true;
@@ -331,9 +335,9 @@ static void
 collect(void)
 {
 	static PublisherOutcome outcomes[OUTCOMES];
-	uint64		first = relay.first_tag;
-	bool		broken = false;
-	int			n;
+	uint64					first = relay.first_tag;
+	bool					broken = false;
+	int						n;
 
 	do
 	{
@@ -376,15 +380,15 @@ offer(void)
 		   relay.next_tag - relay.first_tag < window_limit())
 	{
 		PublisherMessage message;
-		PublisherResult result;
-		OutboxRow  *row = relay.chunk[relay.chunk_offered];
+		PublisherResult	 result;
+		OutboxRow		*row = relay.chunk[relay.chunk_offered];
 
 		relay_message_build(row, relay_topic_prefix, &message);
 		message.tag = relay.next_tag;
 		result = relay.publisher->publish(relay.handle, &message);
 		if (result == PUBLISHER_OK)
 		{
-			relay.window[relay.next_tag % WINDOW_SIZE] = (InFlight) {row->id, false};
+			relay.window[relay.next_tag % WINDOW_SIZE] = (InFlight){row->id, false};
 			relay.next_tag++;
 			relay.outstanding++;
 			relay.chunk_offered++;
@@ -463,10 +467,12 @@ static void
 read_chunk(void)
 {
 	if (relay.reader == NULL)
-		relay.reader = journal_reader_open(JOURNAL_OUTBOX, relay.batch, relay.acked, TopMemoryContext);
+		relay.reader =
+			journal_reader_open(JOURNAL_OUTBOX, relay.batch, relay.acked, TopMemoryContext);
 	MemoryContextReset(chunk_context);
 	relay.chunk_offered = 0;
-	relay.chunk_size = outbox_read(relay.reader, CHUNK_EVENTS, CHUNK_BYTES, chunk_context, &relay.chunk);
+	relay.chunk_size =
+		outbox_read(relay.reader, CHUNK_EVENTS, CHUNK_BYTES, chunk_context, &relay.chunk);
 	relay.read_whole = relay.chunk_size == 0;
 }
 
@@ -474,8 +480,8 @@ static inline bool
 wants_chunk(void)
 {
 	return relay.mode == MODE_PUBLISH && !relay.paused && !batch_consumed() && !relay.read_whole &&
-		relay.chunk_offered == relay.chunk_size &&
-		relay.next_tag - relay.first_tag < Min(window_limit(), WINDOW_SIZE - CHUNK_EVENTS);
+		   relay.chunk_offered == relay.chunk_size &&
+		   relay.next_tag - relay.first_tag < Min(window_limit(), WINDOW_SIZE - CHUNK_EVENTS);
 }
 
 /* The last event is delivered and no other is left. */
@@ -490,14 +496,15 @@ static inline bool
 wants_to_store(TimestampTz now)
 {
 	return relay.acked != relay.stored &&
-		(relay.acked == JOURNAL_WHOLE || now >= TimestampTzPlusMilliseconds(relay.stored_at, STORE_MS));
+		   (relay.acked == JOURNAL_WHOLE ||
+			now >= TimestampTzPlusMilliseconds(relay.stored_at, STORE_MS));
 }
 
 static bool
 needs_journal(TimestampTz now)
 {
-	return !relay.opened || relay.paused || wants_chunk() || wants_to_store(now) || batch_consumed() ||
-		now >= TimestampTzPlusMilliseconds(relay.control_at, CONTROL_MS);
+	return !relay.opened || relay.paused || wants_chunk() || wants_to_store(now) ||
+		   batch_consumed() || now >= TimestampTzPlusMilliseconds(relay.control_at, CONTROL_MS);
 }
 
 /*
@@ -606,7 +613,8 @@ next_turn(void)
 		return wait;
 	if (relay.mode == MODE_WAIT)
 		return Min(wait, TimestampDifferenceMilliseconds(now, relay.resume_at) + 1);
-	if (relay.mode == MODE_OPEN || wants_chunk() || (relay.acked == JOURNAL_WHOLE && relay.stored != JOURNAL_WHOLE))
+	if (relay.mode == MODE_OPEN || wants_chunk() ||
+		(relay.acked == JOURNAL_WHOLE && relay.stored != JOURNAL_WHOLE))
 		return 0;
 	if (relay.chunk_offered < relay.chunk_size && !relay.paused && !waits_for_outcome)
 		return 0;
@@ -647,7 +655,7 @@ finish(void)
 static void
 tell_error(void)
 {
-	ErrorData  *error;
+	ErrorData *error;
 
 	MemoryContextSwitchTo(turn_context);
 	error = CopyErrorData();
@@ -667,9 +675,12 @@ start(Datum arg)
 	/* a position that a crash loses is only repeated; the tick sees to itself */
 	SetConfigOption("synchronous_commit", "off", PGC_USERSET, PGC_S_SESSION);
 
-	chunk_context = AllocSetContextCreate(TopMemoryContext, "order_engine relay chunk", ALLOCSET_DEFAULT_SIZES);
-	turn_context = AllocSetContextCreate(TopMemoryContext, "order_engine relay turn", ALLOCSET_DEFAULT_SIZES);
-	properties_context = AllocSetContextCreate(TopMemoryContext, "order_engine relay properties", ALLOCSET_SMALL_SIZES);
+	chunk_context =
+		AllocSetContextCreate(TopMemoryContext, "order_engine relay chunk", ALLOCSET_DEFAULT_SIZES);
+	turn_context =
+		AllocSetContextCreate(TopMemoryContext, "order_engine relay turn", ALLOCSET_DEFAULT_SIZES);
+	properties_context = AllocSetContextCreate(TopMemoryContext, "order_engine relay properties",
+											   ALLOCSET_SMALL_SIZES);
 	status = relay_status_start();
 }
 

@@ -19,12 +19,12 @@ typedef enum RelayPublisher
 /* What relay_status.state says. */
 typedef enum RelayState
 {
-	RELAY_STOPPED,				/* no relay runs in this database */
-	RELAY_DISABLED,				/* order_engine.publisher is none */
+	RELAY_STOPPED,	/* no relay runs in this database */
+	RELAY_DISABLED, /* order_engine.publisher is none */
 	RELAY_RUNNING,
 	RELAY_PAUSED,
-	RELAY_UNREACHABLE,			/* the broker is: the relay waits */
-	RELAY_BLOCKED,				/* the broker refuses an event, or the configuration is wrong: tried again now and then */
+	RELAY_UNREACHABLE, /* the broker is: the relay waits */
+	RELAY_BLOCKED, /* the broker refuses an event, or the configuration is wrong: tried again now and then */
 } RelayState;
 
 #define RELAY_ERROR_LENGTH 512
@@ -32,22 +32,22 @@ typedef enum RelayState
 /* What a relay tells about itself, in shared memory. */
 typedef struct RelayStatus
 {
-	Oid			database;
-	RelayState	state;
+	Oid			   database;
+	RelayState	   state;
 	RelayPublisher publisher;
-	int64		generation;		/* of the journal's position */
-	int64		batch;			/* of the last acknowledged event; 0: none yet */
-	int64		event_id;
-	int64		published;		/* since `since` */
-	int64		refused;
-	TimestampTz since;			/* the relay's start */
-	TimestampTz published_at;	/* 0: nothing yet */
-	TimestampTz error_at;		/* 0: no error */
-	char		error[RELAY_ERROR_LENGTH];
+	int64		   generation; /* of the journal's position */
+	int64		   batch;	   /* of the last acknowledged event; 0: none yet */
+	int64		   event_id;
+	int64		   published; /* since `since` */
+	int64		   refused;
+	TimestampTz	   since;		 /* the relay's start */
+	TimestampTz	   published_at; /* 0: nothing yet */
+	TimestampTz	   error_at;	 /* 0: no error */
+	char		   error[RELAY_ERROR_LENGTH];
 } RelayStatus;
 
 /* Settings, as the relay's process sees them. */
-extern int	relay_publisher;	/* RelayPublisher */
+extern int	 relay_publisher; /* RelayPublisher */
 extern char *relay_topic_prefix;
 
 /*
@@ -68,4 +68,4 @@ extern void relay_status_set(const RelayStatus *status);
 /* From _PG_init, after worker_init(). */
 extern void relay_init(void);
 
-#endif							/* ORDER_ENGINE_RELAY_H */
+#endif /* ORDER_ENGINE_RELAY_H */

@@ -9,7 +9,7 @@
 
 #include "relay_message.h"
 
-#define OWN_HEADERS 3			/* id, type, content-type */
+#define OWN_HEADERS 3 /* id, type, content-type */
 #define JSON_TYPE "application/json"
 
 static void
@@ -24,7 +24,7 @@ set_header(PublisherHeader *header, const char *name, const char *value, size_t 
 static void
 set_header_from_json(PublisherHeader *header, const char *name, const JsonbValue *value)
 {
-	char	   *text;
+	char *text;
 
 	switch (value->type)
 	{
@@ -35,7 +35,8 @@ set_header_from_json(PublisherHeader *header, const char *name, const JsonbValue
 			set_header(header, name, value->val.string.val, value->val.string.len);
 			return;
 		case jbvNumeric:
-			text = DatumGetCString(DirectFunctionCall1(numeric_out, NumericGetDatum(value->val.numeric)));
+			text = DatumGetCString(
+				DirectFunctionCall1(numeric_out, NumericGetDatum(value->val.numeric)));
 			break;
 		case jbvBool:
 			text = value->val.boolean ? "true" : "false";
@@ -58,11 +59,11 @@ is_reserved(const char *name)
 static int
 add_row_headers(Jsonb *headers, PublisherHeader *out, bool *content_type)
 {
-	JsonbIterator *it = JsonbIteratorInit(&headers->root);
-	JsonbValue	value;
+	JsonbIterator	  *it = JsonbIteratorInit(&headers->root);
+	JsonbValue		   value;
 	JsonbIteratorToken token;
-	const char *name = NULL;
-	int			n = 0;
+	const char		  *name = NULL;
+	int				   n = 0;
 
 	while ((token = JsonbIteratorNext(&it, &value, true)) != WJB_DONE)
 	{
@@ -81,12 +82,12 @@ add_row_headers(Jsonb *headers, PublisherHeader *out, bool *content_type)
 static void
 build_headers(const OutboxRow *row, PublisherMessage *message)
 {
-	int			room = OWN_HEADERS + (row->headers ? JB_ROOT_COUNT(row->headers) : 0);
+	int				 room = OWN_HEADERS + (row->headers ? JB_ROOT_COUNT(row->headers) : 0);
 	PublisherHeader *headers = palloc(sizeof(PublisherHeader) * room);
-	char	   *id = palloc(MAXINT8LEN + 1);
-	int			id_length = pg_lltoa(row->id, id);
-	bool		content_type = false;
-	int			n = 0;
+	char			*id = palloc(MAXINT8LEN + 1);
+	int				 id_length = pg_lltoa(row->id, id);
+	bool			 content_type = false;
+	int				 n = 0;
 
 	set_header(&headers[n++], "id", id, id_length);
 	set_header(&headers[n++], "type", row->type, strlen(row->type));

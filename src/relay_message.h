@@ -13,6 +13,7 @@
  * consists of points into the row or is palloc'ed.  The payload's bytes are
  * never changed.
  */
-extern void relay_message_build(const OutboxRow *row, const char *topic_prefix, PublisherMessage *message);
+extern void
+relay_message_build(const OutboxRow *row, const char *topic_prefix, PublisherMessage *message);
 
-#endif							/* ORDER_ENGINE_RELAY_MESSAGE_H */
+#endif /* ORDER_ENGINE_RELAY_MESSAGE_H */

@@ -35,8 +35,8 @@
 
 #define AREA_NAME "order_engine relay"
 
-int			relay_publisher = RELAY_PUBLISHER_NONE;
-char	   *relay_topic_prefix;
+int	  relay_publisher = RELAY_PUBLISHER_NONE;
+char *relay_topic_prefix;
 
 static const struct config_enum_entry publisher_options[] = {
 	{"none", RELAY_PUBLISHER_NONE, false},
@@ -46,19 +46,15 @@ static const struct config_enum_entry publisher_options[] = {
 };
 
 static const char *const state_names[] = {
-	[RELAY_STOPPED] = "stopped",
-	[RELAY_DISABLED] = "disabled",
-	[RELAY_RUNNING] = "running",
-	[RELAY_PAUSED] = "paused",
-	[RELAY_UNREACHABLE] = "unreachable",
-	[RELAY_BLOCKED] = "blocked",
+	[RELAY_STOPPED] = "stopped", [RELAY_DISABLED] = "disabled",		  [RELAY_RUNNING] = "running",
+	[RELAY_PAUSED] = "paused",	 [RELAY_UNREACHABLE] = "unreachable", [RELAY_BLOCKED] = "blocked",
 };
 
-static char *kafka_config_shown;	/* secrets masked: what SHOW and pg_settings see */
-static const char *kafka_config = "";	/* as it was written */
-static char *kafka_config_file;
+static char		  *kafka_config_shown; /* secrets masked: what SHOW and pg_settings see */
+static const char *kafka_config = "";  /* as it was written */
+static char		  *kafka_config_file;
 
-static RelayStatus *statuses;	/* NULL without preload */
+static RelayStatus *statuses; /* NULL without preload */
 
 PG_FUNCTION_INFO_V1(order_engine_relay_state);
 PG_FUNCTION_INFO_V1(order_engine_relay_lag);
@@ -76,9 +72,9 @@ PG_FUNCTION_INFO_V1(order_engine_relay_resume);
 static bool
 mask_kafka_config(char **newval, void **extra, GucSource source)
 {
-	char	   *masked = property_mask(*newval);
-	Size		size = strlen(masked) + 1;
-	char	   *shown = compat_guc_malloc(size);
+	char *masked = property_mask(*newval);
+	Size  size = strlen(masked) + 1;
+	char *shown = compat_guc_malloc(size);
 
 	if (shown == NULL)
 		return false;
@@ -112,24 +108,23 @@ relay_read_properties(List **properties, char **error)
 static void
 define_settings(void)
 {
-	DefineCustomEnumVariable("order_engine.publisher",
-							 "What the relay publishes events to.",
-							 NULL,
-							 &relay_publisher, RELAY_PUBLISHER_NONE, publisher_options,
-							 PGC_SIGHUP, 0, NULL, NULL, NULL);
-	DefineCustomStringVariable("order_engine.topic_prefix",
-							   "Prefix of the topic of events that name none.",
-							   "The topic is this prefix followed by the aggregate type.",
-							   &relay_topic_prefix, "outbox.event.", PGC_SIGHUP, 0, NULL, NULL, NULL);
-	DefineCustomStringVariable("order_engine.kafka_config",
-							   "Properties of librdkafka, written like a connection string.",
-							   "For example bootstrap.servers=127.0.0.1:9092 compression.codec=lz4. Secrets belong into order_engine.kafka_config_file.",
-							   &kafka_config_shown, "", PGC_SIGHUP, GUC_SUPERUSER_ONLY,
-							   mask_kafka_config, assign_kafka_config, NULL);
-	DefineCustomStringVariable("order_engine.kafka_config_file",
-							   "File with properties of librdkafka, in .properties format.",
-							   "It is read again on reload. order_engine.kafka_config wins over it.",
-							   &kafka_config_file, "", PGC_SIGHUP, GUC_SUPERUSER_ONLY, NULL, NULL, NULL);
+	DefineCustomEnumVariable("order_engine.publisher", "What the relay publishes events to.", NULL,
+							 &relay_publisher, RELAY_PUBLISHER_NONE, publisher_options, PGC_SIGHUP,
+							 0, NULL, NULL, NULL);
+	DefineCustomStringVariable(
+		"order_engine.topic_prefix", "Prefix of the topic of events that name none.",
+		"The topic is this prefix followed by the aggregate type.", &relay_topic_prefix,
+		"outbox.event.", PGC_SIGHUP, 0, NULL, NULL, NULL);
+	DefineCustomStringVariable(
+		"order_engine.kafka_config", "Properties of librdkafka, written like a connection string.",
+		"For example bootstrap.servers=127.0.0.1:9092 compression.codec=lz4. Secrets belong into order_engine.kafka_config_file.",
+		&kafka_config_shown, "", PGC_SIGHUP, GUC_SUPERUSER_ONLY, mask_kafka_config,
+		assign_kafka_config, NULL);
+	DefineCustomStringVariable(
+		"order_engine.kafka_config_file",
+		"File with properties of librdkafka, in .properties format.",
+		"It is read again on reload. order_engine.kafka_config wins over it.", &kafka_config_file,
+		"", PGC_SIGHUP, GUC_SUPERUSER_ONLY, NULL, NULL, NULL);
 }
 
 /* ---- status ---- */
@@ -203,14 +198,15 @@ Datum
 order_engine_relay_state(PG_FUNCTION_ARGS)
 {
 	static TupleDesc shape;
-	RelayStatus status = status_get();
-	int			pid = worker_pid(WORKER_RELAY);
-	bool		known = status.since != 0;
-	Datum		values[12];
-	bool		nulls[12] = {false};
+	RelayStatus		 status = status_get();
+	int				 pid = worker_pid(WORKER_RELAY);
+	bool			 known = status.since != 0;
+	Datum			 values[12];
+	bool			 nulls[12] = {false};
 
 	values[0] = CStringGetTextDatum(state_names[status.state]);
-	values[1] = CStringGetTextDatum(publisher_options[known ? status.publisher : relay_publisher].name);
+	values[1] =
+		CStringGetTextDatum(publisher_options[known ? status.publisher : relay_publisher].name);
 	values[2] = Int32GetDatum(pid);
 	nulls[2] = (pid == 0);
 	set_id(&values[3], &nulls[3], status.generation);
@@ -230,11 +226,11 @@ Datum
 order_engine_relay_lag(PG_FUNCTION_ARGS)
 {
 	static TupleDesc shape;
-	OwnerScope	owner;
-	JournalBacklog backlog;
-	Datum		values[3];
-	bool		nulls[3] = {false};
-	double		age = 0;
+	OwnerScope		 owner;
+	JournalBacklog	 backlog;
+	Datum			 values[3];
+	bool			 nulls[3] = {false};
+	double			 age = 0;
 
 	owner_begin(&owner);
 	journal_backlog(JOURNAL_OUTBOX, &backlog);
@@ -254,20 +250,20 @@ enum
 	SHOP_RELAY_PAUSED
 };
 
-static const RowColumns shop_columns = {"shop", 1, (const char *const[]) {"relay_paused"}};
+static const RowColumns shop_columns = {"shop", 1, (const char *const[]){"relay_paused"}};
 
 /* Locks the table's one row and reads it; its index is on the constant true. */
 static TupleTableSlot *
 lock_shop(RowTable *shop, Oid schema)
 {
 	TupleTableSlot *row = row_slot(shop);
-	ScanKeyData key;
+	ScanKeyData		key;
 
 	ScanKeyInit(&key, 1, BTEqualStrategyNumber, F_BOOLEQ, BoolGetDatum(true));
-	if (!row_find_locked(shop, get_relname_relid("shop_single_row", schema), 1, &key, LockWaitBlock, row))
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("table \"order_engine.shop\" has no row")));
+	if (!row_find_locked(shop, get_relname_relid("shop_single_row", schema), 1, &key, LockWaitBlock,
+						 row))
+		ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+						errmsg("table \"order_engine.shop\" has no row")));
 	return row;
 }
 
@@ -275,17 +271,17 @@ lock_shop(RowTable *shop, Oid schema)
 static bool
 change_pause(RowScope *scope, bool paused)
 {
-	Oid			schema = get_namespace_oid("order_engine", false);
-	RowTable   *shop = row_open(scope, get_relname_relid("shop", schema), &shop_columns);
+	Oid				schema = get_namespace_oid("order_engine", false);
+	RowTable	   *shop = row_open(scope, get_relname_relid("shop", schema), &shop_columns);
 	TupleTableSlot *old = lock_shop(shop, schema);
 	TupleTableSlot *new = row_slot(shop);
-	bool		isnull;
+	bool isnull;
 
 	if (DatumGetBool(row_get(shop, old, SHOP_RELAY_PAUSED, &isnull)) == paused)
 		return false;
 	row_copy(shop, new, old);
 	row_set(shop, new, SHOP_RELAY_PAUSED, BoolGetDatum(paused));
-	row_update(shop, old, new, 1, (const int[]) {SHOP_RELAY_PAUSED});
+	row_update(shop, old, new, 1, (const int[]){SHOP_RELAY_PAUSED});
 	CacheInvalidateRelcache(shop->rel);
 	worker_wake_at_commit(WORKER_RELAY);
 	return true;
@@ -294,9 +290,9 @@ change_pause(RowScope *scope, bool paused)
 static bool
 set_paused(bool paused, const char *call)
 {
-	OwnerScope	owner;
-	RowScope	scope;
-	bool		changed;
+	OwnerScope owner;
+	RowScope   scope;
+	bool	   changed;
 
 	owner_begin(&owner);
 	row_scope_begin(&scope, call);
@@ -310,12 +306,12 @@ bool
 relay_is_paused(void)
 {
 	static Statement query = {"SELECT relay_paused FROM order_engine.shop"};
-	bool		paused;
-	bool		isnull;
+	bool			 paused;
+	bool			 isnull;
 
 	SPI_connect();
 	paused = statement_execute(&query, NULL, NULL, 1) > 0 &&
-		DatumGetBool(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
+			 DatumGetBool(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
 	SPI_finish();
 	return paused;
 }
@@ -337,5 +333,6 @@ relay_init(void)
 {
 	define_settings();
 	if (worker_places() > 0)
-		shared_request(AREA_NAME, mul_size(worker_places(), sizeof(RelayStatus)), 1, NULL, (void **) &statuses);
+		shared_request(AREA_NAME, mul_size(worker_places(), sizeof(RelayStatus)), 1, NULL,
+					   (void **) &statuses);
 }

@@ -58,31 +58,31 @@
 
 typedef struct WorkerPlace
 {
-	Oid			database;		/* InvalidOid: free */
-	pid_t		pid[WORKER_KINDS];	/* 0: none runs */
-	Latch	   *latch[WORKER_KINDS];
+	Oid				 database;			/* InvalidOid: free */
+	pid_t			 pid[WORKER_KINDS]; /* 0: none runs */
+	Latch			*latch[WORKER_KINDS];
 	pg_atomic_uint32 wanted[WORKER_KINDS];
 } WorkerPlace;
 
 static const struct
 {
 	const char *type;
-	const char *function;		/* NULL: not there yet */
-}			kinds[WORKER_KINDS] = {
+	const char *function; /* NULL: not there yet */
+} kinds[WORKER_KINDS] = {
 	[WORKER_RELAY] = {"order_engine relay", "relay_main"},
 	[WORKER_KEEPER] = {"order_engine keeper", "keeper_main"},
 };
 
-static char *databases;			/* order_engine.databases */
-int			worker_idle_timeout = 1000;
+static char *databases; /* order_engine.databases */
+int			 worker_idle_timeout = 1000;
 
-static WorkerPlace *places;		/* NULL without preload */
-static int	nplaces;
+static WorkerPlace *places; /* NULL without preload */
+static int			nplaces;
 
 /* of a worker */
-static WorkerKind my_kind;
-static WorkerPlace *my_place;
-static OwnerScope owner_scope;
+static WorkerKind			 my_kind;
+static WorkerPlace			*my_place;
+static OwnerScope			 owner_scope;
 static volatile sig_atomic_t in_transaction = false;
 
 /* of a backend: reset at the end of each transaction */
@@ -211,7 +211,7 @@ choose_place(void)
 		place = find_place(InvalidOid);
 	for (int i = 0; place == NULL && i < nplaces; i++)
 	{
-		bool		used = false;
+		bool used = false;
 
 		for (int kind = 0; kind < WORKER_KINDS; kind++)
 			used = used || places[i].pid[kind] != 0;
@@ -237,7 +237,7 @@ static bool
 try_take_place(void)
 {
 	WorkerPlace *place;
-	bool		taken;
+	bool		 taken;
 
 	LWLockAcquire(places_lock(), LW_EXCLUSIVE);
 	place = choose_place();
@@ -326,7 +326,7 @@ bool
 worker_wait(pgsocket fd, long timeout_ms)
 {
 	static uint32 wait_event = 0;
-	int			events = WL_LATCH_SET | WL_EXIT_ON_PM_DEATH;
+	int			  events = WL_LATCH_SET | WL_EXIT_ON_PM_DEATH;
 
 	if (wait_event == 0)
 		wait_event = compat_wait_event("OrderEngineWorkerMain");
@@ -350,11 +350,11 @@ worker_wait(pgsocket fd, long timeout_ms)
 
 typedef struct Watched
 {
-	char		name[NAMEDATALEN];
-	BackgroundWorkerHandle *handles[WORKER_KINDS];	/* NULL: none was started */
-	TimestampTz not_before[WORKER_KINDS];	/* of the next start */
-	bool		missing;		/* and the log says so */
-	bool		listed;			/* scratch of follow_list() */
+	char					name[NAMEDATALEN];
+	BackgroundWorkerHandle *handles[WORKER_KINDS];	  /* NULL: none was started */
+	TimestampTz				not_before[WORKER_KINDS]; /* of the next start */
+	bool					missing;				  /* and the log says so */
+	bool					listed;					  /* scratch of follow_list() */
 } Watched;
 
 static List *watched = NIL;
@@ -375,7 +375,7 @@ stop_workers(Watched *w)
 static void
 stop_all_workers(int code, Datum arg)
 {
-	ListCell   *cell;
+	ListCell *cell;
 
 	foreach(cell, watched)
 		stop_workers(lfirst(cell));
@@ -384,11 +384,11 @@ stop_all_workers(int code, Datum arg)
 static Watched *
 find_watched(const char *name)
 {
-	ListCell   *cell;
+	ListCell *cell;
 
 	foreach(cell, watched)
 	{
-		Watched    *w = lfirst(cell);
+		Watched *w = lfirst(cell);
 
 		if (strcmp(w->name, name) == 0)
 			return w;
@@ -400,17 +400,17 @@ find_watched(const char *name)
 static void
 follow_list(void)
 {
-	char	   *names_text = pstrdup(databases);
-	List	   *names;
-	ListCell   *cell;
+	char	 *names_text = pstrdup(databases);
+	List	 *names;
+	ListCell *cell;
 
 	if (!SplitIdentifierString(names_text, ',', &names))
-		names = NIL;			/* cannot be: the check hook has seen it */
+		names = NIL; /* cannot be: the check hook has seen it */
 	foreach(cell, watched)
 		((Watched *) lfirst(cell))->listed = false;
 	foreach(cell, names)
 	{
-		Watched    *w = find_watched(lfirst(cell));
+		Watched *w = find_watched(lfirst(cell));
 
 		if (w == NULL)
 		{
@@ -422,7 +422,7 @@ follow_list(void)
 	}
 	foreach(cell, watched)
 	{
-		Watched    *w = lfirst(cell);
+		Watched *w = lfirst(cell);
 
 		if (!w->listed)
 		{
@@ -439,10 +439,10 @@ follow_list(void)
 static Oid
 find_connectable(const char *name)
 {
-	Relation	rel = table_open(DatabaseRelationId, AccessShareLock);
+	Relation	  rel = table_open(DatabaseRelationId, AccessShareLock);
 	TableScanDesc scan = table_beginscan_catalog(rel, 0, NULL);
-	Oid			found = InvalidOid;
-	HeapTuple	tuple;
+	Oid			  found = InvalidOid;
+	HeapTuple	  tuple;
 
 	while ((tuple = heap_getnext(scan, ForwardScanDirection)) != NULL)
 	{
@@ -464,8 +464,8 @@ find_connectable(const char *name)
 static Oid
 find_database(const char *name)
 {
-	Oid			database = find_connectable(name);
-	LOCKTAG		tag;
+	Oid		database = find_connectable(name);
+	LOCKTAG tag;
 
 	if (!OidIsValid(database))
 		return InvalidOid;
@@ -480,8 +480,8 @@ static bool
 start_worker(Watched *w, WorkerKind kind, Oid database)
 {
 	BackgroundWorker worker;
-	MemoryContext context = MemoryContextSwitchTo(TopMemoryContext);
-	bool		started;
+	MemoryContext	 context = MemoryContextSwitchTo(TopMemoryContext);
+	bool			 started;
 
 	memset(&worker, 0, sizeof(worker));
 	worker.bgw_flags = BGWORKER_SHMEM_ACCESS | BGWORKER_BACKEND_DATABASE_CONNECTION;
@@ -499,11 +499,13 @@ start_worker(Watched *w, WorkerKind kind, Oid database)
 	if (!started)
 	{
 		w->handles[kind] = NULL;
-		ereport(LOG,
-				(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
-				 errmsg("could not start \"%s\" for database \"%s\"", kinds[kind].type, w->name),
-				 errhint("Increase max_worker_processes: order_engine needs one, and %d for each database.",
-						 WORKER_KINDS)));
+		ereport(
+			LOG,
+			(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
+			 errmsg("could not start \"%s\" for database \"%s\"", kinds[kind].type, w->name),
+			 errhint(
+				 "Increase max_worker_processes: order_engine needs one, and %d for each database.",
+				 WORKER_KINDS)));
 	}
 	return started;
 }
@@ -512,16 +514,18 @@ static void
 note_missing(Watched *w, bool missing)
 {
 	if (missing && !w->missing)
-		ereport(LOG,
-				(errmsg("database \"%s\" of order_engine.databases cannot be connected to", w->name),
-				 errdetail("It does not exist, does not allow connections or is being dropped.  The launcher looks again every second.")));
+		ereport(
+			LOG,
+			(errmsg("database \"%s\" of order_engine.databases cannot be connected to", w->name),
+			 errdetail(
+				 "It does not exist, does not allow connections or is being dropped.  The launcher looks again every second.")));
 	w->missing = missing;
 }
 
 static bool
 is_due(Watched *w, WorkerKind kind, TimestampTz now)
 {
-	pid_t		pid;
+	pid_t pid;
 
 	if (kinds[kind].function == NULL)
 		return false;
@@ -538,9 +542,9 @@ is_due(Watched *w, WorkerKind kind, TimestampTz now)
 static void
 tend_database(Watched *w, TimestampTz now)
 {
-	bool		due[WORKER_KINDS];
-	bool		any = false;
-	Oid			database;
+	bool due[WORKER_KINDS];
+	bool any = false;
+	Oid	 database;
 
 	for (int kind = 0; kind < WORKER_KINDS; kind++)
 	{
@@ -555,9 +559,10 @@ tend_database(Watched *w, TimestampTz now)
 	for (int kind = 0; kind < WORKER_KINDS; kind++)
 		if (due[kind])
 		{
-			bool		full = OidIsValid(database) && !start_worker(w, kind, database);
+			bool full = OidIsValid(database) && !start_worker(w, kind, database);
 
-			w->not_before[kind] = TimestampTzPlusMilliseconds(now, full ? FULL_RETRY_MS : RESTART_MS);
+			w->not_before[kind] =
+				TimestampTzPlusMilliseconds(now, full ? FULL_RETRY_MS : RESTART_MS);
 		}
 	CommitTransactionCommand();
 	note_missing(w, !OidIsValid(database));
@@ -567,11 +572,11 @@ tend_database(Watched *w, TimestampTz now)
 static long
 launcher_timeout(void)
 {
-	ListCell   *cell;
+	ListCell *cell;
 
 	foreach(cell, watched)
 	{
-		Watched    *w = lfirst(cell);
+		Watched *w = lfirst(cell);
 
 		for (int kind = 0; kind < WORKER_KINDS; kind++)
 			if (kinds[kind].function && w->handles[kind] == NULL)
@@ -600,7 +605,7 @@ order_engine_launcher_main(Datum arg)
 			tend_database(lfirst(cell), now);
 		(void) worker_wait(PGINVALID_SOCKET, launcher_timeout());
 	}
-	proc_exit(1);				/* 0 would mean never again */
+	proc_exit(1); /* 0 would mean never again */
 }
 
 /* ---- start of the module ---- */
@@ -608,9 +613,9 @@ order_engine_launcher_main(Datum arg)
 static bool
 check_databases(char **newval, void **extra, GucSource source)
 {
-	char	   *copy = pstrdup(*newval);
-	List	   *names;
-	bool		valid = SplitIdentifierString(copy, ',', &names);
+	char *copy = pstrdup(*newval);
+	List *names;
+	bool  valid = SplitIdentifierString(copy, ',', &names);
 
 	if (!valid)
 		GUC_check_errdetail("List syntax is invalid.");
@@ -624,14 +629,13 @@ define_settings(void)
 {
 	DefineCustomStringVariable("order_engine.databases",
 							   "Databases in which the relay and the keeper run.",
-							   "A list of names. Takes effect on reload.",
-							   &databases, "", PGC_SIGHUP, GUC_LIST_INPUT,
-							   check_databases, NULL, NULL);
-	DefineCustomIntVariable("order_engine.worker_idle_timeout",
-							"How long a worker with nothing to do sleeps.",
-							"What it waits for wakes it at once; this is for what has no signal, such as COMMIT PREPARED.",
-							&worker_idle_timeout, 1000, 100, 3600000, PGC_SIGHUP,
-							GUC_UNIT_MS | GUC_NOT_IN_SAMPLE, NULL, NULL, NULL);
+							   "A list of names. Takes effect on reload.", &databases, "",
+							   PGC_SIGHUP, GUC_LIST_INPUT, check_databases, NULL, NULL);
+	DefineCustomIntVariable(
+		"order_engine.worker_idle_timeout", "How long a worker with nothing to do sleeps.",
+		"What it waits for wakes it at once; this is for what has no signal, such as COMMIT PREPARED.",
+		&worker_idle_timeout, 1000, 100, 3600000, PGC_SIGHUP, GUC_UNIT_MS | GUC_NOT_IN_SAMPLE, NULL,
+		NULL, NULL);
 }
 
 static void
@@ -654,7 +658,8 @@ register_launcher(void)
 	worker.bgw_start_time = BgWorkerStart_RecoveryFinished;
 	worker.bgw_restart_time = RESTART_MS / 1000;
 	strlcpy(worker.bgw_library_name, "order_engine", sizeof(worker.bgw_library_name));
-	strlcpy(worker.bgw_function_name, "order_engine_launcher_main", sizeof(worker.bgw_function_name));
+	strlcpy(worker.bgw_function_name, "order_engine_launcher_main",
+			sizeof(worker.bgw_function_name));
 	strlcpy(worker.bgw_name, "order_engine launcher", sizeof(worker.bgw_name));
 	strlcpy(worker.bgw_type, "order_engine launcher", sizeof(worker.bgw_type));
 	RegisterBackgroundWorker(&worker);
@@ -668,6 +673,7 @@ worker_init(void)
 	if (!process_shared_preload_libraries_in_progress || IsBinaryUpgrade)
 		return;
 	nplaces = max_worker_processes;
-	shared_request(AREA_NAME, mul_size(nplaces, sizeof(WorkerPlace)), 1, init_places, (void **) &places);
+	shared_request(AREA_NAME, mul_size(nplaces, sizeof(WorkerPlace)), 1, init_places,
+				   (void **) &places);
 	register_launcher();
 }

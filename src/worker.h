@@ -34,7 +34,7 @@ typedef enum WorkerKind
 #define WORKER_KINDS (WORKER_KEEPER + 1)
 
 /* How long a worker with nothing to do sleeps, in milliseconds. */
-extern int	worker_idle_timeout;
+extern int worker_idle_timeout;
 
 /*
  * Signals, connection, and the worker's place in shared memory.  Waits while
@@ -78,13 +78,13 @@ extern void worker_wake_at_commit(WorkerKind kind);
  * worker_places() members: -1 if no worker ever ran here (or without
  * shared_preload_libraries).  Kept for as long as a worker runs.
  */
-extern int	worker_place(void);
-extern int	worker_places(void);
+extern int worker_place(void);
+extern int worker_places(void);
 
 /* The process id of this database's worker, 0 if it does not run. */
-extern int	worker_pid(WorkerKind kind);
+extern int worker_pid(WorkerKind kind);
 
 /* Defines the settings, asks for shared memory, registers the launcher; from _PG_init. */
 extern void worker_init(void);
 
-#endif							/* ORDER_ENGINE_WORKER_H */
+#endif /* ORDER_ENGINE_WORKER_H */

@@ -49,32 +49,32 @@ PG_MODULE_MAGIC;
 
 typedef struct Topic
 {
-	char		name[256];		/* hash key */
+	char			  name[256]; /* hash key */
 	rd_kafka_topic_t *handle;
 } Topic;
 
 typedef struct KafkaPublisher
 {
-	rd_kafka_t *rk;
-	rd_kafka_queue_t *queue;	/* the main queue, for its event descriptor */
-	int			event_fd;
-	HTAB	   *topics;
-	MemoryContext context;		/* of the topics */
-	int			in_flight;		/* accepted and not yet handed out as outcome */
-	bool		broken;
-	bool		down;			/* all brokers are */
-	instr_time	down_since;
-	char		last_error[LINE_LENGTH];
+	rd_kafka_t		 *rk;
+	rd_kafka_queue_t *queue; /* the main queue, for its event descriptor */
+	int				  event_fd;
+	HTAB			 *topics;
+	MemoryContext	  context;	 /* of the topics */
+	int				  in_flight; /* accepted and not yet handed out as outcome */
+	bool			  broken;
+	bool			  down; /* all brokers are */
+	instr_time		  down_since;
+	char			  last_error[LINE_LENGTH];
 
 	/* filled by callbacks: never more outcomes than messages in flight */
-	int			first_outcome;
-	int			noutcomes;
+	int				 first_outcome;
+	int				 noutcomes;
 	PublisherOutcome outcomes[MAX_IN_FLIGHT];
-	int			nlines;
-	int			lost_lines;
-	char		lines[LOG_LINES][LINE_LENGTH];
+	int				 nlines;
+	int				 lost_lines;
+	char			 lines[LOG_LINES][LINE_LENGTH];
 
-	int			closed_fd;		/* the destroyer's end of a pipe, closed when it is done */
+	int closed_fd; /* the destroyer's end of a pipe, closed when it is done */
 } KafkaPublisher;
 
 PGDLLEXPORT const Publisher *order_engine_kafka_publisher(void);
@@ -119,8 +119,9 @@ set_last_error(KafkaPublisher *kafka, const char *error, const char *topic)
 static void
 on_delivery(rd_kafka_t *rk, const rd_kafka_message_t *message, void *opaque)
 {
-	KafkaPublisher *kafka = opaque;
-	PublisherOutcome *outcome = &kafka->outcomes[(kafka->first_outcome + kafka->noutcomes++) % MAX_IN_FLIGHT];
+	KafkaPublisher	 *kafka = opaque;
+	PublisherOutcome *outcome =
+		&kafka->outcomes[(kafka->first_outcome + kafka->noutcomes++) % MAX_IN_FLIGHT];
 
 	outcome->tag = (uint64) (uintptr_t) message->_private;
 	if (message->err == RD_KAFKA_RESP_ERR_NO_ERROR)
@@ -130,7 +131,8 @@ on_delivery(rd_kafka_t *rk, const rd_kafka_message_t *message, void *opaque)
 		return;
 	}
 	outcome->status = concerns_message(message->err) ? PUBLISHER_REJECTED : PUBLISHER_FAILED;
-	set_last_error(kafka, rd_kafka_err2str(message->err), message->rkt ? rd_kafka_topic_name(message->rkt) : NULL);
+	set_last_error(kafka, rd_kafka_err2str(message->err),
+				   message->rkt ? rd_kafka_topic_name(message->rkt) : NULL);
 }
 
 static void
@@ -169,14 +171,44 @@ static bool
 owned_by_relay(const char *name)
 {
 	static const char *const owned[] = {
-		"enable.idempotence", "enable.gapless.guarantee", "partitioner", "partitioner_cb", "msg_order_cmp",
-		"queuing.strategy", "acks", "request.required.acks", "retries", "message.send.max.retries",
-		"max.in.flight", "max.in.flight.requests.per.connection", "message.timeout.ms", "delivery.timeout.ms",
-		"transactional.id", "transaction.timeout.ms", "delivery.report.only.error", "dr_cb", "dr_msg_cb",
-		"error_cb", "throttle_cb", "stats_cb", "log_cb", "log.queue", "background_event_cb", "socket_cb",
-		"connect_cb", "closesocket_cb", "open_cb", "resolve_cb", "opaque", "default_topic_conf", "enabled_events",
-		"queue.buffering.max.messages", "internal.termination.signal", "plugin.library.paths",
-		"statistics.interval.ms", "oauthbearer_token_refresh_cb",
+		"enable.idempotence",
+		"enable.gapless.guarantee",
+		"partitioner",
+		"partitioner_cb",
+		"msg_order_cmp",
+		"queuing.strategy",
+		"acks",
+		"request.required.acks",
+		"retries",
+		"message.send.max.retries",
+		"max.in.flight",
+		"max.in.flight.requests.per.connection",
+		"message.timeout.ms",
+		"delivery.timeout.ms",
+		"transactional.id",
+		"transaction.timeout.ms",
+		"delivery.report.only.error",
+		"dr_cb",
+		"dr_msg_cb",
+		"error_cb",
+		"throttle_cb",
+		"stats_cb",
+		"log_cb",
+		"log.queue",
+		"background_event_cb",
+		"socket_cb",
+		"connect_cb",
+		"closesocket_cb",
+		"open_cb",
+		"resolve_cb",
+		"opaque",
+		"default_topic_conf",
+		"enabled_events",
+		"queue.buffering.max.messages",
+		"internal.termination.signal",
+		"plugin.library.paths",
+		"statistics.interval.ms",
+		"oauthbearer_token_refresh_cb",
 	};
 
 	for (int i = 0; i < lengthof(owned); i++)
@@ -188,7 +220,7 @@ owned_by_relay(const char *name)
 static bool
 set_property(rd_kafka_conf_t *conf, const char *name, const char *value, char **error)
 {
-	char		message[LINE_LENGTH];
+	char message[LINE_LENGTH];
 
 	if (rd_kafka_conf_set(conf, name, value, message, sizeof(message)) == RD_KAFKA_CONF_OK)
 		return true;
@@ -200,25 +232,26 @@ static bool
 set_defaults(rd_kafka_conf_t *conf, const char *client_id, char **error)
 {
 	return set_property(conf, "client.id", client_id, error) &&
-		set_property(conf, "socket.nagle.disable", "true", error) &&
-		set_property(conf, "socket.keepalive.enable", "true", error) &&
-		set_property(conf, "linger.ms", "0.5", error) &&
-		set_property(conf, "queue.buffering.max.kbytes", "65536", error) &&
-		set_property(conf, "log.connection.close", "false", error);
+		   set_property(conf, "socket.nagle.disable", "true", error) &&
+		   set_property(conf, "socket.keepalive.enable", "true", error) &&
+		   set_property(conf, "linger.ms", "0.5", error) &&
+		   set_property(conf, "queue.buffering.max.kbytes", "65536", error) &&
+		   set_property(conf, "log.connection.close", "false", error);
 }
 
 static bool
 set_users_properties(rd_kafka_conf_t *conf, List *properties, char **error)
 {
-	ListCell   *cell;
+	ListCell *cell;
 
 	foreach(cell, properties)
 	{
-		Property   *property = lfirst(cell);
+		Property *property = lfirst(cell);
 
 		if (owned_by_relay(property->name))
 		{
-			*error = psprintf("Kafka property \"%s\" is set by the relay and cannot be configured", property->name);
+			*error = psprintf("Kafka property \"%s\" is set by the relay and cannot be configured",
+							  property->name);
 			return false;
 		}
 		if (!set_property(conf, property->name, property->value, error))
@@ -237,10 +270,10 @@ static bool
 set_owned_properties(rd_kafka_conf_t *conf, char **error)
 {
 	return set_property(conf, "enable.idempotence", "true", error) &&
-		set_property(conf, "message.timeout.ms", "0", error) &&
-		set_property(conf, "partitioner", "murmur2_random", error) &&
-		set_property(conf, "queue.buffering.max.messages", CppAsString2(MAX_IN_FLIGHT), error) &&
-		set_property(conf, "log.queue", "true", error);
+		   set_property(conf, "message.timeout.ms", "0", error) &&
+		   set_property(conf, "partitioner", "murmur2_random", error) &&
+		   set_property(conf, "queue.buffering.max.messages", CppAsString2(MAX_IN_FLIGHT), error) &&
+		   set_property(conf, "log.queue", "true", error);
 }
 
 static rd_kafka_conf_t *
@@ -248,8 +281,7 @@ make_configuration(KafkaPublisher *kafka, const char *client_id, List *propertie
 {
 	rd_kafka_conf_t *conf = rd_kafka_conf_new();
 
-	if (!set_defaults(conf, client_id, error) ||
-		!set_users_properties(conf, properties, error) ||
+	if (!set_defaults(conf, client_id, error) || !set_users_properties(conf, properties, error) ||
 		!set_owned_properties(conf, error))
 	{
 		rd_kafka_conf_destroy(conf);
@@ -267,16 +299,18 @@ make_configuration(KafkaPublisher *kafka, const char *client_id, List *propertie
 static HTAB *
 make_topics(MemoryContext context)
 {
-	HASHCTL		info = {.keysize = sizeof(((Topic *) 0)->name), .entrysize = sizeof(Topic), .hcxt = context};
+	HASHCTL info = {
+		.keysize = sizeof(((Topic *) 0)->name), .entrysize = sizeof(Topic), .hcxt = context};
 
-	return hash_create("order_engine Kafka topics", 64, &info, HASH_ELEM | HASH_STRINGS | HASH_CONTEXT);
+	return hash_create("order_engine Kafka topics", 64, &info,
+					   HASH_ELEM | HASH_STRINGS | HASH_CONTEXT);
 }
 
 static bool
 start_producer(KafkaPublisher *kafka, rd_kafka_conf_t *conf, char **error)
 {
-	char		message[LINE_LENGTH];
-	uint64		one = 1;
+	char   message[LINE_LENGTH];
+	uint64 one = 1;
 
 	/* nonblocking: a librdkafka thread writes to it while it holds a lock */
 	kafka->event_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
@@ -303,7 +337,7 @@ start_producer(KafkaPublisher *kafka, rd_kafka_conf_t *conf, char **error)
 static void *
 kafka_open(const char *client_id, List *properties, char **error)
 {
-	KafkaPublisher *kafka = calloc(1, sizeof(KafkaPublisher));
+	KafkaPublisher	*kafka = calloc(1, sizeof(KafkaPublisher));
 	rd_kafka_conf_t *conf;
 
 	if (kafka == NULL)
@@ -317,7 +351,8 @@ kafka_open(const char *client_id, List *properties, char **error)
 		free(kafka);
 		return NULL;
 	}
-	kafka->context = AllocSetContextCreate(TopMemoryContext, "order_engine Kafka topics", ALLOCSET_DEFAULT_SIZES);
+	kafka->context = AllocSetContextCreate(TopMemoryContext, "order_engine Kafka topics",
+										   ALLOCSET_DEFAULT_SIZES);
 	kafka->topics = make_topics(kafka->context);
 	return kafka;
 }
@@ -326,8 +361,8 @@ kafka_open(const char *client_id, List *properties, char **error)
 static rd_kafka_topic_t *
 get_topic(KafkaPublisher *kafka, const char *name)
 {
-	Topic	   *topic;
-	bool		found;
+	Topic *topic;
+	bool   found;
 
 	if (strlen(name) >= sizeof(topic->name))
 	{
@@ -364,25 +399,24 @@ produce(KafkaPublisher *kafka, rd_kafka_topic_t *topic, const PublisherMessage *
 	rd_kafka_headers_t *headers = make_headers(message);
 	rd_kafka_resp_err_t err;
 
-	err = rd_kafka_producev(kafka->rk,
-							RD_KAFKA_V_RKT(topic),
-							RD_KAFKA_V_PARTITION(message->partition < 0 ? RD_KAFKA_PARTITION_UA : message->partition),
-							RD_KAFKA_V_MSGFLAGS(RD_KAFKA_MSG_F_COPY),
-							RD_KAFKA_V_KEY((void *) message->key, message->key_length),
-							RD_KAFKA_V_VALUE((void *) message->value, message->value_length),
-							RD_KAFKA_V_HEADERS(headers),
-							RD_KAFKA_V_OPAQUE((void *) (uintptr_t) message->tag),
-							RD_KAFKA_V_END);
+	err = rd_kafka_producev(
+		kafka->rk, RD_KAFKA_V_RKT(topic),
+		RD_KAFKA_V_PARTITION(message->partition < 0 ? RD_KAFKA_PARTITION_UA : message->partition),
+		RD_KAFKA_V_MSGFLAGS(RD_KAFKA_MSG_F_COPY),
+		RD_KAFKA_V_KEY((void *) message->key, message->key_length),
+		RD_KAFKA_V_VALUE((void *) message->value, message->value_length),
+		RD_KAFKA_V_HEADERS(headers), RD_KAFKA_V_OPAQUE((void *) (uintptr_t) message->tag),
+		RD_KAFKA_V_END);
 	if (err != RD_KAFKA_RESP_ERR_NO_ERROR)
-		rd_kafka_headers_destroy(headers);	/* still ours */
+		rd_kafka_headers_destroy(headers); /* still ours */
 	return err;
 }
 
 static PublisherResult
 kafka_publish(void *state, const PublisherMessage *message)
 {
-	KafkaPublisher *kafka = state;
-	rd_kafka_topic_t *topic;
+	KafkaPublisher	   *kafka = state;
+	rd_kafka_topic_t   *topic;
 	rd_kafka_resp_err_t err;
 
 	if (kafka->broken)
@@ -422,8 +456,8 @@ emit_log_lines(KafkaPublisher *kafka)
 static void
 serve_callbacks(KafkaPublisher *kafka)
 {
-	uint64		count;
-	ssize_t		ignored PG_USED_FOR_ASSERTS_ONLY;
+	uint64			count;
+	ssize_t ignored PG_USED_FOR_ASSERTS_ONLY;
 
 	ignored = read(kafka->event_fd, &count, sizeof(count));
 	while (rd_kafka_poll(kafka->rk, 0) > 0)
@@ -434,7 +468,7 @@ serve_callbacks(KafkaPublisher *kafka)
 static bool
 needs_bootstrap(KafkaPublisher *kafka)
 {
-	instr_time	elapsed;
+	instr_time elapsed;
 
 	if (!kafka->down)
 		return false;
@@ -447,7 +481,7 @@ static int
 kafka_poll(void *state, PublisherOutcome *outcomes, int max, bool *broken)
 {
 	KafkaPublisher *kafka = state;
-	int			n;
+	int				n;
 
 	serve_callbacks(kafka);
 	n = Min(max, kafka->noutcomes);
@@ -488,7 +522,7 @@ static void *
 destroy(void *arg)
 {
 	KafkaPublisher *kafka = arg;
-	int			closed_fd = kafka->closed_fd;
+	int				closed_fd = kafka->closed_fd;
 
 	rd_kafka_destroy(kafka->rk);
 	close(kafka->event_fd);
@@ -500,10 +534,10 @@ destroy(void *arg)
 static bool
 start_destroyer(KafkaPublisher *kafka)
 {
-	pthread_t	thread;
-	sigset_t	all;
-	sigset_t	before;
-	int			failed;
+	pthread_t thread;
+	sigset_t  all;
+	sigset_t  before;
+	int		  failed;
 
 	sigfillset(&all);
 	pthread_sigmask(SIG_SETMASK, &all, &before);
@@ -519,9 +553,10 @@ static void
 release_objects(KafkaPublisher *kafka)
 {
 	HASH_SEQ_STATUS scan;
-	Topic	   *topic;
+	Topic		   *topic;
 
-	rd_kafka_purge(kafka->rk, RD_KAFKA_PURGE_F_QUEUE | RD_KAFKA_PURGE_F_INFLIGHT | RD_KAFKA_PURGE_F_NON_BLOCKING);
+	rd_kafka_purge(kafka->rk, RD_KAFKA_PURGE_F_QUEUE | RD_KAFKA_PURGE_F_INFLIGHT |
+								  RD_KAFKA_PURGE_F_NON_BLOCKING);
 	rd_kafka_queue_io_event_enable(kafka->queue, -1, NULL, 0);
 	rd_kafka_queue_destroy(kafka->queue);
 	hash_seq_init(&scan, kafka->topics);
@@ -535,13 +570,13 @@ static bool
 kafka_close(void *state, int timeout_ms)
 {
 	KafkaPublisher *kafka = state;
-	int			ends[2];
-	struct pollfd closed = {.events = POLLIN};
-	bool		done;
+	int				ends[2];
+	struct pollfd	closed = {.events = POLLIN};
+	bool			done;
 
 	release_objects(kafka);
 	if (pipe(ends) != 0)
-		return false;			/* no descriptor left: leave the handle to the end of the process */
+		return false; /* no descriptor left: leave the handle to the end of the process */
 	kafka->closed_fd = ends[1];
 	if (!start_destroyer(kafka))
 	{
