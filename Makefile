@@ -11,7 +11,7 @@ SOURCES = \
 	machine machine_definition machine_diagram \
 	line event order order_create order_trigger order_replay payment order_read \
 	keeper attach \
-	journal journal_ring journal_read outbox \
+	journal journal_ring journal_read journal_backlog outbox \
 	worker relay relay_message relay_status log_publisher
 OBJS = $(addprefix src/,$(addsuffix .o,$(SOURCES)))
 FRAGMENTS = \

@@ -112,6 +112,16 @@ extern int64 journal_read(JournalReader *reader, JournalRow row, void *argument)
 /* In or outside a transaction. */
 extern void journal_reader_close(JournalReader *reader);
 
+/* What the consumer has not acknowledged, under the active snapshot; beyond 100000 rows an estimate. */
+typedef struct JournalBacklog
+{
+	int64		rows;
+	int64		bytes;
+	TimestampTz oldest;			/* created_at; undefined without rows */
+} JournalBacklog;
+
+extern void journal_backlog(Journal journal, JournalBacklog *backlog);
+
 /* ---- rotation ---- */
 
 /*

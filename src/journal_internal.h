@@ -159,6 +159,12 @@ leaf_has_rows(LeafScan *leaf, int64 era, const TickSnapshot *before, const TickS
 extern bool leaf_has_others(LeafScan *leaf, int64 era, const TickSnapshot *adopted, Journal journal,
 							List **eras);
 
+/*
+ * True if the cluster that a row comes from had consumed it, as far as what was
+ * restored with it knows; *eras remembers.
+ */
+extern bool era_consumed(List **eras, Journal journal, const LeafEntry *entry);
+
 /* The same, in all leaves. */
 extern bool journal_has_rows(Journal journal, Snapshot snapshot, const TickSnapshot *before,
 							 const TickSnapshot *after);

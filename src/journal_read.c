@@ -249,9 +249,8 @@ era_position(List **eras, Journal journal, int64 era)
 	return position;
 }
 
-/* True if the cluster that the row comes from had consumed it, as far as what was restored with it knows. */
-static bool
-consumed_in_era(List **eras, Journal journal, const LeafEntry *entry)
+bool
+era_consumed(List **eras, Journal journal, const LeafEntry *entry)
 {
 	const EraPosition  *position = era_position(eras, journal, entry->era);
 	const JournalState *state = &position->state;
@@ -268,7 +267,7 @@ look_at_other(IndexScanDesc scan, const LeafEntry *entry, void *argument)
 {
 	Look *look = argument;
 
-	if (look->eras && consumed_in_era(look->eras, look->journal, entry))
+	if (look->eras && era_consumed(look->eras, look->journal, entry))
 		return true;
 	return !index_fetch_heap(scan, look->slot) || tick_sees(look->adopted, row_writer(look->slot));
 }
@@ -436,7 +435,7 @@ collect_other(IndexScanDesc scan, const LeafEntry *entry, void *argument)
 	if (entry->id <= reader->after || entry->id >= reader->bound)
 		return collect_entry(scan, entry, argument);
 	old = MemoryContextSwitchTo(reader->context);
-	consumed = consumed_in_era(&reader->eras, state->journal, entry);
+	consumed = era_consumed(&reader->eras, state->journal, entry);
 	MemoryContextSwitchTo(old);
 	if (consumed || !index_fetch_heap(scan, collector->slot))
 		return true;

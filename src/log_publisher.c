@@ -6,6 +6,7 @@
 #include "postgres.h"
 
 #include "mb/pg_wchar.h"
+#include "utils/memutils.h"
 
 #include "publisher.h"
 
@@ -19,7 +20,7 @@ typedef struct LogPublisher
 static void *
 log_open(const char *client_id, List *properties, char **error)
 {
-	return palloc0(sizeof(LogPublisher));
+	return MemoryContextAllocZero(TopMemoryContext, sizeof(LogPublisher));
 }
 
 static PublisherResult

@@ -57,7 +57,7 @@ typedef struct Publisher
 {
 	/*
 	 * Connects lazily.  `properties` is a list of Property; the later of two
-	 * with one name wins.  NULL and *error (palloc'ed) if they are wrong.
+	 * with one name wins.  The handle outlives any memory context.  NULL and *error (palloc'ed) if they are wrong.
 	 */
 	void *(*open)(const char *client_id, List *properties, char **error);
 	PublisherResult (*publish)(void *state, const PublisherMessage *message);
