@@ -550,6 +550,7 @@ order_engine_outbox_before_insert(PG_FUNCTION_ARGS)
 typedef struct Chunk
 {
 	MemoryContext context;
+	MemoryContext scratch;		/* of one row: what was compressed or stored apart */
 	int			  max_rows;
 	Size		  max_bytes;
 	OutboxRow	**rows;
@@ -634,12 +635,15 @@ copy_row(Chunk *chunk, TupleTableSlot *slot, Size *size)
 static bool
 add_to_chunk(TupleTableSlot *slot, void *argument)
 {
-	Chunk *chunk = argument;
-	Size   size;
+	Chunk		 *chunk = argument;
+	MemoryContext old = MemoryContextSwitchTo(chunk->scratch);
+	Size		  size;
 
 	find_attributes(chunk, slot->tts_tableOid);
 	chunk->rows[chunk->nrows++] = copy_row(chunk, slot, &size);
 	chunk->bytes += size;
+	MemoryContextSwitchTo(old);
+	MemoryContextReset(chunk->scratch);
 	return chunk->nrows < chunk->max_rows && chunk->bytes < chunk->max_bytes;
 }
 
@@ -650,7 +654,10 @@ outbox_read(JournalReader *reader, int max_rows, Size max_bytes, MemoryContext c
 	Chunk chunk = {.context = context, .max_rows = max_rows, .max_bytes = max_bytes};
 
 	chunk.rows = MemoryContextAlloc(context, sizeof(OutboxRow *) * max_rows);
+	chunk.scratch =
+		AllocSetContextCreate(CurrentMemoryContext, "order_engine outbox row", ALLOCSET_DEFAULT_SIZES);
 	(void) journal_read(reader, add_to_chunk, &chunk);
+	MemoryContextDelete(chunk.scratch);
 	*rows = chunk.rows;
 	return chunk.nrows;
 }
