@@ -1,0 +1,138 @@
+-- Events on their way out: emit(), and rows written by hand, which are checked
+-- and stamped as emit() does it.
+CREATE EXTENSION order_engine;
+SET client_min_messages = error;
+SELECT order_engine.setup(2);
+CREATE ROLE regress_outbox_app;
+SELECT order_engine.grant_access('regress_outbox_app', 'app');
+RESET client_min_messages;
+SET search_path = order_engine, public;
+
+CREATE FUNCTION public.attempt(statement text) RETURNS text LANGUAGE plpgsql AS $$
+DECLARE
+	detail text;
+	hint text;
+BEGIN
+	EXECUTE statement;
+	RETURN NULL;
+EXCEPTION WHEN OTHERS THEN
+	GET STACKED DIAGNOSTICS detail = PG_EXCEPTION_DETAIL, hint = PG_EXCEPTION_HINT;
+	RETURN concat_ws(' ', SQLSTATE, SQLERRM, detail, CASE WHEN hint = '' THEN '(no hint)' END);
+END
+$$;
+
+-- ---- emit ----
+
+SELECT emit('note', 'n1', 'note.written', '{"b": 1,  "a": [1, 2]}', '{"trace": "x", "n": 1.50, "nothing": null}', 'notes', 3) AS first \gset
+-- The payload keeps its bytes; nothing else is asked for.
+SELECT id = :first AS is_id, aggregatetype, aggregateid, type, payload, headers, topic, partition, payload_bytes FROM outbox;
+SELECT era = (SELECT system_identifier FROM pg_control_system()) AS own_era, created_at BETWEEN now() - interval '1 minute' AND clock_timestamp() AS new FROM outbox;
+-- Null is a tombstone, no headers are no headers; ids ascend.
+SELECT emit('note', 'n1', 'note.erased', NULL) > :first AS ascends;
+SELECT payload, headers, topic, partition FROM outbox ORDER BY id DESC LIMIT 1;
+-- The trace of the session goes along, unless the caller says otherwise.
+SET order_engine.traceparent = '00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01';
+SELECT emit('note', 'n2', 'note.written', '1', '{"a": "b"}') AS own \gset
+SELECT headers FROM outbox WHERE id = :own;
+SELECT emit('note', 'n2', 'note.written', '1', '{"traceparent": "mine"}') AS own \gset
+SELECT headers FROM outbox WHERE id = :own;
+RESET order_engine.traceparent;
+-- It belongs to the transaction, the top one: a batch takes it whole or not at all.
+BEGIN;
+SELECT emit('note', 'n3', 'kept', '1') > 0 AS kept;
+SAVEPOINT a;
+SELECT emit('note', 'n3', 'undone', '1') > 0 AS undone;
+ROLLBACK TO a;
+SAVEPOINT b;
+SELECT emit('note', 'n3', 'released', '1') > 0 AS released;
+RELEASE b;
+SELECT type, xid = pg_current_xact_id() AS top FROM outbox WHERE aggregateid = 'n3' ORDER BY id;
+ROLLBACK;
+SELECT count(*) FROM outbox WHERE aggregateid = 'n3';
+
+-- ---- what cannot be published ----
+
+SELECT f, attempt(format('SELECT order_engine.emit(%s)', f)) FROM unnest(ARRAY[
+	$$NULL, 'a', 't', '1'$$, $$'x', NULL, 't', '1'$$, $$'x', 'a', NULL, '1'$$,
+	$$'', 'a', 't', '1'$$, $$'a b', 'a', 't', '1'$$, $$'größe', 'a', 't', '1'$$,
+	$$'x', '', 't', '1'$$, $$'x', E'a\n', 't', '1'$$, $$'x', 'a', '', '1'$$,
+	$$'x', 'a', 't', '1', '[]'$$, $$'x', 'a', 't', '1', '1'$$, $$'x', 'a', 't', '1', '{"": "a"}'$$, $$'x', 'a', 't', '1', '{"a\tb": "a"}'$$,
+	$$'x', 'a', 't', '1', '{"a": {"b": 1}}'$$, $$'x', 'a', 't', '1', '{"a": [1]}'$$, $$'x', 'a', 't', '1', '{"a": true}'$$,
+	$$'x', 'a', 't', '1', '{}', ''$$, $$'x', 'a', 't', '1', '{}', '.'$$, $$'x', 'a', 't', '1', '{}', '..'$$, $$'x', 'a', 't', '1', '{}', 'a/b'$$,
+	$$'x', 'a', 't', '1', '{}', NULL, -1$$]) AS f;
+SELECT length, left(attempt(format('SELECT order_engine.emit(%L, %L, %L, %L, %L, %L)', repeat('a', l[1]), repeat('i', l[2]), repeat('t', l[3]), '1', '{}', repeat('o', l[4]))), 40)
+FROM (VALUES ('longest', ARRAY[200, 255, 255, 249]), ('aggregatetype', ARRAY[201, 1, 1, 1]), ('aggregateid', ARRAY[1, 256, 1, 1]),
+	('type', ARRAY[1, 1, 256, 1]), ('topic', ARRAY[1, 1, 1, 250])) AS t (length, l);
+-- Size: refused in the transaction that has it, whatever is large.
+SELECT what, attempt(format('SELECT order_engine.emit(%s)', f)) FROM (VALUES
+	('fits', $$'x', 'a', 't', to_json(repeat('x', 990000))$$),
+	('payload', $$'x', 'a', 't', to_json(repeat('x', 1000000))$$),
+	('headers', $$'x', 'a', 't', '1', jsonb_build_object('h', repeat('x', 1000000))$$)) AS t (what, f);
+SET order_engine.max_message_bytes = '2MB';
+SELECT attempt($$SELECT order_engine.emit('x', 'a', 't', to_json(repeat('x', 1000000)))$$);
+RESET order_engine.max_message_bytes;
+
+-- ---- rows written by hand ----
+
+SELECT setting AS before_rows FROM (SELECT count(*)::text AS setting FROM outbox) s \gset
+SET ROLE regress_outbox_app;
+INSERT INTO outbox (aggregatetype, aggregateid, type, payload) VALUES ('cart', 'c1', 'cart.filled', '{"n":  1}');
+-- What only the engine knows is the engine's, whatever the writer says.
+INSERT INTO outbox (id, aggregatetype, aggregateid, type, payload_bytes, xid, era, created_at) VALUES (1, 'cart', 'c2', 'cart.filled', '\x00ff', '3', 1, '2001-01-01');
+COPY outbox (aggregatetype, aggregateid, type, payload, headers) FROM stdin;
+cart	c3	cart.filled	{"n":1}	{"a":"b"}
+cart	c4	cart.filled	\N	\N
+\.
+RESET ROLE;
+SELECT aggregateid, payload, payload_bytes, headers, id > :own AS later, xid::text::bigint > 3 AS own_xid,
+	era = (SELECT system_identifier FROM pg_control_system()) AS own_era, created_at > '2002-01-01' AS new
+FROM outbox WHERE aggregatetype = 'cart' ORDER BY id;
+SELECT f, attempt(format('INSERT INTO order_engine.outbox (aggregatetype, aggregateid, type, payload, payload_bytes, headers, topic, partition) VALUES (%s)', f)) FROM unnest(ARRAY[
+	$$'a b', 'a', 't', '1', NULL, NULL, NULL, NULL$$, $$'x', '', 't', '1', NULL, NULL, NULL, NULL$$,
+	$$'x', 'a', E'\t', '1', NULL, NULL, NULL, NULL$$, $$'x', 'a', 't', '1', '\x00', NULL, NULL, NULL$$, $$'x', 'a', 't', '1', NULL, '{"a": []}', NULL, NULL$$,
+	$$'x', 'a', 't', '1', NULL, '"a"', NULL, NULL$$, $$'x', 'a', 't', '1', NULL, NULL, 'a b', NULL$$, $$'x', 'a', 't', '1', NULL, NULL, NULL, -2$$,
+	$$'x', 'a', 't', to_json(repeat('x', 1000000)), NULL, NULL, NULL, NULL$$, $$'x', 'a', 't', NULL, convert_to(repeat('x', 1000000), 'UTF8'), NULL, NULL, NULL$$]) AS f;
+\set VERBOSITY sqlstate
+INSERT INTO outbox (aggregatetype, aggregateid) VALUES ('x', 'a');
+\set VERBOSITY default
+-- A leaf of the caller's choice is as good as another; one that does not exist is not.
+INSERT INTO outbox (aggregatetype, aggregateid, type, ring) VALUES ('cart', 'c5', 'cart.filled', 2);
+SELECT tableoid::regclass, ring FROM outbox WHERE aggregateid = 'c5';
+SELECT left(attempt($$INSERT INTO order_engine.outbox (aggregatetype, aggregateid, type, ring) VALUES ('cart', 'c6', 'cart.filled', 99)$$), 60);
+-- By way of a leaf the same checks hold.
+INSERT INTO outbox_1 (id, aggregatetype, aggregateid, type, xid, era, ring) VALUES (1, 'cart', 'c7', 'cart.filled', '3', 1, 1);
+SELECT id > :own AS later, xid::text::bigint > 3 AS own_xid FROM outbox WHERE aggregateid = 'c7';
+SELECT attempt($$INSERT INTO order_engine.outbox_1 (aggregatetype, aggregateid, type, ring) VALUES ('c c', 'c7', 'cart.filled', 1)$$);
+
+-- ---- nobody changes or removes an event ----
+
+SELECT s, attempt(s) FROM unnest(ARRAY[
+	'UPDATE order_engine.outbox SET type = type', 'UPDATE order_engine.outbox_0 SET type = type', 'DELETE FROM order_engine.outbox', 'DELETE FROM order_engine.outbox_2',
+	'TRUNCATE order_engine.outbox', 'TRUNCATE order_engine.outbox_0',
+	'INSERT INTO order_engine.journal_position (ring) VALUES (0)', 'TRUNCATE order_engine.journal_position', 'TRUNCATE order_engine.journal_position_1']) AS s;
+SELECT count(*) - :before_rows AS added FROM outbox;
+
+-- ---- a user's own column and trigger ----
+
+ALTER TABLE outbox ADD COLUMN region text DEFAULT 'eu';
+CREATE FUNCTION public.note_region() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN NEW.region := NEW.region || '-1'; RETURN NEW; END $$;
+CREATE TRIGGER note BEFORE INSERT ON outbox FOR EACH ROW EXECUTE FUNCTION public.note_region();
+SELECT emit('note', 'n9', 'note.written', '1') > 0 AS emitted;
+INSERT INTO outbox (aggregatetype, aggregateid, type) VALUES ('note', 'n9', 'note.erased');
+SELECT type, region, id > :own AS stamped FROM outbox WHERE aggregateid = 'n9' ORDER BY id;
+
+-- ---- who may ----
+
+SET ROLE regress_outbox_app;
+SELECT emit('note', 'n10', 'note.written', '1') > 0 AS emitted;
+SELECT attempt('SELECT count(*) FROM order_engine.outbox');
+SELECT attempt('SELECT order_engine.journal_tick(''outbox'')');
+RESET ROLE;
+BEGIN READ ONLY;
+SELECT attempt($$SELECT order_engine.emit('note', 'n11', 'note.written', '1')$$);
+ROLLBACK;
+
+SET client_min_messages = warning;
+DROP EXTENSION order_engine CASCADE;
+DROP OWNED BY regress_outbox_app;
+DROP ROLE regress_outbox_app;
