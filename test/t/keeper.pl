@@ -1,0 +1,86 @@
+# The keeper expires unpaid orders: soon after they are due, all of a crowd, around
+# orders that others hold, past one that raises, again after it was killed.
+use strict;
+use warnings;
+use FindBin;
+use lib "$FindBin::RealBin/../lib";
+use OrderEngine;
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+my $crowd = $ENV{ORDER_ENGINE_LONG} ? 100_000 : 10_000;
+my $shop = OrderEngine::new_shop('keeper');
+my $sql = sub { my ($query) = @_; return $shop->safe_psql('shop', $query) };
+my $order = sub {
+	my ($sku, $within) = @_;
+	return $sql->("SELECT order_id FROM order_engine.create_order(1, '[{\"sku\": \"$sku\", \"quantity\": 1, \"unit_price\": 5}]', pay_within => '$within')");
+};
+
+$sql->("SELECT order_engine.receive_stock(sku, 1000000) FROM unnest(ARRAY['a', 'b', 'c', 'held', 'guarded']) AS sku");
+ok($shop->poll_query_until('shop', "SELECT count(*) = 1 FROM pg_stat_activity WHERE backend_type = 'order_engine keeper'"), 'a keeper runs');
+
+# Soon: how late is told by the event itself.
+my $soon = $order->('a', '1 second');
+ok($shop->poll_query_until('shop', "SELECT state = 'cancelled' FROM order_engine.orders WHERE order_id = $soon"), 'an unpaid order expires');
+is($sql->("SELECT event || ' ' || actor || ' ' || (at >= o.created_at + '1 second') || ' ' || (at < o.created_at + '1 minute')
+	FROM order_engine.order_event e JOIN order_engine.orders o USING (order_id) WHERE order_id = $soon AND e.version = 2"),
+	'expire keeper true true', 'by the keeper, not before its time');
+note('late by ' . $sql->("SELECT at - o.created_at - '1 second' FROM order_engine.order_event e JOIN order_engine.orders o USING (order_id) WHERE order_id = $soon AND e.version = 2"));
+
+# An order that a payment holds is nobody's reason to wait.
+my $held = $order->('held', '1 second');
+my $payer = $shop->background_psql('shop');
+$payer->query_safe("BEGIN; SELECT order_engine.pay_order($held, 'p', 5)");
+my $behind = $order->('b', '1 second');
+ok($shop->poll_query_until('shop', "SELECT state = 'cancelled' FROM order_engine.orders WHERE order_id = $behind"), 'orders behind a held one expire');
+$payer->query_safe('COMMIT');
+$payer->quit;
+is($sql->("SELECT state FROM order_engine.orders WHERE order_id = $held"), 'paid', 'and the held one is paid');
+
+# One whose guard raises delays no other.
+my $machine = <<'JSON';
+{"final": ["done", "gone"], "void": ["gone"], "transitions": [
+	{"from": null, "event": "create", "to": "open", "stock": "reserve", "due": "1 second", "due_event": "expire"},
+	{"from": "open", "event": "finish", "to": "done", "stock": "confirm"},
+	{"from": "open", "event": "expire", "to": "gone", "stock": "release", "guard": "public.stubborn"}]}
+JSON
+$sql->("CREATE FUNCTION public.stubborn(o order_engine.orders, event text, attributes jsonb) RETURNS boolean LANGUAGE plpgsql SECURITY DEFINER
+	SET search_path = pg_catalog, pg_temp AS \$\$ BEGIN IF o.user_id % 2 = 1 THEN RAISE 'not this one'; END IF; RETURN true; END \$\$");
+$sql->("SELECT order_engine.define_machine('stubborn', '$machine')");
+$sql->("SELECT count(order_engine.create_order(u, '[{\"sku\": \"guarded\", \"quantity\": 1}]', machine => 'stubborn')) FROM generate_series(1, 40) u");
+ok($shop->poll_query_until('shop', "SELECT count(*) = 20 FROM order_engine.orders WHERE state = 'gone'"), 'those beside one that raises expire');
+is($sql->("SELECT count(*) FROM order_engine.orders WHERE state = 'open'"), 20, 'and those that raise stay');
+is($sql->("SELECT reserved FROM order_engine.stock WHERE sku = 'guarded'"), 20, 'with their stock');
+ok($shop->log_contains(qr/due event of order \d+ failed: not this one/), 'and the log says why');
+$sql->("CREATE OR REPLACE FUNCTION public.stubborn(o order_engine.orders, event text, attributes jsonb) RETURNS boolean LANGUAGE sql SECURITY DEFINER
+	SET search_path = pg_catalog, pg_temp AS 'SELECT true'");
+ok($shop->poll_query_until('shop', "SELECT count(*) = 40 FROM order_engine.orders WHERE state = 'gone'"), 'once it no longer raises, they expire too');
+
+# A crowd due at the same time, while payments for some of them run.
+$sql->("SELECT count(order_engine.create_order(1000 + n % 5000, jsonb_build_array(
+	jsonb_build_object('sku', (ARRAY['a', 'b', 'c'])[1 + n % 3], 'quantity', 1, 'unit_price', 5),
+	jsonb_build_object('sku', (ARRAY['c', 'a', 'b'])[1 + n % 3], 'quantity', 2, 'unit_price', 0)), pay_within => '1 hour'))
+	FROM generate_series(1, $crowd) n");
+$sql->("CREATE TABLE public.crowd AS SELECT order_id, row_number() OVER () AS n FROM order_engine.orders WHERE user_id >= 1000;
+	CREATE UNIQUE INDEX ON public.crowd (n)");
+my $script = PostgreSQL::Test::Utils::tempdir() . '/pay.sql';
+PostgreSQL::Test::Utils::append_to_file($script, "\\set n random(1, $crowd)\nSELECT order_engine.pay_order(order_id, 'p', 5) FROM public.crowd WHERE n = :n;\n");
+my $payments = IPC::Run::start([ 'pgbench', '-n', '-c', '4', '-T', '8', '-f', $script, '-h', $shop->host, '-p', $shop->port, 'shop' ],
+	'>', \my $out, '2>', \my $err);
+$sql->("UPDATE order_engine.orders SET due_at = now() WHERE user_id >= 1000 AND state = 'pending'");
+my $killed = $sql->("SELECT pid FROM pg_stat_activity WHERE backend_type = 'order_engine keeper'");
+$sql->("SELECT pg_terminate_backend($killed)");
+ok($shop->poll_query_until('shop', "SELECT count(*) = 0 FROM order_engine.orders WHERE user_id >= 1000 AND state = 'pending'"),
+	"$crowd orders due at the same time are expired or paid, by a keeper that came back");
+IPC::Run::finish($payments);
+unlike($err, qr/deadlock|ERROR/, 'no payment met a deadlock');
+is($sql->("SELECT count(*) FROM order_engine.orders o WHERE user_id >= 1000 AND
+	(SELECT array_agg(event ORDER BY version) FROM order_engine.order_event e WHERE e.order_id = o.order_id AND event IN ('pay', 'expire')) NOT IN (ARRAY['pay'], ARRAY['expire'])"),
+	0, 'each was either paid or expired, once');
+is($sql->("SELECT count(*) FROM order_engine.stock WHERE reserved <> 0"), 0, 'no stock stays reserved');
+is($sql->("SELECT sum(on_hand) FROM order_engine.stock WHERE sku IN ('a', 'b', 'c')"),
+	$sql->("SELECT 3000000 - 3 * count(*) FROM order_engine.orders WHERE user_id >= 1000 AND state = 'paid'"), 'and what was paid has left it');
+
+$shop->stop;
+done_testing();
