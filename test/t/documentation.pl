@@ -36,7 +36,7 @@ my $session = join "\n", $readme =~ /<!-- replayed by \S+ -->\n```\n(.*?)\n```/g
 my $statements = join '', map { "$_\n" } map { /^shop[=-]# (.*)/ ? $1 : () } split /\n/, $session;
 (my $shown = $session) =~ s/^shop[=-]# //mg;
 my $printed = '';
-IPC::Run::run([ 'psql', '-X', '-a', '-d', $node->connstr('shop') ], '<', \$statements, '>', \$printed, '2>', \$printed);
+IPC::Run::run([ 'psql', '-X', '-a', '-d', $node->connstr('shop') ], '<', \$statements, '>&', \$printed);
 is_deeply(normalized($printed), normalized($shown), 'the sessions of README print what it shows');
 
 my ($diagram) = $readme =~ /<!-- machine_diagram\('order'\) -->\n```mermaid\n(.*?)```/s;
