@@ -5,7 +5,7 @@ MODULE_big = order_engine
 # One concept, one name: SOURCES lists the C files, FRAGMENTS the SQL files in
 # the order in which the install script needs them.
 SOURCES = \
-	order_engine shared settings shop statement row \
+	order_engine shared settings shape shop statement row \
 	call context property \
 	slot order_id guard stock \
 	machine machine_definition machine_diagram \

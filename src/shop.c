@@ -22,6 +22,7 @@
 #include "utils/rel.h"
 #include "utils/syscache.h"
 
+#include "shape.h"
 #include "shop.h"
 
 #define SCHEMA_NAME "order_engine"
@@ -125,6 +126,7 @@ shop_load(void)
 	loaded.schema = get_namespace_oid(SCHEMA_NAME, true);
 	for (int i = 0; i < SHOP_TABLES; i++)
 		loaded.tables[i] = find_table(loaded.schema, table_names[i]);
+	shape_check(loaded.schema);
 
 	/* mark first: an invalidation that arrives while loading must win */
 	memcpy(shop.tables, loaded.tables, sizeof(shop.tables));

@@ -1,0 +1,15 @@
+/*
+ * shape.h
+ *		What C code relies on in the shop's tables, which their owner may alter.
+ */
+#ifndef ORDER_ENGINE_SHAPE_H
+#define ORDER_ENGINE_SHAPE_H
+
+/*
+ * Raises 55000, naming the column, unless every column that the engine knows
+ * exists in the tables of this schema with the type and the NOT NULL that
+ * setup() gave it.  Reads the system caches only, takes no locks.
+ */
+extern void shape_check(Oid schema);
+
+#endif /* ORDER_ENGINE_SHAPE_H */
