@@ -18,7 +18,7 @@ BEGIN
 		IF found <> setup.partitions THEN
 			RAISE EXCEPTION 'the tables exist with % partitions', found
 				USING ERRCODE = '55000', DETAIL = format('{"partitions": %s, "requested": %s}', found, partitions),
-					HINT = 'The number of partitions is fixed by the first setup().';
+					HINT = format('The number of partitions is fixed by the first setup(): call order_engine.setup(%s).', found);
 		END IF;
 		PERFORM order_engine.migrate();
 		RETURN;
