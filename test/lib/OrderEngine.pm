@@ -108,6 +108,25 @@ sub wait_for(&$;$)
 	return 1;
 }
 
+# The processes of a node, its postmaster first.
+sub processes
+{
+	my ($node) = @_;
+	my ($postmaster) = slurp_file($node->data_dir . '/postmaster.pid') =~ /^(\d+)/;
+	return ($postmaster, split /\n/, $node->safe_psql('postgres', 'SELECT pid FROM pg_stat_activity'));
+}
+
+# kill -9 of the postmaster at once, and a start when the processes (as processes() told
+# before) have noticed: until then they hold the old shared memory.
+sub crash
+{
+	my ($node, @processes) = @_;
+	$node->kill9;
+	wait_for { !grep { kill 0, $_ } @processes } 'the server processes to end';
+	$node->start;
+	return;
+}
+
 # Waits until all that is committed now has been delivered: asks stat_relay, whose lag
 # counts the events that no acknowledged position covers.
 sub wait_relayed

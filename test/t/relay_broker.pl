@@ -4,7 +4,6 @@
 use strict;
 use warnings;
 
-use JSON::PP ();
 use OrderEngine;
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
@@ -26,12 +25,12 @@ INSERT INTO account SELECT generate_series(1, 20);
 /* Each key's events are numbered under its row lock, so their order is known. */
 CREATE FUNCTION flow(keys int[]) RETURNS void LANGUAGE plpgsql AS $$
 DECLARE
-	v int;
-	k int;
+	number int;
+	key int;
 BEGIN
-	FOREACH k IN ARRAY keys LOOP
-		UPDATE account a SET n = n + 1 WHERE a.k = flow.k RETURNING n INTO v;
-		PERFORM order_engine.emit('flow', k::text, 'flow', json_build_object('n', v));
+	FOREACH key IN ARRAY keys LOOP
+		UPDATE account SET n = n + 1 WHERE k = key RETURNING n INTO number;
+		PERFORM order_engine.emit('flow', key::text, 'flow', json_build_object('n', number));
 	END LOOP;
 END $$;
 EOF
@@ -59,7 +58,7 @@ sub check_flow
 	$jumps = 0;
 	foreach my $record (@records)
 	{
-		my $n = JSON::PP::decode_json($record->{payload})->{n};
+		my ($n) = $record->{payload} =~ /(\d+)/;
 		my $last = $last{ $record->{key} } // 0;
 		$jumps++ if $n > $last + 1;
 		$last{ $record->{key} } = $n if $n > $last;
@@ -77,8 +76,8 @@ check_flow('broker up');
 OrderEngine::broker('stop', $broker);
 flow(5);
 wait_state('unreachable', 'a broker that is down');
-flow(500);
-is($node->safe_psql('shop', 'SELECT lag_events FROM order_engine.relay_status'), 505 * 20, 'the backlog grows');
+flow(100);
+is($node->safe_psql('shop', 'SELECT lag_events FROM order_engine.relay_status'), 105 * 20, 'the backlog grows');
 is( $node->safe_psql('shop',
 		"SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'order_engine relay' AND (xact_start IS NOT NULL OR backend_xmin IS NOT NULL)"),
 	0, 'while the relay waits it holds no transaction and no snapshot');
@@ -88,12 +87,14 @@ wait_state('running', 'the relay has found the broker again by itself');
 
 # ---- killed under load ----
 
+my $script = $node->basedir . '/load.sql';
+append_to_file($script, "SELECT flow(array_agg(k ORDER BY k)) FROM account, generate_series(1, 10) i GROUP BY i;\n" x 20);
 foreach my $round (1 .. 3)
 {
-	my $in = "SELECT flow(array_agg(k ORDER BY k)) FROM account, generate_series(1, 300) i GROUP BY i;\n" x 5;
 	my ($out, $err) = ('', '');
-	my $client = IPC::Run::start([ 'psql', '-XqAt', '-d', $node->connstr('shop') ], '<', \$in, '>', \$out, '2>', \$err);
 	my $before = $node->safe_psql('shop', 'SELECT published FROM order_engine.relay_status');
+	my $client = IPC::Run::start([ 'psql', '-XqAt', '-d', $node->connstr('shop'), '-f', $script ],
+		'<', \undef, '>', \$out, '2>', \$err);
 	$node->poll_query_until('shop', "SELECT published > $before FROM order_engine.relay_status");
 	OrderEngine::broker('kill', $broker);
 	OrderEngine::broker('start', $broker);

@@ -133,7 +133,7 @@ my $log_start = -s $node->logfile;
 config_refused('enable.idempotence=false', '"enable.idempotence" is set by the relay', 'a property that the relay owns');
 config_refused('partitioner=random', '"partitioner" is set by the relay', 'another');
 config_refused('no.such.property=1', 'No such configuration property', 'an unknown property');
-config_refused('linger.ms=never', 'linger.ms', 'a value that is none');
+config_refused('retry.backoff.ms=soon', 'retry.backoff.ms', 'a value that is none');
 config_refused("sasl.password=''unterminated", 'unterminated quoted value of "sasl.password"', 'a string that cannot be parsed');
 emit('while refused');
 

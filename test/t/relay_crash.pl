@@ -84,14 +84,8 @@ sub victim
 	my ($what) = @_;
 	return $node->safe_psql('shop', 'SELECT pid FROM order_engine.relay_status') if $what eq 'relay';
 	return $node->safe_psql('shop',
-		"SELECT pid FROM pg_stat_activity WHERE datname = 'shop' AND application_name = 'pgbench' LIMIT 1");
-}
-
-# After kill -9 of the postmaster its children need a moment to notice.
-sub start_again
-{
-	OrderEngine::wait_for { $node->start(fail_ok => 1) } 'the server to start';
-	return;
+		"SELECT pid FROM pg_stat_activity WHERE datname = 'shop' AND backend_type = 'client backend'"
+		  . ' AND pid <> pg_backend_pid() ORDER BY backend_xid IS NULL LIMIT 1');
 }
 
 foreach my $what ('relay', 'backend', 'postmaster')
@@ -102,9 +96,8 @@ foreach my $what ('relay', 'backend', 'postmaster')
 		wait_in_flight() or BAIL_OUT('no load');
 		if ($what eq 'postmaster')
 		{
-			$node->kill9;
-			$load->kill_kill;
-			start_again();
+			OrderEngine::crash($node, OrderEngine::processes($node));
+			$load->finish;
 		}
 		else
 		{

@@ -49,11 +49,11 @@ foreach my $round (1 .. $rounds)
 {
 	my $lines = '';
 	$consumed = scalar OrderEngine::consume(topic => $topic);
+	my @processes = OrderEngine::processes($node);
 	my $consumer = start_consumer(\$lines);
 	$node->safe_psql('shop', q{SELECT order_engine.create_order(1, '[{"sku": "A", "quantity": 1}]')});
 	$consumer->finish;
-	$node->kill9;
-	OrderEngine::wait_for { $node->start(fail_ok => 1) } 'the server to start';
+	OrderEngine::crash($node, @processes);
 
 	my $orders = join ',', orders_of($lines);
 	$lost += $node->safe_psql('shop',
