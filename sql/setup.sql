@@ -17,6 +17,11 @@ SELECT order_engine.setup(8);
 SELECT order_engine.setup(8);
 SELECT order_engine.setup(4);
 SELECT order_engine.setup();
+CREATE ROLE "regress_setup another" SUPERUSER;
+SET ROLE "regress_setup another";
+SELECT order_engine.setup(8);
+RESET ROLE;
+DROP ROLE "regress_setup another";
 SELECT schema_version, partitions, shop_id IS NOT NULL AS has_an_id FROM order_engine.shop;
 
 -- All order tables have the same leaves; nothing but code belongs to the extension.

@@ -5,6 +5,7 @@ CREATE FUNCTION order_engine.setup(partitions int DEFAULT 16) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $setup$
 DECLARE
 	found int;
+	owner regrole;
 BEGIN
 	IF partitions IS NULL OR partitions NOT BETWEEN 1 AND 1024 OR partitions & (partitions - 1) <> 0 THEN
 		RAISE EXCEPTION 'number of partitions must be a power of two between 1 and 1024'
@@ -13,7 +14,13 @@ BEGIN
 	END IF;
 	PERFORM pg_advisory_xact_lock(hashtextextended('order_engine.setup', 0));
 
-	IF to_regclass('order_engine.shop') IS NOT NULL THEN
+	/* whoever else may look into the table may not trust it: its owner made what it does */
+	SELECT c.relowner INTO owner FROM pg_class c WHERE c.oid = to_regclass('order_engine.shop');
+	IF pg_get_userbyid(owner) <> current_user THEN
+		RAISE EXCEPTION 'the tables belong to role %', owner
+			USING ERRCODE = '42501', HINT = format('Run SET ROLE %s first.', owner);
+	END IF;
+	IF owner IS NOT NULL THEN
 		SELECT s.partitions INTO found FROM order_engine.shop s;
 		IF found <> setup.partitions THEN
 			RAISE EXCEPTION 'the tables exist with % partitions', found
@@ -31,7 +38,7 @@ BEGIN
 END
 $setup$;
 COMMENT ON FUNCTION order_engine.setup(int) IS
-'Creates the shop''s tables in schema order_engine, owned by the caller; run again after ALTER EXTENSION UPDATE, migrates them. partitions: leaves of each order table, a power of two from 1 to 1024, fixed for ever. Errors: 22023 for another number, 55000 if the tables exist with another number of partitions.';
+'Creates the shop''s tables in schema order_engine, owned by the caller; run again after ALTER EXTENSION UPDATE, migrates them. partitions: leaves of each order table, a power of two from 1 to 1024, fixed for ever. Errors: 22023 for another number, 42501 if the tables belong to another role, 55000 if they exist with another number of partitions.';
 REVOKE ALL ON FUNCTION order_engine.setup(int) FROM PUBLIC;
 
 /* Version 1 is the first: there is nothing to migrate from. */
