@@ -43,6 +43,32 @@ my ($diagram) = $readme =~ /<!-- machine_diagram\('order'\) -->\n```mermaid\n(.*
 my $drawn = $node->safe_psql('shop', q{SELECT order_engine.machine_diagram('order')});
 is($diagram =~ s/\s+\z//r, $drawn =~ s/\s+\z//r, 'the diagram in README is what machine_diagram() prints');
 
+# ---- examples ----
+
+# Not what they answer (the orders in them do not exist) but that they are SQL, call
+# what exists and name its arguments.
+$node->safe_psql('shop', q{
+	CREATE ROLE web;
+	CREATE TABLE public.ticket (id int PRIMARY KEY, status text, version int);
+	SET ROLE shop_owner;
+	SELECT order_engine.define_machine('ticket', '{"final": ["closed"], "transitions": [
+		{"from": null, "event": "create", "to": "open"}, {"from": "open", "event": "close", "to": "closed"}]}');
+});
+my $examples = 0;
+foreach my $page (@pages)
+{
+	foreach my $example (slurp_file($page) =~ /^```sql\n(.*?)^```/gms)
+	{
+		my $errors = '';
+		$examples++;
+		IPC::Run::run([ 'psql', '-X', '-q', '-d', $node->connstr('shop'), '-v', 'ON_ERROR_ROLLBACK=on', '-v', 'VERBOSITY=verbose' ],
+			'<', \"BEGIN;\n$example\nROLLBACK;\n", '>', \my $ignored, '2>', \$errors);
+		my @wrong = grep { /ERROR:  42(?!501)/ } split /\n/, $errors;
+		is("@wrong", '', "$page: " . (split /\n/, $example)[0]);
+	}
+}
+cmp_ok($examples, '>', 15, 'there are examples');
+
 # ---- settings ----
 
 my %documented;
