@@ -125,7 +125,7 @@ become_tester()
 		stage_claim "$root/tmp/pg$major"
 		tree_refresh "$stage/tree"
 		exec env ORDER_ENGINE_STAGE="$stage" KAFKA_JARS="$(cache_dir)/kafka" \
-			bash "$stage/tree/script/$script" "$@"
+			"$stage/tree/script/reap" bash "$stage/tree/script/$script" "$@"
 	fi
 	id "$tester" >/dev/null 2>&1 || die "there is no user $tester: run script/setup"
 	base=$(cache_dir)/stage
@@ -136,7 +136,7 @@ become_tester()
 	chown -R "$tester:" "$stage"
 	cd "$stage"
 	exec runuser -u "$tester" -- env HOME="$stage" ORDER_ENGINE_STAGE="$stage" KAFKA_JARS="$(cache_dir)/kafka" \
-		bash "$stage/tree/script/$script" "$@"
+		"$stage/tree/script/reap" bash "$stage/tree/script/$script" "$@"
 }
 
 
