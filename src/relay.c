@@ -563,7 +563,7 @@ current_state(void)
 		return RELAY_BLOCKED;
 	if (relay.paused && relay.outstanding == 0)
 		return RELAY_PAUSED;
-	if (relay.handle && !relay.publisher->reachable(relay.handle))
+	if (relay.handle ? !relay.publisher->reachable(relay.handle) : relay.mode == MODE_WAIT)
 		return RELAY_UNREACHABLE;
 	return RELAY_RUNNING;
 }
@@ -581,6 +581,7 @@ turn(void)
 {
 	TimestampTz now = GetCurrentTimestamp();
 
+	MemoryContextSwitchTo(turn_context);
 	worker_clear_wake();
 	if (relay.mode == MODE_WAIT && now >= relay.resume_at)
 		relay.mode = MODE_OPEN;
@@ -591,7 +592,7 @@ turn(void)
 		if (needs_journal(now))
 			use_journal(now);
 		MemoryContextSwitchTo(turn_context);
-		if (relay.handle && !relay.paused)
+		if (relay.handle && !relay.paused && !worker_stopping())
 			offer();
 		if (relay.handle)
 			collect();
@@ -702,7 +703,10 @@ relay_main(Datum arg)
 		}
 		PG_END_TRY();
 		if (worker_wait(outcome_descriptor(), next_turn()))
+		{
+			MemoryContextSwitchTo(turn_context);
 			follow_settings();
+		}
 		MemoryContextReset(turn_context);
 	}
 	finish();

@@ -176,10 +176,9 @@ worker_pid(WorkerKind kind)
 static void
 on_terminate(SIGNAL_ARGS)
 {
+	SignalHandlerForShutdownRequest(postgres_signal_arg);
 	if (in_transaction)
 		die(postgres_signal_arg);
-	else
-		SignalHandlerForShutdownRequest(postgres_signal_arg);
 }
 
 /* Settings of the database or the owner must not change what a worker does. */
@@ -259,6 +258,9 @@ worker_start(WorkerKind kind, Datum arg)
 	my_kind = kind;
 	pqsignal(SIGHUP, SignalHandlerForConfigReload);
 	pqsignal(SIGTERM, on_terminate);
+
+	/* a cancelled wait for synchronous standbys would look like a commit that they confirmed */
+	pqsignal(SIGINT, SIG_IGN);
 	BackgroundWorkerUnblockSignals();
 	BackgroundWorkerInitializeConnectionByOid(DatumGetObjectId(arg), InvalidOid, 0);
 	pin_settings();
@@ -316,6 +318,7 @@ worker_end(void)
 	PopActiveSnapshot();
 	CommitTransactionCommand();
 	in_transaction = false;
+	ProcDiePending = false; /* came too late for this transaction; worker_stopping() tells */
 
 	/* or autovacuum never hears of the rows written here */
 	pgstat_report_stat(false);

@@ -57,7 +57,10 @@ extern bool worker_stopping(void);
  */
 extern bool worker_begin(const char *activity);
 
-/* Commits. */
+/*
+ * Commits.  If worker_stopping() is true afterwards, synchronous standbys may
+ * not have confirmed the commit: what depends on that must not follow.
+ */
 extern void worker_end(void);
 
 /*

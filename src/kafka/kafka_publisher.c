@@ -153,6 +153,15 @@ on_error(rd_kafka_t *rk, int err, const char *reason, void *opaque)
 	}
 }
 
+/* Nothing else tells of a broker that came back while there is nothing to send. */
+static int
+on_statistics(rd_kafka_t *rk, char *json, size_t length, void *opaque)
+{
+	if (strstr(json, "\"state\":\"UP\"") != NULL)
+		((KafkaPublisher *) opaque)->down = false;
+	return 0;
+}
+
 static void
 on_log(const rd_kafka_t *rk, int level, const char *facility, const char *text)
 {
@@ -273,6 +282,7 @@ set_owned_properties(rd_kafka_conf_t *conf, char **error)
 		   set_property(conf, "message.timeout.ms", "0", error) &&
 		   set_property(conf, "partitioner", "murmur2_random", error) &&
 		   set_property(conf, "queue.buffering.max.messages", CppAsString2(MAX_IN_FLIGHT), error) &&
+		   set_property(conf, "statistics.interval.ms", "5000", error) &&
 		   set_property(conf, "log.queue", "true", error);
 }
 
@@ -290,6 +300,7 @@ make_configuration(KafkaPublisher *kafka, const char *client_id, List *propertie
 	rd_kafka_conf_set_opaque(conf, kafka);
 	rd_kafka_conf_set_dr_msg_cb(conf, on_delivery);
 	rd_kafka_conf_set_error_cb(conf, on_error);
+	rd_kafka_conf_set_stats_cb(conf, on_statistics);
 	rd_kafka_conf_set_log_cb(conf, on_log);
 	return conf;
 }

@@ -85,6 +85,11 @@ OrderEngine::broker('start', $broker);
 check_flow('broker restarted');
 wait_state('running', 'the relay has found the broker again by itself');
 
+OrderEngine::broker('stop', $broker);
+wait_state('unreachable', 'with nothing to send it notices too that the broker is gone');
+OrderEngine::broker('start', $broker);
+wait_state('running', 'and that it is back');
+
 # ---- killed under load ----
 
 my $script = $node->basedir . '/load.sql';
