@@ -162,8 +162,7 @@ DECLARE
 	_quantities int[];
 	_unit_prices numeric[];
 	_line_attributes jsonb[];
-	_nkeys int;
-	_taken int;
+	_missing int;
 	_lines json;				/* as the event shows them */
 	_now timestamptz := clock_timestamp();
 	_due timestamptz := _now + coalesce(pay_within, '15 minutes');
@@ -183,12 +182,12 @@ BEGIN
 	END IF;
 
 	/* parsed once; each later statement unnests the columns */
-	SELECT sum(l.quantity * l.unit_price), count(DISTINCT l.stock_key),
+	SELECT sum(l.quantity * l.unit_price),
 		array_agg(l.line_no), array_agg(l.sku), array_agg(l.stock_key), array_agg(l.quantity),
 		array_agg(l.unit_price), array_agg(l.attributes),
 		json_agg(json_build_object('line_no', l.line_no, 'sku', l.sku, 'stock_key', l.stock_key,
 			'quantity', l.quantity, 'unit_price', l.unit_price, 'attributes', l.attributes))
-	INTO _subtotal, _nkeys, _line_nos, _skus, _stock_keys, _quantities, _unit_prices, _line_attributes, _lines
+	INTO _subtotal, _line_nos, _skus, _stock_keys, _quantities, _unit_prices, _line_attributes, _lines
 	FROM plain.order_lines(lines) l;
 
 	_amount := _subtotal;
@@ -234,11 +233,13 @@ BEGIN
 		SELECT s.sku, n.quantity, s.on_hand - s.reserved >= n.quantity AS enough
 		FROM need n JOIN plain.stock s ON s.sku = n.stock_key
 		WHERE s.mode = 'row'
-		ORDER BY s.sku FOR NO KEY UPDATE OF s)
-	UPDATE plain.stock s SET reserved = s.reserved + k.quantity, version = s.version + 1
-	FROM locked k WHERE s.sku = k.sku AND (SELECT bool_and(l.enough) FROM locked l);
-	GET DIAGNOSTICS _taken = ROW_COUNT;
-	IF _taken <> _nkeys THEN
+		ORDER BY s.sku FOR NO KEY UPDATE OF s),
+	taken AS (
+		UPDATE plain.stock s SET reserved = s.reserved + k.quantity, version = s.version + 1
+		FROM locked k WHERE s.sku = k.sku AND (SELECT bool_and(l.enough) FROM locked l)
+		RETURNING s.sku)
+	SELECT (SELECT count(*) FROM need) - (SELECT count(*) FROM taken) INTO _missing;
+	IF _missing > 0 THEN
 		PERFORM plain.refuse_stock(lines);
 	END IF;
 
