@@ -1,6 +1,6 @@
 # Shared by the programs of this folder: `. script/lib.sh`, with bash and set -eu.
 #
-#   where things are      root, cache, installed_major, pg_config_of, find_java
+#   where things are      root, cache_dir, installed_major, pg_config_of, is_at_home, find_java
 #   an unprivileged user  become_tester: PostgreSQL refuses to run as root, and root's
 #                         checkout may be out of reach for anybody else
 #   a private PostgreSQL  prefix_make, extension_install: the system's installation is
@@ -58,6 +58,24 @@ installed_major()
 pg_config_of()
 {
 	echo "/usr/lib/postgresql/$1/bin/pg_config"
+}
+
+# Which Debian release has PostgreSQL $1, empty if none is known to.
+release_of_major()
+{
+	case $1 in
+		15) echo bookworm ;;
+		17) echo trixie ;;
+		18) echo forky ;;
+	esac
+}
+
+# Whether this system is to have PostgreSQL $1 (empty: its own) itself: it has it,
+# or its release does.  Other majors live in chroots.
+is_at_home()
+{
+	[ -z "$1" ] || [ -x "$(pg_config_of "$1")" ] ||
+		grep -q "^VERSION_CODENAME=$(release_of_major "$1")\$" /etc/os-release
 }
 
 # A Java that Kafka 3.9 runs on, empty if there is none.

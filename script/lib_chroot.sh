@@ -4,16 +4,6 @@
 # Processes inside have mounts and a process table of their own, which vanish
 # with the last of them: removing the folder can never reach into the host.
 
-chroot_suite()
-{
-	case $1 in
-		15) echo bookworm ;;
-		17) echo trixie ;;
-		18) echo forky ;;
-		*) die "no Debian release is known to have PostgreSQL $1" ;;
-	esac
-}
-
 # The mirror this system uses itself, if it is a Debian.
 chroot_mirror()
 {
