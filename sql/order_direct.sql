@@ -199,3 +199,16 @@ RESET session_replication_role;
 SELECT count(*) - :events AS more_events FROM order_event;
 SELECT * FROM stock_now;
 SELECT state, version, captured FROM orders WHERE user_id = 20;
+
+--
+-- A node owns the slots whose leaves it has; any other is refused.
+--
+SELECT u AS elsewhere FROM generate_series(1, 100) u WHERE slot_of_user(u) % 4 = 3 LIMIT 1 \gset
+SELECT u AS here FROM generate_series(1, 100) u WHERE slot_of_user(u) % 4 = 2 LIMIT 1 \gset
+SELECT new_order(:elsewhere) AS id \gset
+ALTER TABLE orders DETACH PARTITION orders_3;
+SELECT regexp_replace(attempt(format('SELECT new_order(%s)', :elsewhere)), 'slot(":)? \d+', 'slot\1 N', 'g');
+SELECT regexp_replace(attempt(format('SELECT cancel_order(%s)', :id)), 'slot(":)? \d+', 'slot\1 N', 'g');
+SELECT state FROM cancel_order(new_order(:here));
+ALTER TABLE orders ATTACH PARTITION orders_3 FOR VALUES WITH (MODULUS 4, REMAINDER 3);
+SELECT state FROM cancel_order(:id);

@@ -25,11 +25,16 @@
 #include "call.h"
 #include "compat.h"
 #include "errors.h"
+#include "journal.h"
 #include "keeper.h"
 #include "order.h"
+#include "outbox.h"
+#include "relay.h"
 #include "statement.h"
 #include "worker.h"
 
+#define IDLE_MS 500
+#define EXPIRE_OUTBOX_MS 5000
 #define BATCH_SIZE 250
 #define SEARCH_SIZE 10000
 #define FIRST_RETRY_MS 5000
@@ -37,7 +42,7 @@
 
 typedef struct Failure
 {
-	int64		order_id;		/* hash key */
+	int64		order_id; /* hash key */
 	TimestampTz again_at;
 	int			delay_ms;
 } Failure;
@@ -47,14 +52,14 @@ typedef struct StockWork
 {
 	StockEffect effect;
 	StockLine	line;
-	const char *ref;			/* NULL where the effect leaves no movement */
+	const char *ref; /* NULL where the effect leaves no movement */
 } StockWork;
 
 typedef struct StockWorks
 {
-	int			n;
-	int			size;
-	StockWork  *works;
+	int		   n;
+	int		   size;
+	StockWork *works;
 } StockWorks;
 
 COMPAT_WORKER_MAIN(keeper_main);
@@ -66,12 +71,13 @@ PG_FUNCTION_INFO_V1(order_engine_tend);
 void
 keeper_pass_init(KeeperPass *pass, MemoryContext parent)
 {
-	HASHCTL		ctl = {.keysize = sizeof(int64),.entrysize = sizeof(Failure)};
+	HASHCTL ctl = {.keysize = sizeof(int64), .entrysize = sizeof(Failure)};
 
 	memset(pass, 0, sizeof(*pass));
 	pass->context = AllocSetContextCreate(parent, "order_engine keeper", ALLOCSET_DEFAULT_SIZES);
 	ctl.hcxt = pass->context;
-	pass->failures = hash_create("order_engine failures", 64, &ctl, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+	pass->failures =
+		hash_create("order_engine failures", 64, &ctl, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
 	pass->due = MemoryContextAlloc(pass->context, sizeof(DueOrder) * SEARCH_SIZE);
 }
 
@@ -80,14 +86,14 @@ keeper_pass_begin(KeeperPass *pass)
 {
 	pass->now = GetCurrentTimestamp();
 	pass->ndue = pass->next = 0;
-	pass->last = (DueOrder) {PG_INT64_MIN, DT_NOBEGIN};
+	pass->last = (DueOrder){PG_INT64_MIN, DT_NOBEGIN};
 	pass->complete = false;
 }
 
 static bool
 rests(KeeperPass *pass, int64 order_id)
 {
-	Failure    *failure = hash_search(pass->failures, &order_id, HASH_FIND, NULL);
+	Failure *failure = hash_search(pass->failures, &order_id, HASH_FIND, NULL);
 
 	return failure && failure->again_at > pass->now;
 }
@@ -99,25 +105,26 @@ rests(KeeperPass *pass, int64 order_id)
 static void
 find_due(KeeperPass *pass)
 {
-	static Statement statement = {
-		"SELECT o.order_id, o.due_at FROM order_engine.orders o"
-		" WHERE o.due_at <= $1 AND (o.due_at, o.order_id) > ($2, $3)"
-		" ORDER BY o.due_at, o.order_id LIMIT $4",
-		4, {TIMESTAMPTZOID, TIMESTAMPTZOID, INT8OID, INT8OID}
-	};
-	Datum		values[] = {TimestampTzGetDatum(pass->now), TimestampTzGetDatum(pass->last.due_at),
-	Int64GetDatum(pass->last.order_id), Int64GetDatum(SEARCH_SIZE)};
-	bool		isnull;
+	static Statement statement = {"SELECT o.order_id, o.due_at FROM order_engine.orders o"
+								  " WHERE o.due_at <= $1 AND (o.due_at, o.order_id) > ($2, $3)"
+								  " ORDER BY o.due_at, o.order_id LIMIT $4",
+								  4,
+								  {TIMESTAMPTZOID, TIMESTAMPTZOID, INT8OID, INT8OID}};
+	Datum values[] = {TimestampTzGetDatum(pass->now), TimestampTzGetDatum(pass->last.due_at),
+					  Int64GetDatum(pass->last.order_id), Int64GetDatum(SEARCH_SIZE)};
+	bool  isnull;
 
 	pass->ndue = pass->next = 0;
 	SPI_connect();
 	statement_execute(&statement, values, NULL, 0);
 	for (uint64 i = 0; i < SPI_processed; i++)
 	{
-		HeapTuple	tuple = SPI_tuptable->vals[i];
+		HeapTuple tuple = SPI_tuptable->vals[i];
 
-		pass->last.order_id = DatumGetInt64(SPI_getbinval(tuple, SPI_tuptable->tupdesc, 1, &isnull));
-		pass->last.due_at = DatumGetTimestampTz(SPI_getbinval(tuple, SPI_tuptable->tupdesc, 2, &isnull));
+		pass->last.order_id =
+			DatumGetInt64(SPI_getbinval(tuple, SPI_tuptable->tupdesc, 1, &isnull));
+		pass->last.due_at =
+			DatumGetTimestampTz(SPI_getbinval(tuple, SPI_tuptable->tupdesc, 2, &isnull));
 		if (!rests(pass, pass->last.order_id))
 			pass->due[pass->ndue++] = pass->last;
 	}
@@ -128,10 +135,12 @@ find_due(KeeperPass *pass)
 /* ---- doing ---- */
 
 static void
-collect_stock(StockWorks *works, const LockedOrder *order, StockEffect effect, const OrderLines *lines)
+collect_stock(StockWorks *works, const LockedOrder *order, StockEffect effect,
+			  const OrderLines *lines)
 {
-	bool		moves = effect == STOCK_CONFIRM || effect == STOCK_RESTOCK;
-	char	   *ref = moves ? psprintf(INT64_FORMAT "/%d", order->row.order_id, order->row.version) : NULL;
+	bool  moves = effect == STOCK_CONFIRM || effect == STOCK_RESTOCK;
+	char *ref =
+		moves ? psprintf(INT64_FORMAT "/%d", order->row.order_id, order->row.version) : NULL;
 
 	if (effect == STOCK_NONE)
 		return;
@@ -141,9 +150,9 @@ collect_stock(StockWorks *works, const LockedOrder *order, StockEffect effect, c
 		{
 			works->size = Max(64, works->size * 2);
 			works->works = works->works ? repalloc(works->works, works->size * sizeof(StockWork))
-				: palloc(works->size * sizeof(StockWork));
+										: palloc(works->size * sizeof(StockWork));
 		}
-		works->works[works->n++] = (StockWork) {effect, lines->keys[i], ref};
+		works->works[works->n++] = (StockWork){effect, lines->keys[i], ref};
 	}
 }
 
@@ -152,7 +161,7 @@ compare_works(const void *a, const void *b)
 {
 	const StockWork *x = a;
 	const StockWork *y = b;
-	int			order = strcmp(x->line.stock_key, y->line.stock_key);
+	int				 order = strcmp(x->line.stock_key, y->line.stock_key);
 
 	return order != 0 ? order : (int) x->effect - (int) y->effect;
 }
@@ -161,7 +170,7 @@ compare_works(const void *a, const void *b)
 static void
 apply_stock(StockWorks *works, const char *actor)
 {
-	RowScope	scope;
+	RowScope scope;
 
 	if (works->n == 0)
 		return;
@@ -169,7 +178,7 @@ apply_stock(StockWorks *works, const char *actor)
 	row_scope_begin(&scope, "tend()");
 	for (int i = 0; i < works->n;)
 	{
-		StockWork	sum = works->works[i++];
+		StockWork sum = works->works[i++];
 
 		while (i < works->n && sum.ref == NULL && compare_works(&sum, &works->works[i]) == 0)
 			sum.line.quantity += works->works[i++].line.quantity;
@@ -184,23 +193,25 @@ static void
 fire_due(KeeperPass *pass, const DueOrder *due, const ActionContext *context, StockWorks *works)
 {
 	LockedOrder order;
-	OrderChange change = {.context = *context,.keep_stock = true};
+	OrderChange change = {.context = *context, .keep_stock = true};
 	OrderUpdate update = {0};
 	OrderLines	lines;
 
 	if (order_begin_if_free(&order, due->order_id, "tend()"))
 	{
-		int			event = order.state >= 0 ? order.machine->due_event[order.state] : -1;
+		int event = order.state >= 0 ? order.machine->due_event[order.state] : -1;
 
 		if (order.row.has_due_at && order.row.due_at <= pass->now && event >= 0)
 		{
 			update.transition = machine_move(order.machine, order.state, event);
 			change.event = order.machine->events[event];
-			order_check_move(order.table, order.old, order.machine, &order.row, update.transition, NULL);
+			order_check_move(order.table, order.old, order.machine, &order.row, update.transition,
+							 NULL);
 			lines_read(&order.scope, due->order_id, &lines);
 			change.lines = &lines;
 			order_write(&order, &update, &change);
-			collect_stock(works, &order, change.transition ? change.transition->stock : STOCK_NONE, &lines);
+			collect_stock(works, &order, change.transition ? change.transition->stock : STOCK_NONE,
+						  &lines);
 		}
 	}
 	order_end(&order);
@@ -209,9 +220,9 @@ fire_due(KeeperPass *pass, const DueOrder *due, const ActionContext *context, St
 static void
 fire_all(KeeperPass *pass, const DueOrder *due, int n)
 {
-	ActionContext context = {.actor = "keeper",.reason = "due"};
-	StockWorks	works = {0};
-	OwnerScope	owner;
+	ActionContext context = {.actor = "keeper", .reason = "due"};
+	StockWorks	  works = {0};
+	OwnerScope	  owner;
 
 	for (int i = 0; i < n; i++)
 		fire_due(pass, &due[i], &context, &works);
@@ -223,8 +234,8 @@ fire_all(KeeperPass *pass, const DueOrder *due, int n)
 static void
 note_failure(KeeperPass *pass, int64 order_id, ErrorData *error)
 {
-	bool		found;
-	Failure    *failure = hash_search(pass->failures, &order_id, HASH_ENTER, &found);
+	bool	 found;
+	Failure *failure = hash_search(pass->failures, &order_id, HASH_ENTER, &found);
 
 	failure->delay_ms = found ? Min(failure->delay_ms * 2, LAST_RETRY_MS) : FIRST_RETRY_MS;
 	failure->again_at = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), failure->delay_ms);
@@ -242,9 +253,10 @@ static void
 run_batch(KeeperPass *pass, const DueOrder *due, int n)
 {
 	MemoryContext caller = CurrentMemoryContext;
-	MemoryContext batch = AllocSetContextCreate(caller, "order_engine batch", ALLOCSET_DEFAULT_SIZES);
+	MemoryContext batch =
+		AllocSetContextCreate(caller, "order_engine batch", ALLOCSET_DEFAULT_SIZES);
 	ResourceOwner owner = CurrentResourceOwner;
-	ErrorData  *volatile error = NULL;
+	ErrorData *volatile error = NULL;
 
 	BeginInternalSubTransaction(NULL);
 	MemoryContextSwitchTo(batch);
@@ -264,7 +276,8 @@ run_batch(KeeperPass *pass, const DueOrder *due, int n)
 	MemoryContextSwitchTo(caller);
 	CurrentResourceOwner = owner;
 
-	if (error && (error->sqlerrcode == ERRCODE_QUERY_CANCELED || error->sqlerrcode == ERRCODE_ADMIN_SHUTDOWN))
+	if (error && (error->sqlerrcode == ERRCODE_QUERY_CANCELED ||
+				  error->sqlerrcode == ERRCODE_ADMIN_SHUTDOWN))
 		ReThrowError(error);
 	if (error && n == 1)
 		note_failure(pass, due->order_id, error);
@@ -276,8 +289,8 @@ run_batch(KeeperPass *pass, const DueOrder *due, int n)
 bool
 keeper_step(KeeperPass *pass)
 {
-	OwnerScope	owner;
-	int			n;
+	OwnerScope owner;
+	int		   n;
 
 	if (pass->next >= pass->ndue)
 	{
@@ -294,25 +307,65 @@ keeper_step(KeeperPass *pass)
 	return pass->next < pass->ndue || !pass->complete;
 }
 
+/*
+ * With nobody to publish to, the outbox keeps what is younger than
+ * order_engine.outbox_retention.  In a transaction of its own, which is short:
+ * emptying a leaf locks it.
+ */
+static void
+expire_outbox(void)
+{
+	journal_expire(JOURNAL_OUTBOX, (int64) outbox_retention * 1000);
+	(void) journal_rotate(JOURNAL_OUTBOX);
+}
+
 /* ---- the worker, and the call ---- */
+
+static void
+worker_expire_outbox(TimestampTz *last)
+{
+	TimestampTz now = GetCurrentTimestamp();
+
+	if (relay_publisher != RELAY_PUBLISHER_NONE ||
+		now < TimestampTzPlusMilliseconds(*last, EXPIRE_OUTBOX_MS))
+		return;
+	*last = now;
+	if (worker_begin("keeper: expiring the outbox"))
+	{
+		expire_outbox();
+		worker_end();
+	}
+}
+
+static void
+call_expire_outbox(void)
+{
+	OwnerScope owner;
+
+	owner_begin(&owner);
+	expire_outbox();
+	owner_end(&owner);
+	SPI_commit();
+}
 
 void
 keeper_main(Datum arg)
 {
 	KeeperPass	pass;
+	TimestampTz expired_at = 0;
 
 	worker_start(WORKER_KEEPER, arg);
 	keeper_pass_init(&pass, TopMemoryContext);
 	while (!worker_stopping())
 	{
-		bool		more = true;
+		bool more = true;
 
 		worker_clear_wake();
 		keeper_pass_begin(&pass);
 		while (more && !worker_stopping())
 		{
 			more = false;
-			if (worker_begin("firing due events"))
+			if (worker_begin("keeper: firing due events"))
 			{
 				more = keeper_step(&pass);
 				worker_end();
@@ -320,7 +373,8 @@ keeper_main(Datum arg)
 			if (more)
 				worker_wait(PGINVALID_SOCKET, 0);
 		}
-		worker_wait(PGINVALID_SOCKET, Min(worker_idle_timeout, 500));
+		worker_expire_outbox(&expired_at);
+		worker_wait(PGINVALID_SOCKET, Min(worker_idle_timeout, IDLE_MS));
 	}
 	proc_exit(0);
 }
@@ -333,7 +387,7 @@ Datum
 order_engine_tend(PG_FUNCTION_ARGS)
 {
 	bool		atomic = !(fcinfo->context && IsA(fcinfo->context, CallContext) &&
-						   !castNode(CallContext, fcinfo->context)->atomic);
+					   !castNode(CallContext, fcinfo->context)->atomic);
 	KeeperPass	pass;
 	TimestampTz deadline;
 	bool		more;
@@ -341,8 +395,7 @@ order_engine_tend(PG_FUNCTION_ARGS)
 	call_require(fcinfo, 0, "max_ms");
 	if (PG_GETARG_INT32(0) < 1)
 		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("\"max_ms\" must be positive")));
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("\"max_ms\" must be positive")));
 	PreventCommandIfReadOnly("tend()");
 	deadline = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), PG_GETARG_INT32(0));
 
@@ -356,6 +409,8 @@ order_engine_tend(PG_FUNCTION_ARGS)
 		if (!atomic)
 			SPI_commit();
 	} while (more && GetCurrentTimestamp() < deadline);
+	if (!atomic && relay_publisher == RELAY_PUBLISHER_NONE)
+		call_expire_outbox();
 	SPI_finish();
 	PG_RETURN_NULL();
 }

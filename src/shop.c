@@ -23,6 +23,7 @@
 #include "utils/syscache.h"
 
 #include "shape.h"
+#include "errors.h"
 #include "shop.h"
 
 #define SCHEMA_NAME "order_engine"
@@ -44,16 +45,16 @@ static const char *const table_names[SHOP_TABLES] = {
 
 typedef struct Shop
 {
-	bool		valid;
-	Oid			schema;
-	Oid			owner;
-	Oid			tables[SHOP_TABLES];
-	int			partitions;
-	Oid		   *leaves[ORDER_TABLES];	/* [partitions], by slot mod partitions */
+	bool valid;
+	Oid	 schema;
+	Oid	 owner;
+	Oid	 tables[SHOP_TABLES];
+	int	 partitions;
+	Oid *leaves[ORDER_TABLES]; /* [partitions], by slot mod partitions */
 } Shop;
 
-static Shop shop;				/* reset by shop_invalidate() */
-static MemoryContext shop_context;	/* holds the leaves */
+static Shop			 shop;		   /* reset by shop_invalidate() */
+static MemoryContext shop_context; /* holds the leaves */
 
 /* Relcache callback: may run in any transaction state, so it only marks. */
 static void
@@ -71,14 +72,15 @@ shop_invalidate(Datum arg, Oid relid)
 void
 shop_init(void)
 {
-	shop_context = AllocSetContextCreate(TopMemoryContext, "order_engine shop", ALLOCSET_SMALL_SIZES);
+	shop_context =
+		AllocSetContextCreate(TopMemoryContext, "order_engine shop", ALLOCSET_SMALL_SIZES);
 	CacheRegisterRelcacheCallback(shop_invalidate, (Datum) 0);
 }
 
 bool
 shop_exists(void)
 {
-	Oid			schema = get_namespace_oid(SCHEMA_NAME, true);
+	Oid schema = get_namespace_oid(SCHEMA_NAME, true);
 
 	return OidIsValid(schema) && OidIsValid(get_relname_relid("shop", schema));
 }
@@ -86,14 +88,15 @@ shop_exists(void)
 static Oid
 find_table(Oid schema, const char *name)
 {
-	Oid			relid = OidIsValid(schema) ? get_relname_relid(name, schema) : InvalidOid;
+	Oid relid = OidIsValid(schema) ? get_relname_relid(name, schema) : InvalidOid;
 
 	if (!OidIsValid(relid))
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("the order engine is not set up in this database"),
-				 errdetail("Table \"%s.%s\" does not exist.", SCHEMA_NAME, name),
-				 errhint("Run SELECT order_engine.setup() as the role that shall own the tables.")));
+		ereport(
+			ERROR,
+			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+			 errmsg("the order engine is not set up in this database"),
+			 errdetail("Table \"%s.%s\" does not exist.", SCHEMA_NAME, name),
+			 errhint("Run SELECT order_engine.setup() as the role that shall own the tables.")));
 	return relid;
 }
 
@@ -104,9 +107,9 @@ find_table(Oid schema, const char *name)
 static int
 load_leaves(Oid relid, Oid **leaves, Oid *owner)
 {
-	Relation	rel = table_open(relid, AccessShareLock);
+	Relation	  rel = table_open(relid, AccessShareLock);
 	PartitionDesc desc = RelationGetPartitionDesc(rel, true);
-	int			nindexes = desc->boundinfo ? desc->boundinfo->nindexes : 0;
+	int			  nindexes = desc->boundinfo ? desc->boundinfo->nindexes : 0;
 
 	*leaves = MemoryContextAllocZero(shop_context, sizeof(Oid) * Max(nindexes, 1));
 	for (int i = 0; i < nindexes; i++)
@@ -120,8 +123,8 @@ load_leaves(Oid relid, Oid **leaves, Oid *owner)
 static void
 shop_load(void)
 {
-	Shop		loaded = {0};
-	Oid			owner;
+	Shop loaded = {0};
+	Oid	 owner;
 
 	MemoryContextReset(shop_context);
 	loaded.schema = get_namespace_oid(SCHEMA_NAME, true);
@@ -134,12 +137,11 @@ shop_load(void)
 	shop.valid = true;
 	for (int i = ORDER_TABLES - 1; i >= SHOP_ORDERS; i--)
 	{
-		int			partitions = load_leaves(loaded.tables[i], &loaded.leaves[i], &owner);
+		int partitions = load_leaves(loaded.tables[i], &loaded.leaves[i], &owner);
 
 		if (i < ORDER_TABLES - 1 && partitions != loaded.partitions)
-			ereport(ERROR,
-					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-					 errmsg("the order tables do not have the same number of partitions")));
+			ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+							errmsg("the order tables do not have the same number of partitions")));
 		loaded.partitions = partitions;
 	}
 	loaded.owner = owner;
@@ -185,15 +187,17 @@ shop_table(ShopTable table)
 Oid
 shop_leaf(ShopTable table, int slot)
 {
-	Shop	   *s = shop_get();
-	Oid			leaf;
+	Shop *s = shop_get();
+	Oid	  leaf;
 
 	Assert(table < ORDER_TABLES);
 	leaf = s->partitions > 0 ? s->leaves[table][slot % s->partitions] : InvalidOid;
 	if (!OidIsValid(leaf))
 		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("table \"%s\" has no partition for slot %d", table_names[table], slot)));
+				(errcode(ERRCODE_OE_WRONG_NODE), errmsg("this node does not own slot %d", slot),
+				 errdetail("{\"slot\": %d, \"node\": null}", slot),
+				 errhint("Table \"%s\" has no partition for it: go to the node that has.",
+						 table_names[table])));
 	return leaf;
 }
 
@@ -207,9 +211,9 @@ shop_owner(void)
 bool
 shop_own_trigger(Oid function)
 {
-	HeapTuple	tuple = SearchSysCache1(PROCOID, ObjectIdGetDatum(function));
+	HeapTuple	 tuple = SearchSysCache1(PROCOID, ObjectIdGetDatum(function));
 	Form_pg_proc proc;
-	bool		own;
+	bool		 own;
 
 	if (!HeapTupleIsValid(tuple))
 		return false;
@@ -222,7 +226,7 @@ shop_own_trigger(Oid function)
 void
 owner_begin(OwnerScope *scope)
 {
-	Oid			owner = shop_owner();
+	Oid owner = shop_owner();
 
 	GetUserIdAndSecContext(&scope->userid, &scope->sec_context);
 	scope->guc_level = 0;
@@ -230,7 +234,8 @@ owner_begin(OwnerScope *scope)
 		strcmp(namespace_search_path, SAFE_SEARCH_PATH) == 0)
 		return;
 
-	SetUserIdAndSecContext(owner, scope->sec_context | SECURITY_LOCAL_USERID_CHANGE | SECURITY_NOFORCE_RLS);
+	SetUserIdAndSecContext(owner, scope->sec_context | SECURITY_LOCAL_USERID_CHANGE |
+									  SECURITY_NOFORCE_RLS);
 	scope->guc_level = NewGUCNestLevel();
 	(void) set_config_option("search_path", SAFE_SEARCH_PATH, PGC_USERSET, PGC_S_SESSION,
 							 GUC_ACTION_SAVE, true, 0, false);

@@ -40,7 +40,8 @@ extern bool shop_exists(void);
 
 /*
  * OID of a table; of the leaf that holds a slot's orders (order tables only).
- * 55000, with the hint to run setup(), where the tables do not exist.
+ * 55000, with the hint to run setup(), where the tables do not exist.  A node
+ * owns the slots whose leaves it has: OE060 for any other.
  */
 extern Oid	shop_table(ShopTable table);
 extern Oid	shop_leaf(ShopTable table, int slot);

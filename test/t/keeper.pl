@@ -86,5 +86,13 @@ is($sql->("SELECT count(*) FROM order_engine.stock WHERE reserved <> 0"), 0, 'no
 is($sql->("SELECT sum(on_hand) FROM order_engine.stock WHERE sku IN ('a', 'b', 'c')"),
 	$sql->("SELECT 3000000 - 3 * count(*) FROM order_engine.orders WHERE user_id >= 1000 AND state = 'paid'"), 'and what was paid has left it');
 
+# With nobody to publish to, the outbox keeps its events for a while, and lets go of them.
+cmp_ok($sql->("SELECT count(*) FROM order_engine.outbox"), '>', $crowd, 'events are kept for a day, when nobody publishes them');
+$sql->("ALTER SYSTEM SET order_engine.outbox_retention = '1s'");
+$sql->("ALTER SYSTEM SET order_engine.journal_rotate_size = '8kB'");
+$sql->('SELECT pg_reload_conf()');
+ok($shop->poll_query_until('shop', 'SELECT count(*) = 0 FROM order_engine.outbox'), 'or for as long as order_engine.outbox_retention says');
+is($sql->("SELECT sum(n_tup_del + n_tup_upd) FROM pg_stat_user_tables WHERE relname ~ '^outbox'"), 0, 'without a dead row');
+
 $shop->stop;
 done_testing();
