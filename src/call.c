@@ -20,17 +20,15 @@ call_require(FunctionCallInfo fcinfo, int n, const char *name)
 {
 	if (PG_ARGISNULL(n))
 		ereport(ERROR,
-				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-				 errmsg("\"%s\" must not be null", name)));
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED), errmsg("\"%s\" must not be null", name)));
 }
 
 TriggerData *
 call_trigger(FunctionCallInfo fcinfo)
 {
 	if (!CALLED_AS_TRIGGER(fcinfo))
-		ereport(ERROR,
-				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
-				 errmsg("this function can only be called as a trigger")));
+		ereport(ERROR, (errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
+						errmsg("this function can only be called as a trigger")));
 	return (TriggerData *) fcinfo->context;
 }
 
@@ -49,50 +47,44 @@ call_jsonb(FunctionCallInfo fcinfo, int n)
 void
 call_check_name(const char *value, const char *name)
 {
-	size_t		length = strlen(value);
+	size_t length = strlen(value);
 
 	if (length < 1 || length > MAX_NAME_LENGTH)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("\"%s\" must be 1 to %d bytes long", name, MAX_NAME_LENGTH),
-				 errdetail("It is %zu bytes long.", length)));
+		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+						errmsg("\"%s\" must be 1 to %d bytes long", name, MAX_NAME_LENGTH),
+						errdetail("It is %zu bytes long.", length)));
 	for (const char *c = value; *c; c++)
 		if ((unsigned char) *c < ' ' || *c == 0x7f)
-			ereport(ERROR,
-					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-					 errmsg("\"%s\" must not contain control characters", name)));
+			ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+							errmsg("\"%s\" must not contain control characters", name)));
 }
 
 void
 call_check_object(Jsonb *value, const char *name)
 {
 	if (value && !JB_ROOT_IS_OBJECT(value))
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("\"%s\" must be a JSON object", name)));
+		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+						errmsg("\"%s\" must be a JSON object", name)));
 }
 
 void
 call_check_amount(Numeric value, const char *name)
 {
 	if (numeric_is_nan(value) || numeric_is_inf(value))
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("\"%s\" must be a finite number", name)));
+		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+						errmsg("\"%s\" must be a finite number", name)));
 	if (amount_compare(value, amount_zero()) < 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("\"%s\" must not be negative", name)));
+		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+						errmsg("\"%s\" must not be negative", name)));
 	if (strlen(amount_text(value)) > MAX_AMOUNT_LENGTH)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("\"%s\" must have at most %d digits", name, MAX_AMOUNT_LENGTH)));
+		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+						errmsg("\"%s\" must have at most %d digits", name, MAX_AMOUNT_LENGTH)));
 }
 
 Jsonb *
 call_empty_object(void)
 {
-	static Jsonb empty = {0};	/* a constant: {} */
+	static Jsonb empty = {0}; /* a constant: {} */
 
 	SET_VARSIZE(&empty, sizeof(Jsonb));
 	empty.root.header = JB_FOBJECT;
@@ -104,7 +96,7 @@ call_row(FunctionCallInfo fcinfo, TupleDesc *cache, Datum *values, bool *nulls)
 {
 	if (*cache == NULL)
 	{
-		TupleDesc	desc;
+		TupleDesc	  desc;
 		MemoryContext old;
 
 		if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
@@ -137,7 +129,7 @@ amount_compare(Numeric a, Numeric b)
 Numeric
 amount_zero(void)
 {
-	static Numeric zero;		/* made once, in TopMemoryContext, for ever */
+	static Numeric zero; /* made once, in TopMemoryContext, for ever */
 
 	if (zero == NULL)
 	{

@@ -47,8 +47,8 @@ extern Datum call_row(FunctionCallInfo fcinfo, TupleDesc *cache, Datum *values, 
 /* Arithmetic on amounts. */
 extern Numeric amount_add(Numeric a, Numeric b);
 extern Numeric amount_subtract(Numeric a, Numeric b);
-extern int	amount_compare(Numeric a, Numeric b);
+extern int	   amount_compare(Numeric a, Numeric b);
 extern Numeric amount_zero(void);
-extern char *amount_text(Numeric a);
+extern char	  *amount_text(Numeric a);
 
-#endif							/* ORDER_ENGINE_CALL_H */
+#endif /* ORDER_ENGINE_CALL_H */

@@ -12,7 +12,7 @@
 #include "call.h"
 #include "context.h"
 
-#define TRACEPARENT_LENGTH 55	/* 00-<32 hex>-<16 hex>-<2 hex> */
+#define TRACEPARENT_LENGTH 55 /* 00-<32 hex>-<16 hex>-<2 hex> */
 #define MAX_TRACESTATE_LENGTH 512
 
 static char *setting_actor;
@@ -28,7 +28,7 @@ is_traceparent(const char *value)
 		return false;
 	for (int i = 0; i < TRACEPARENT_LENGTH; i++)
 	{
-		char		c = value[i];
+		char c = value[i];
 
 		if (shape[i] == '-' ? c != '-' : !(isdigit((unsigned char) c) || (c >= 'a' && c <= 'f')))
 			return false;
@@ -41,7 +41,8 @@ check_traceparent(char **value, void **extra, GucSource source)
 {
 	if (**value == '\0' || is_traceparent(*value))
 		return true;
-	GUC_check_errdetail("A traceparent looks like 00-<32 hexadecimal digits>-<16>-<2>, in lower case.");
+	GUC_check_errdetail(
+		"A traceparent looks like 00-<32 hexadecimal digits>-<16>-<2>, in lower case.");
 	return false;
 }
 
@@ -54,22 +55,23 @@ check_actor(char **value, void **extra, GucSource source)
 void
 context_init(void)
 {
-	DefineCustomStringVariable("order_engine.actor",
-							   "Who acts, for calls whose context does not say.",
-							   "Empty: the session user.",
-							   &setting_actor, "", PGC_USERSET, 0, check_actor, NULL, NULL);
-	DefineCustomStringVariable("order_engine.traceparent",
-							   "W3C trace context of what this session does, for calls whose context does not say.",
-							   NULL, &setting_traceparent, "", PGC_USERSET, 0, check_traceparent, NULL, NULL);
+	DefineCustomStringVariable(
+		"order_engine.actor", "Who acts, for calls whose context does not say.",
+		"Empty: the session user.", &setting_actor, "", PGC_USERSET, 0, check_actor, NULL, NULL);
+	DefineCustomStringVariable(
+		"order_engine.traceparent",
+		"W3C trace context of what this session does, for calls whose context does not say.", NULL,
+		&setting_traceparent, "", PGC_USERSET, 0, check_traceparent, NULL, NULL);
 }
 
 static void
 raise_key(const char *message, const char *key)
 {
-	ereport(ERROR,
-			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-			 errmsg("%s: \"%s\"", message, key),
-			 errhint("A context has the keys actor, reason, traceparent and tracestate, all of them strings.")));
+	ereport(
+		ERROR,
+		(errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("%s: \"%s\"", message, key),
+		 errhint(
+			 "A context has the keys actor, reason, traceparent and tracestate, all of them strings.")));
 }
 
 static void
@@ -104,10 +106,10 @@ set_key(ActionContext *context, char *key, char *value)
 static void
 parse_keys(Jsonb *json, ActionContext *context)
 {
-	JsonbIterator *it = JsonbIteratorInit(&json->root);
+	JsonbIterator	  *it = JsonbIteratorInit(&json->root);
 	JsonbIteratorToken token;
-	JsonbValue	value;
-	char	   *key = NULL;
+	JsonbValue		   value;
+	char			  *key = NULL;
 
 	while ((token = JsonbIteratorNext(&it, &value, true)) != WJB_DONE)
 	{
@@ -128,7 +130,8 @@ context_parse(Jsonb *json, ActionContext *context)
 	if (json && JB_ROOT_COUNT(json) > 0)
 		parse_keys(json, context);
 	if (context->actor == NULL)
-		context->actor = setting_actor[0] ? setting_actor : GetUserNameFromId(GetSessionUserId(), false);
+		context->actor =
+			setting_actor[0] ? setting_actor : GetUserNameFromId(GetSessionUserId(), false);
 	if (context->traceparent == NULL && setting_traceparent[0])
 		context->traceparent = setting_traceparent;
 }

@@ -9,10 +9,10 @@
 
 typedef struct ActionContext
 {
-	const char *actor;			/* never NULL */
-	const char *reason;			/* NULL: none */
-	const char *traceparent;	/* W3C, checked; NULL: none */
-	const char *tracestate;		/* NULL: none */
+	const char *actor;		 /* never NULL */
+	const char *reason;		 /* NULL: none */
+	const char *traceparent; /* W3C, checked; NULL: none */
+	const char *tracestate;	 /* NULL: none */
 } ActionContext;
 
 /*
@@ -26,4 +26,4 @@ extern void context_parse(Jsonb *json, ActionContext *context);
 /* Defines the settings; from _PG_init. */
 extern void context_init(void);
 
-#endif							/* ORDER_ENGINE_CONTEXT_H */
+#endif /* ORDER_ENGINE_CONTEXT_H */

@@ -45,9 +45,8 @@ enum
 
 static const RowColumns event_columns = {
 	"order_event", EVENT_COLUMNS,
-	(const char *const[]) {"order_id", "version", "event", "from_state", "to_state", "actor", "reason",
-	"idempotency_key", "attributes", "traceparent", "at"}
-};
+	(const char *const[]){"order_id", "version", "event", "from_state", "to_state", "actor",
+						  "reason", "idempotency_key", "attributes", "traceparent", "at"}};
 
 static RowTable *
 open_events(RowScope *scope, int64 order_id)
@@ -65,7 +64,7 @@ set_text(RowTable *table, TupleTableSlot *slot, int column, const char *value)
 static void
 insert_event(RowScope *scope, const OrderRow *row, const OrderChange *change)
 {
-	RowTable   *table = open_events(scope, row->order_id);
+	RowTable	   *table = open_events(scope, row->order_id);
 	TupleTableSlot *slot = row_slot(table);
 
 	row_new(table, slot);
@@ -87,7 +86,7 @@ insert_event(RowScope *scope, const OrderRow *row, const OrderChange *change)
 static void
 json_id(StringInfo json, const char *key, int64 id)
 {
-	char		text[32];
+	char text[32];
 
 	pg_lltoa(id, text);
 	appendStringInfoString(json, key);
@@ -139,10 +138,11 @@ json_payment(StringInfo json, const OrderPayment *payment)
 }
 
 static void
-build_payload(StringInfo json, int64 event_id, const OrderRow *row, const OrderChange *change, const OrderLines *lines)
+build_payload(StringInfo json, int64 event_id, const OrderRow *row, const OrderChange *change,
+			  const OrderLines *lines)
 {
 	static const int utc = 0;
-	char		text[MAXDATELEN + 1];
+	char			 text[MAXDATELEN + 1];
 
 	appendStringInfoString(json, "{\"schema_version\":1");
 	json_id(json, ",\"event_id\":", event_id);
@@ -184,20 +184,20 @@ publish_type(const OrderChange *change)
 static void
 publish(RowScope *scope, const OrderRow *row, const OrderChange *change, const char *type)
 {
-	char		aggregateid[32];
-	OrderLines	read;
+	char			  aggregateid[32];
+	OrderLines		  read;
 	const OrderLines *lines = change->lines;
-	StringInfoData json;
-	OutboxEvent event = {
-		.id = order_id_next(slot_of_order(row->order_id)),
-		.aggregatetype = AGGREGATE_TYPE,
-		.aggregateid = aggregateid,
-		.type = type,
-		.seq = row->version,
-		.traceparent = change->context.traceparent,
-		.tracestate = change->context.tracestate,
-		.headroom = change->from_state == NULL ? LATER_EVENTS_HEADROOM : 0,
-	};
+	StringInfoData	  json;
+	OutboxEvent		  event = {
+			  .id = order_id_next(slot_of_order(row->order_id)),
+			  .aggregatetype = AGGREGATE_TYPE,
+			  .aggregateid = aggregateid,
+			  .type = type,
+			  .seq = row->version,
+			  .traceparent = change->context.traceparent,
+			  .tracestate = change->context.tracestate,
+			  .headroom = change->from_state == NULL ? LATER_EVENTS_HEADROOM : 0,
+	  };
 
 	if (lines == NULL)
 	{
@@ -224,11 +224,11 @@ event_append(RowScope *scope, const OrderRow *row, const OrderChange *change)
 
 /* The row lock of the order makes what is found here final: nobody else can add a version now. */
 bool
-event_find_key(RowScope *scope, int64 order_id, const char *idempotency_key,
-			   char **event, char **to_state, int *version, TimestampTz *at)
+event_find_key(RowScope *scope, int64 order_id, const char *idempotency_key, char **event,
+			   char **to_state, int *version, TimestampTz *at)
 {
 	RowTable   *table = open_events(scope, order_id);
-	Oid			index = row_unique_index(table, 2, (const int[]) {EVENT_ORDER_ID, EVENT_VERSION});
+	Oid			index = row_unique_index(table, 2, (const int[]){EVENT_ORDER_ID, EVENT_VERSION});
 	ScanKeyData key;
 	ListCell   *lc;
 
@@ -236,8 +236,8 @@ event_find_key(RowScope *scope, int64 order_id, const char *idempotency_key,
 	foreach(lc, row_find_all(table, index, 1, &key))
 	{
 		TupleTableSlot *slot = lfirst(lc);
-		bool		isnull;
-		Datum		found = row_get(table, slot, EVENT_IDEMPOTENCY_KEY, &isnull);
+		bool			isnull;
+		Datum			found = row_get(table, slot, EVENT_IDEMPOTENCY_KEY, &isnull);
 
 		if (isnull || strcmp(TextDatumGetCString(found), idempotency_key) != 0)
 			continue;

@@ -20,4 +20,4 @@ extern void event_append(RowScope *scope, const OrderRow *row, const OrderChange
 extern bool event_find_key(RowScope *scope, int64 order_id, const char *idempotency_key,
 						   char **event, char **to_state, int *version, TimestampTz *at);
 
-#endif							/* ORDER_ENGINE_EVENT_H */
+#endif /* ORDER_ENGINE_EVENT_H */

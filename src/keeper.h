@@ -18,14 +18,14 @@ typedef struct DueOrder
 /* One walk through all that is due at its beginning, oldest first. */
 typedef struct KeeperPass
 {
-	MemoryContext context;		/* outlives transactions */
-	HTAB	   *failures;		/* orders that raised, and when to try them again */
-	TimestampTz now;
-	DueOrder   *due;			/* found, not locked; [ndue] */
-	int			ndue;
-	int			next;
-	DueOrder	last;			/* where the search goes on */
-	bool		complete;		/* nothing is left to find */
+	MemoryContext context;	/* outlives transactions */
+	HTAB		 *failures; /* orders that raised, and when to try them again */
+	TimestampTz	  now;
+	DueOrder	 *due; /* found, not locked; [ndue] */
+	int			  ndue;
+	int			  next;
+	DueOrder	  last;		/* where the search goes on */
+	bool		  complete; /* nothing is left to find */
 } KeeperPass;
 
 /* `parent` outlives the transactions of the pass. */
@@ -41,4 +41,4 @@ extern void keeper_pass_begin(KeeperPass *pass);
  */
 extern bool keeper_step(KeeperPass *pass);
 
-#endif							/* ORDER_ENGINE_KEEPER_H */
+#endif /* ORDER_ENGINE_KEEPER_H */

@@ -36,17 +36,17 @@ enum
 	LINE_COLUMNS
 };
 
-static const RowColumns line_columns = {
-	"order_line", LINE_COLUMNS,
-	(const char *const[]) {"order_id", "line_no", "sku", "stock_key", "quantity", "unit_price", "attributes"}
-};
+static const RowColumns line_columns = {"order_line", LINE_COLUMNS,
+										(const char *const[]){"order_id", "line_no", "sku",
+															  "stock_key", "quantity", "unit_price",
+															  "attributes"}};
 
 /* Where the parser is, for its messages. */
 typedef struct Place
 {
-	const char *list;			/* "line" or "adjustment" */
-	int			number;			/* from 1 */
-	const char *key;			/* NULL: the element itself */
+	const char *list;	/* "line" or "adjustment" */
+	int			number; /* from 1 */
+	const char *key;	/* NULL: the element itself */
 } Place;
 
 pg_noreturn static void
@@ -62,14 +62,17 @@ raise_place(const Place *place, const char *problem)
 		escape_json(&detail, place->key);
 	}
 	appendStringInfoChar(&detail, '}');
-	ereport(ERROR,
-			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-			 place->key ? errmsg("%s %d: \"%s\" %s", place->list, place->number, place->key, problem)
-			 : errmsg("%s %d %s", place->list, place->number, problem),
-			 errdetail("%s", detail.data),
-			 strcmp(place->list, "line") == 0
-			 ? errhint("A line is {\"sku\", \"quantity\", \"unit_price\", \"stock_key\", \"attributes\"}.")
-			 : errhint("An adjustment is {\"kind\": discount, shipping, tax or fee, \"amount\", \"line_no\", \"label\"}.")));
+	ereport(
+		ERROR,
+		(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+		 place->key ? errmsg("%s %d: \"%s\" %s", place->list, place->number, place->key, problem)
+					: errmsg("%s %d %s", place->list, place->number, problem),
+		 errdetail("%s", detail.data),
+		 strcmp(place->list, "line") == 0
+			 ? errhint(
+				   "A line is {\"sku\", \"quantity\", \"unit_price\", \"stock_key\", \"attributes\"}.")
+			 : errhint(
+				   "An adjustment is {\"kind\": discount, shipping, tax or fee, \"amount\", \"line_no\", \"label\"}.")));
 }
 
 static char *
@@ -102,7 +105,7 @@ is_decimal(const char *text)
 static Numeric
 value_decimal(const JsonbValue *value, const Place *place)
 {
-	char	   *text;
+	char *text;
 
 	if (value->type == jbvNumeric)
 		text = amount_text(value->val.numeric);
@@ -117,17 +120,17 @@ value_decimal(const JsonbValue *value, const Place *place)
 		raise_place(place, "has too many digits");
 	if (value->type == jbvNumeric)
 		return value->val.numeric;
-	return DatumGetNumeric(DirectFunctionCall3(numeric_in, CStringGetDatum(text), ObjectIdGetDatum(InvalidOid),
-											   Int32GetDatum(-1)));
+	return DatumGetNumeric(DirectFunctionCall3(numeric_in, CStringGetDatum(text),
+											   ObjectIdGetDatum(InvalidOid), Int32GetDatum(-1)));
 }
 
 /* A whole number from 1 to `max`; 2.0 is one, 1.5 is not. */
 static int32
 value_count(const JsonbValue *value, const Place *place, int32 max)
 {
-	char	   *text;
-	char	   *end;
-	long long	count;
+	char	 *text;
+	char	 *end;
+	long long count;
 
 	if (value->type != jbvNumeric)
 		raise_place(place, "must be a whole number");
@@ -179,9 +182,9 @@ set_line_key(OrderLine *line, Place *place, JsonbValue *value, bool *has_stock_k
 static void
 parse_line(JsonbIterator **it, OrderLine *line, int number)
 {
-	Place		place = {"line", number, NULL};
-	bool		has_stock_key = false;
-	JsonbValue	value;
+	Place			   place = {"line", number, NULL};
+	bool			   has_stock_key = false;
+	JsonbValue		   value;
 	JsonbIteratorToken token;
 
 	memset(line, 0, sizeof(*line));
@@ -210,12 +213,12 @@ compare_keys(const void *a, const void *b)
 static void
 sum_keys(OrderLines *lines)
 {
-	int			n = 0;
+	int n = 0;
 
 	lines->keys = palloc(sizeof(StockLine) * lines->nlines);
 	for (int i = 0; i < lines->nlines; i++)
 		if (lines->lines[i].stock_key)
-			lines->keys[n++] = (StockLine) {lines->lines[i].stock_key, lines->lines[i].quantity};
+			lines->keys[n++] = (StockLine){lines->lines[i].stock_key, lines->lines[i].quantity};
 	if (n > 1)
 		qsort(lines->keys, n, sizeof(StockLine), compare_keys);
 
@@ -233,28 +236,25 @@ static void
 check_list(Jsonb *json, const char *name, int max)
 {
 	if (!JB_ROOT_IS_ARRAY(json) || JB_ROOT_IS_SCALAR(json))
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("\"%s\" must be a JSON array of objects", name)));
+		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+						errmsg("\"%s\" must be a JSON array of objects", name)));
 	if (JB_ROOT_COUNT(json) > max)
-		ereport(ERROR,
-				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
-				 errmsg("\"%s\" has more than %d elements", name, max),
-				 errdetail("{\"elements\": %u, \"limit\": %d}", JB_ROOT_COUNT(json), max)));
+		ereport(ERROR, (errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+						errmsg("\"%s\" has more than %d elements", name, max),
+						errdetail("{\"elements\": %u, \"limit\": %d}", JB_ROOT_COUNT(json), max)));
 }
 
 void
 lines_parse(Jsonb *json, OrderLines *lines)
 {
 	JsonbIterator *it;
-	JsonbValue	value;
-	int			n = 0;
+	JsonbValue	   value;
+	int			   n = 0;
 
 	check_list(json, "lines", MAX_LINES);
 	if (JB_ROOT_COUNT(json) == 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("an order must have at least one line")));
+		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+						errmsg("an order must have at least one line")));
 
 	lines->nlines = JB_ROOT_COUNT(json);
 	lines->lines = palloc(sizeof(OrderLine) * lines->nlines);
@@ -262,7 +262,7 @@ lines_parse(Jsonb *json, OrderLines *lines)
 	JsonbIteratorNext(&it, &value, false);
 	while (n < lines->nlines)
 	{
-		Place		place = {"line", n + 1, NULL};
+		Place place = {"line", n + 1, NULL};
 
 		if (JsonbIteratorNext(&it, &value, false) != WJB_BEGIN_OBJECT)
 			raise_place(&place, "is not a JSON object");
@@ -275,13 +275,15 @@ lines_parse(Jsonb *json, OrderLines *lines)
 Numeric
 lines_subtotal(const OrderLines *lines)
 {
-	Numeric		sum = NULL;
+	Numeric sum = NULL;
 
 	for (int i = 0; i < lines->nlines; i++)
 	{
 		const OrderLine *line = &lines->lines[i];
-		Numeric		price = line->quantity == 1 ? line->unit_price
-			: numeric_mul_opt_error(int64_to_numeric(line->quantity), line->unit_price, NULL);
+		Numeric			 price =
+			 line->quantity == 1
+						 ? line->unit_price
+						 : numeric_mul_opt_error(int64_to_numeric(line->quantity), line->unit_price, NULL);
 
 		sum = sum ? amount_add(sum, price) : price;
 	}
@@ -292,10 +294,10 @@ static Numeric
 parse_adjustment(JsonbIterator **it, int number, int nlines)
 {
 	static const char *const kinds[] = {"discount", "shipping", "tax", "fee"};
-	Place		place = {"adjustment", number, NULL};
-	bool		has_kind = false;
-	Numeric		amount = NULL;
-	JsonbValue	value;
+	Place					 place = {"adjustment", number, NULL};
+	bool					 has_kind = false;
+	Numeric					 amount = NULL;
+	JsonbValue				 value;
 
 	while (JsonbIteratorNext(it, &value, true) == WJB_KEY)
 	{
@@ -303,7 +305,7 @@ parse_adjustment(JsonbIterator **it, int number, int nlines)
 		JsonbIteratorNext(it, &value, true);
 		if (strcmp(place.key, "kind") == 0)
 		{
-			char	   *kind = value_string(&value, &place, 63);
+			char *kind = value_string(&value, &place, 63);
 
 			for (int i = 0; i < lengthof(kinds); i++)
 				has_kind |= strcmp(kind, kinds[i]) == 0;
@@ -328,16 +330,16 @@ parse_adjustment(JsonbIterator **it, int number, int nlines)
 Numeric
 adjustments_parse(Jsonb *json, int nlines)
 {
-	Numeric		sum = amount_zero();
+	Numeric		   sum = amount_zero();
 	JsonbIterator *it;
-	JsonbValue	value;
+	JsonbValue	   value;
 
 	check_list(json, "adjustments", MAX_ADJUSTMENTS);
 	it = JsonbIteratorInit(&json->root);
 	JsonbIteratorNext(&it, &value, false);
 	for (int number = 1; number <= JB_ROOT_COUNT(json); number++)
 	{
-		Place		place = {"adjustment", number, NULL};
+		Place place = {"adjustment", number, NULL};
 
 		if (JsonbIteratorNext(&it, &value, false) != WJB_BEGIN_OBJECT)
 			raise_place(&place, "is not a JSON object");
@@ -349,7 +351,8 @@ adjustments_parse(Jsonb *json, int nlines)
 void
 lines_insert(RowScope *scope, int64 order_id, const OrderLines *lines)
 {
-	RowTable   *table = row_open(scope, shop_leaf(SHOP_ORDER_LINE, slot_of_order(order_id)), &line_columns);
+	RowTable *table =
+		row_open(scope, shop_leaf(SHOP_ORDER_LINE, slot_of_order(order_id)), &line_columns);
 	TupleTableSlot *slot = row_slot(table);
 
 	for (int i = 0; i < lines->nlines; i++)
@@ -364,7 +367,8 @@ lines_insert(RowScope *scope, int64 order_id, const OrderLines *lines)
 			row_set(table, slot, LINE_STOCK_KEY, CStringGetTextDatum(line->stock_key));
 		row_set(table, slot, LINE_QUANTITY, Int32GetDatum(line->quantity));
 		row_set(table, slot, LINE_UNIT_PRICE, NumericGetDatum(line->unit_price));
-		row_set(table, slot, LINE_ATTRIBUTES, JsonbPGetDatum(line->attributes ? line->attributes : call_empty_object()));
+		row_set(table, slot, LINE_ATTRIBUTES,
+				JsonbPGetDatum(line->attributes ? line->attributes : call_empty_object()));
 		row_insert(table, slot);
 	}
 }
@@ -372,8 +376,8 @@ lines_insert(RowScope *scope, int64 order_id, const OrderLines *lines)
 static void
 read_line(RowTable *table, TupleTableSlot *slot, OrderLine *line)
 {
-	bool		isnull;
-	Datum		stock_key;
+	bool  isnull;
+	Datum stock_key;
 
 	line->sku = TextDatumGetCString(row_get_required(table, slot, LINE_SKU));
 	stock_key = row_get(table, slot, LINE_STOCK_KEY, &isnull);
@@ -386,8 +390,9 @@ read_line(RowTable *table, TupleTableSlot *slot, OrderLine *line)
 void
 lines_read(RowScope *scope, int64 order_id, OrderLines *lines)
 {
-	RowTable   *table = row_open(scope, shop_leaf(SHOP_ORDER_LINE, slot_of_order(order_id)), &line_columns);
-	Oid			index = row_unique_index(table, 2, (const int[]) {LINE_ORDER_ID, LINE_LINE_NO});
+	RowTable *table =
+		row_open(scope, shop_leaf(SHOP_ORDER_LINE, slot_of_order(order_id)), &line_columns);
+	Oid			index = row_unique_index(table, 2, (const int[]){LINE_ORDER_ID, LINE_LINE_NO});
 	ScanKeyData key;
 	List	   *rows;
 	ListCell   *lc;
@@ -408,7 +413,7 @@ lines_json(StringInfo json, const OrderLines *lines)
 	for (int i = 0; i < lines->nlines; i++)
 	{
 		const OrderLine *line = &lines->lines[i];
-		char		number[32];
+		char			 number[32];
 
 		appendStringInfoString(json, i > 0 ? ",{\"line_no\":" : "{\"line_no\":");
 		pg_ltoa(i + 1, number);

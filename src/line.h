@@ -14,18 +14,18 @@
 typedef struct OrderLine
 {
 	const char *sku;
-	const char *stock_key;		/* which stock row to take from; NULL: not stocked */
-	int32		quantity;		/* > 0 */
-	Numeric		unit_price;		/* >= 0 */
-	Jsonb	   *attributes;		/* NULL: {} */
+	const char *stock_key;	/* which stock row to take from; NULL: not stocked */
+	int32		quantity;	/* > 0 */
+	Numeric		unit_price; /* >= 0 */
+	Jsonb	   *attributes; /* NULL: {} */
 } OrderLine;
 
 typedef struct OrderLines
 {
-	int			nlines;
-	OrderLine  *lines;			/* line_no = place + 1 */
-	int			nkeys;
-	StockLine  *keys;			/* summed per stock key, sorted by it */
+	int		   nlines;
+	OrderLine *lines; /* line_no = place + 1 */
+	int		   nkeys;
+	StockLine *keys; /* summed per stock key, sorted by it */
 } OrderLines;
 
 /*
@@ -50,4 +50,4 @@ extern void lines_read(RowScope *scope, int64 order_id, OrderLines *lines);
 /* Appends them as a JSON array, as events show them. */
 extern void lines_json(StringInfo json, const OrderLines *lines);
 
-#endif							/* ORDER_ENGINE_LINE_H */
+#endif /* ORDER_ENGINE_LINE_H */

@@ -17,8 +17,8 @@
 typedef struct Replay
 {
 	const Machine *machine;
-	int			state;			/* -1: not created yet */
-	int			version;
+	int			   state; /* -1: not created yet */
+	int			   version;
 } Replay;
 
 PG_FUNCTION_INFO_V1(order_engine_replay_step);
@@ -27,20 +27,20 @@ PG_FUNCTION_INFO_V1(order_engine_replay_result);
 pg_noreturn static void
 raise_broken(const Replay *replay, int version, const char *event, const char *problem)
 {
-	ereport(ERROR,
-			(errcode(ERRCODE_DATA_CORRUPTED),
-			 errmsg("the history is broken at version %d, event \"%s\": %s", version, event, problem),
-			 errdetail("It stands at version %d in state \"%s\".", replay->version,
-					   replay->state < 0 ? "" : replay->machine->states[replay->state]),
-			 errhint("Aggregate the events of one order, ordered by version.")));
+	ereport(ERROR, (errcode(ERRCODE_DATA_CORRUPTED),
+					errmsg("the history is broken at version %d, event \"%s\": %s", version, event,
+						   problem),
+					errdetail("It stands at version %d in state \"%s\".", replay->version,
+							  replay->state < 0 ? "" : replay->machine->states[replay->state]),
+					errhint("Aggregate the events of one order, ordered by version.")));
 }
 
 static Replay *
 start(FunctionCallInfo fcinfo, int machine_id)
 {
 	MemoryContext context;
-	Replay	   *replay;
-	OwnerScope	owner;
+	Replay		 *replay;
+	OwnerScope	  owner;
 
 	if (!AggCheckCallContext(fcinfo, &context))
 		elog(ERROR, "replay_step called in non-aggregate context");
@@ -56,7 +56,7 @@ start(FunctionCallInfo fcinfo, int machine_id)
 static int
 next_state(const Replay *replay, int version, const char *event, const char *to)
 {
-	int			index = machine_event(replay->machine, event);
+	int				  index = machine_event(replay->machine, event);
 	const Transition *transition = NULL;
 
 	if (replay->state < 0 && index == replay->machine->creation->event)
@@ -73,10 +73,10 @@ next_state(const Replay *replay, int version, const char *event, const char *to)
 Datum
 order_engine_replay_step(PG_FUNCTION_ARGS)
 {
-	Replay	   *replay;
-	int			version;
-	char	   *event;
-	char	   *to;
+	Replay *replay;
+	int		version;
+	char   *event;
+	char   *to;
 
 	call_require(fcinfo, 1, "machine_id");
 	call_require(fcinfo, 2, "version");
@@ -91,8 +91,9 @@ order_engine_replay_step(PG_FUNCTION_ARGS)
 		raise_broken(replay, version, event, "another machine");
 	if (version != replay->version + 1)
 		raise_broken(replay, version, event, "a version is missing");
-	if (replay->state < 0 ? !PG_ARGISNULL(4) : PG_ARGISNULL(4) ||
-		strcmp(text_to_cstring(PG_GETARG_TEXT_PP(4)), replay->machine->states[replay->state]) != 0)
+	if (replay->state < 0 ? !PG_ARGISNULL(4)
+						  : PG_ARGISNULL(4) || strcmp(text_to_cstring(PG_GETARG_TEXT_PP(4)),
+													  replay->machine->states[replay->state]) != 0)
 		raise_broken(replay, version, event, "it begins in another state");
 	replay->state = next_state(replay, version, event, to);
 	if (strcmp(replay->machine->states[replay->state], to) != 0)
@@ -105,9 +106,9 @@ Datum
 order_engine_replay_result(PG_FUNCTION_ARGS)
 {
 	static TupleDesc shape;
-	Replay	   *replay = (Replay *) PG_GETARG_POINTER(0);
-	Datum		values[2];
-	bool		nulls[2] = {false};
+	Replay			*replay = (Replay *) PG_GETARG_POINTER(0);
+	Datum			 values[2];
+	bool			 nulls[2] = {false};
 
 	if (PG_ARGISNULL(0))
 		PG_RETURN_NULL();

@@ -550,7 +550,7 @@ order_engine_outbox_before_insert(PG_FUNCTION_ARGS)
 typedef struct Chunk
 {
 	MemoryContext context;
-	MemoryContext scratch;		/* of one row: what was compressed or stored apart */
+	MemoryContext scratch; /* of one row: what was compressed or stored apart */
 	int			  max_rows;
 	Size		  max_bytes;
 	OutboxRow	**rows;
@@ -654,8 +654,8 @@ outbox_read(JournalReader *reader, int max_rows, Size max_bytes, MemoryContext c
 	Chunk chunk = {.context = context, .max_rows = max_rows, .max_bytes = max_bytes};
 
 	chunk.rows = MemoryContextAlloc(context, sizeof(OutboxRow *) * max_rows);
-	chunk.scratch =
-		AllocSetContextCreate(CurrentMemoryContext, "order_engine outbox row", ALLOCSET_DEFAULT_SIZES);
+	chunk.scratch = AllocSetContextCreate(CurrentMemoryContext, "order_engine outbox row",
+										  ALLOCSET_DEFAULT_SIZES);
 	(void) journal_read(reader, add_to_chunk, &chunk);
 	MemoryContextDelete(chunk.scratch);
 	*rows = chunk.rows;

@@ -37,17 +37,16 @@ enum
 	PAYMENT_COLUMNS
 };
 
-static const RowColumns payment_columns = {
-	"payment", PAYMENT_COLUMNS,
-	(const char *const[]) {"order_id", "kind", "payment_ref", "amount", "currency", "outcome", "version",
-	"attributes", "at"}
-};
+static const RowColumns payment_columns = {"payment", PAYMENT_COLUMNS,
+										   (const char *const[]){"order_id", "kind", "payment_ref",
+																 "amount", "currency", "outcome",
+																 "version", "attributes", "at"}};
 
 typedef struct PaymentCall
 {
 	const char *kind;
 	char	   *ref;
-	Numeric		amount;			/* NULL (refunds only): all that is left */
+	Numeric		amount; /* NULL (refunds only): all that is left */
 	char	   *currency;
 	OrderUpdate update;
 	OrderChange change;
@@ -59,7 +58,8 @@ PG_FUNCTION_INFO_V1(order_engine_refund_order);
 static RowTable *
 open_payments(LockedOrder *order)
 {
-	return row_open(&order->scope, shop_leaf(SHOP_PAYMENT, slot_of_order(order->row.order_id)), &payment_columns);
+	return row_open(&order->scope, shop_leaf(SHOP_PAYMENT, slot_of_order(order->row.order_id)),
+					&payment_columns);
 }
 
 /*
@@ -71,16 +71,17 @@ open_payments(LockedOrder *order)
 static char *
 find_recorded(LockedOrder *order, const char *kind, const char *ref)
 {
-	RowTable   *table = open_payments(order);
+	RowTable	   *table = open_payments(order);
 	TupleTableSlot *slot = row_slot(table);
-	Oid			index = row_unique_index(table, 3, (const int[]) {PAYMENT_ORDER_ID, PAYMENT_KIND, PAYMENT_PAYMENT_REF});
+	Oid				index = row_unique_index(
+					table, 3, (const int[]){PAYMENT_ORDER_ID, PAYMENT_KIND, PAYMENT_PAYMENT_REF});
 	ScanKeyData keys[3];
 
 	ScanKeyInit(&keys[0], 1, BTEqualStrategyNumber, F_INT8EQ, Int64GetDatum(order->row.order_id));
-	ScanKeyEntryInitialize(&keys[1], 0, 2, BTEqualStrategyNumber, InvalidOid, C_COLLATION_OID, F_TEXTEQ,
-						   CStringGetTextDatum(kind));
-	ScanKeyEntryInitialize(&keys[2], 0, 3, BTEqualStrategyNumber, InvalidOid, C_COLLATION_OID, F_TEXTEQ,
-						   CStringGetTextDatum(ref));
+	ScanKeyEntryInitialize(&keys[1], 0, 2, BTEqualStrategyNumber, InvalidOid, C_COLLATION_OID,
+						   F_TEXTEQ, CStringGetTextDatum(kind));
+	ScanKeyEntryInitialize(&keys[2], 0, 3, BTEqualStrategyNumber, InvalidOid, C_COLLATION_OID,
+						   F_TEXTEQ, CStringGetTextDatum(ref));
 	if (!row_find(table, index, 3, keys, slot))
 		return NULL;
 	return TextDatumGetCString(row_get_required(table, slot, PAYMENT_OUTCOME));
@@ -89,7 +90,7 @@ find_recorded(LockedOrder *order, const char *kind, const char *ref)
 static void
 record(LockedOrder *order, PaymentCall *call, const char *outcome)
 {
-	RowTable   *table = open_payments(order);
+	RowTable	   *table = open_payments(order);
 	TupleTableSlot *slot = row_slot(table);
 
 	row_new(table, slot);
@@ -101,8 +102,9 @@ record(LockedOrder *order, PaymentCall *call, const char *outcome)
 		row_set(table, slot, PAYMENT_CURRENCY, CStringGetTextDatum(call->currency));
 	row_set(table, slot, PAYMENT_OUTCOME, CStringGetTextDatum(outcome));
 	row_set(table, slot, PAYMENT_VERSION, Int32GetDatum(order->row.version + 1));
-	row_set(table, slot, PAYMENT_ATTRIBUTES,
-			JsonbPGetDatum(call->change.attributes ? call->change.attributes : call_empty_object()));
+	row_set(
+		table, slot, PAYMENT_ATTRIBUTES,
+		JsonbPGetDatum(call->change.attributes ? call->change.attributes : call_empty_object()));
 	row_set(table, slot, PAYMENT_AT, TimestampTzGetDatum(order->at));
 	row_insert(table, slot);
 }
@@ -124,11 +126,12 @@ apply(LockedOrder *order, PaymentCall *call, const char *event, const char *outc
 static const Transition *
 possible_move(LockedOrder *order, const char *event, Jsonb *attributes)
 {
-	int			index = machine_event(order->machine, event);
-	const Transition *transition = index >= 0 && order->state >= 0
-		? machine_move(order->machine, order->state, index) : NULL;
+	int				  index = machine_event(order->machine, event);
+	const Transition *transition =
+		index >= 0 && order->state >= 0 ? machine_move(order->machine, order->state, index) : NULL;
 
-	if (transition == NULL || transition->keeper_only || !order_guard_allows(order, transition, attributes))
+	if (transition == NULL || transition->keeper_only ||
+		!order_guard_allows(order, transition, attributes))
 		return NULL;
 	return transition;
 }
@@ -136,7 +139,7 @@ possible_move(LockedOrder *order, const char *event, Jsonb *attributes)
 static const char *
 pay(LockedOrder *order, PaymentCall *call)
 {
-	const OrderRow *row = &order->row;
+	const OrderRow	 *row = &order->row;
 	const Transition *move;
 
 	if (call->currency && row->currency && strcmp(call->currency, row->currency) != 0)
@@ -174,9 +177,10 @@ check_refund(const OrderRow *row, Numeric left, Numeric amount)
 		return;
 	ereport(ERROR,
 			(errcode(ERRCODE_OE_REFUND_EXCEEDS),
-			 errmsg("the refund exceeds what is left of the payments of order " INT64_FORMAT, row->order_id),
-			 errdetail("{\"captured\": %s, \"refunded\": %s, \"given\": %s}", amount_text(row->captured),
-					   amount_text(row->refunded), amount_text(amount)),
+			 errmsg("the refund exceeds what is left of the payments of order " INT64_FORMAT,
+					row->order_id),
+			 errdetail("{\"captured\": %s, \"refunded\": %s, \"given\": %s}",
+					   amount_text(row->captured), amount_text(row->refunded), amount_text(amount)),
 			 errhint("At most captured - refunded can go back.")));
 }
 
@@ -184,7 +188,7 @@ static const char *
 refund(LockedOrder *order, PaymentCall *call)
 {
 	const OrderRow *row = &order->row;
-	Numeric		left = amount_subtract(row->captured, row->refunded);
+	Numeric			left = amount_subtract(row->captured, row->refunded);
 
 	if (call->amount == NULL)
 		call->amount = left;
@@ -207,11 +211,11 @@ Datum
 order_engine_pay_order(PG_FUNCTION_ARGS)
 {
 	static TupleDesc shape;
-	LockedOrder order;
-	PaymentCall call = {.kind = KIND_CAPTURE};
-	const char *outcome;
-	Datum		values[6];
-	bool		nulls[6] = {false};
+	LockedOrder		 order;
+	PaymentCall		 call = {.kind = KIND_CAPTURE};
+	const char		*outcome;
+	Datum			 values[6];
+	bool			 nulls[6] = {false};
 
 	call_require(fcinfo, 0, "order_id");
 	call_require(fcinfo, 1, "payment_ref");
@@ -245,11 +249,11 @@ Datum
 order_engine_refund_order(PG_FUNCTION_ARGS)
 {
 	static TupleDesc shape;
-	LockedOrder order;
-	PaymentCall call = {.kind = KIND_REFUND};
-	bool		replayed;
-	Datum		values[5];
-	bool		nulls[5] = {false};
+	LockedOrder		 order;
+	PaymentCall		 call = {.kind = KIND_REFUND};
+	bool			 replayed;
+	Datum			 values[5];
+	bool			 nulls[5] = {false};
 
 	call_require(fcinfo, 0, "order_id");
 	call_require(fcinfo, 1, "refund_ref");
@@ -260,9 +264,8 @@ order_engine_refund_order(PG_FUNCTION_ARGS)
 		call.amount = PG_GETARG_NUMERIC(2);
 		call_check_amount(call.amount, "amount");
 		if (amount_compare(call.amount, amount_zero()) == 0)
-			ereport(ERROR,
-					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-					 errmsg("\"amount\" of a refund must be positive")));
+			ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+							errmsg("\"amount\" of a refund must be positive")));
 	}
 	call.change.attributes = call_jsonb(fcinfo, 3);
 	order_check_attributes(call.change.attributes);

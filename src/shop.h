@@ -30,9 +30,9 @@ typedef enum ShopTable
 /* The engine acts as the owner of the tables between begin and end. */
 typedef struct OwnerScope
 {
-	Oid			userid;
-	int			sec_context;
-	int			guc_level;		/* 0: nothing was changed */
+	Oid userid;
+	int sec_context;
+	int guc_level; /* 0: nothing was changed */
 } OwnerScope;
 
 /* True if setup() has run in this database.  Never raises. */
@@ -43,11 +43,11 @@ extern bool shop_exists(void);
  * 55000, with the hint to run setup(), where the tables do not exist.  A node
  * owns the slots whose leaves it has: OE060 for any other.
  */
-extern Oid	shop_table(ShopTable table);
-extern Oid	shop_leaf(ShopTable table, int slot);
+extern Oid shop_table(ShopTable table);
+extern Oid shop_leaf(ShopTable table, int slot);
 
 /* The owner of the tables: who owns `orders`.  55000 as above. */
-extern Oid	shop_owner(void);
+extern Oid shop_owner(void);
 
 /* True if `function` is one of the engine's own trigger functions. */
 extern bool shop_own_trigger(Oid function);
@@ -64,4 +64,4 @@ extern void owner_end(OwnerScope *scope);
 /* Registers the cache's invalidation; from _PG_init. */
 extern void shop_init(void);
 
-#endif							/* ORDER_ENGINE_SHOP_H */
+#endif /* ORDER_ENGINE_SHOP_H */

@@ -9,11 +9,11 @@
 uint64
 statement_execute(Statement *statement, Datum *values, const char *nulls, long max_rows)
 {
-	int			code;
+	int code;
 
 	if (statement->plan == NULL)
 	{
-		SPIPlanPtr	plan = SPI_prepare(statement->sql, statement->nargs, statement->types);
+		SPIPlanPtr plan = SPI_prepare(statement->sql, statement->nargs, statement->types);
 
 		if (plan == NULL || SPI_keepplan(plan) != 0)
 			elog(ERROR, "could not prepare \"%s\": %s", statement->sql,

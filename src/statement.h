@@ -29,6 +29,7 @@ typedef struct Statement
  * NULL; `max_rows` 0 for all.  Result in SPI_tuptable and SPI_processed, which is
  * returned.  Raises what the statement raises.
  */
-extern uint64 statement_execute(Statement *statement, Datum *values, const char *nulls, long max_rows);
+extern uint64
+statement_execute(Statement *statement, Datum *values, const char *nulls, long max_rows);
 
-#endif							/* ORDER_ENGINE_STATEMENT_H */
+#endif /* ORDER_ENGINE_STATEMENT_H */
