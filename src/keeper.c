@@ -11,6 +11,7 @@
 
 #include "access/xact.h"
 #include "catalog/pg_type.h"
+#include "commands/trigger.h"
 #include "executor/spi.h"
 #include "fmgr.h"
 #include "miscadmin.h"
@@ -69,11 +70,12 @@ PG_FUNCTION_INFO_V1(order_engine_tend);
 /* ---- finding ---- */
 
 void
-keeper_pass_init(KeeperPass *pass, MemoryContext parent)
+keeper_pass_init(KeeperPass *pass, MemoryContext parent, bool commits)
 {
 	HASHCTL ctl = {.keysize = sizeof(int64), .entrysize = sizeof(Failure)};
 
 	memset(pass, 0, sizeof(*pass));
+	pass->commits = commits;
 	pass->context = AllocSetContextCreate(parent, "order_engine keeper", ALLOCSET_DEFAULT_SIZES);
 	ctl.hcxt = pass->context;
 	pass->failures =
@@ -217,6 +219,19 @@ fire_due(KeeperPass *pass, const DueOrder *due, const ActionContext *context, St
 	order_end(&order);
 }
 
+/*
+ * Constraints that would be checked at the commit are checked now: there one
+ * that does not hold would take all that is due down with it, time and again.
+ */
+static void
+check_constraints(void)
+{
+	ConstraintsSetStmt *stmt = makeNode(ConstraintsSetStmt);
+
+	stmt->deferred = false;
+	AfterTriggerSetState(stmt);
+}
+
 static void
 fire_all(KeeperPass *pass, const DueOrder *due, int n)
 {
@@ -228,6 +243,8 @@ fire_all(KeeperPass *pass, const DueOrder *due, int n)
 		fire_due(pass, &due[i], &context, &works);
 	owner_begin(&owner);
 	apply_stock(&works, context.actor);
+	if (pass->commits)
+		check_constraints();
 	owner_end(&owner);
 }
 
@@ -359,7 +376,7 @@ keeper_main(Datum arg)
 	TimestampTz expired_at = 0;
 
 	worker_start(WORKER_KEEPER, arg);
-	keeper_pass_init(&pass, TopMemoryContext);
+	keeper_pass_init(&pass, TopMemoryContext, true);
 	while (!worker_stopping())
 	{
 		bool more = true;
@@ -404,7 +421,7 @@ order_engine_tend(PG_FUNCTION_ARGS)
 	deadline = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), PG_GETARG_INT32(0));
 
 	SPI_connect_ext(atomic ? 0 : SPI_OPT_NONATOMIC);
-	keeper_pass_init(&pass, CurrentMemoryContext);
+	keeper_pass_init(&pass, CurrentMemoryContext, !atomic);
 	keeper_pass_begin(&pass);
 	do
 	{

@@ -19,6 +19,7 @@ typedef struct DueOrder
 typedef struct KeeperPass
 {
 	MemoryContext context;	/* outlives transactions */
+	bool		  commits;	/* each step is a transaction of its own */
 	HTAB		 *failures; /* orders that raised, and when to try them again */
 	TimestampTz	  now;
 	DueOrder	 *due; /* found, not locked; [ndue] */
@@ -28,8 +29,11 @@ typedef struct KeeperPass
 	bool		  complete; /* nothing is left to find */
 } KeeperPass;
 
-/* `parent` outlives the transactions of the pass. */
-extern void keeper_pass_init(KeeperPass *pass, MemoryContext parent);
+/*
+ * `parent` outlives the transactions of the pass.  `commits`: the caller commits
+ * after each step, so the step checks deferred constraints itself.
+ */
+extern void keeper_pass_init(KeeperPass *pass, MemoryContext parent, bool commits);
 
 /* Starts a pass over what is due now. */
 extern void keeper_pass_begin(KeeperPass *pass);

@@ -67,7 +67,7 @@ typedef struct WorkerPlace
 static const struct
 {
 	const char *type;
-	const char *function; /* NULL: not there yet */
+	const char *function;
 } kinds[WORKER_KINDS] = {
 	[WORKER_RELAY] = {"order_engine relay", "relay_main"},
 	[WORKER_KEEPER] = {"order_engine keeper", "keeper_main"},
@@ -311,12 +311,16 @@ worker_begin(const char *activity)
 	return true;
 }
 
+/*
+ * Commits as the owner: deferred triggers, which are his, fire there, and this
+ * process is a superuser's.  The commit restores the settings, not the user.
+ */
 void
 worker_end(void)
 {
-	owner_end(&owner_scope);
 	PopActiveSnapshot();
 	CommitTransactionCommand();
+	SetUserIdAndSecContext(owner_scope.userid, owner_scope.sec_context);
 	in_transaction = false;
 	ProcDiePending = false; /* came too late for this transaction; worker_stopping() tells */
 
@@ -530,8 +534,6 @@ is_due(Watched *w, WorkerKind kind, TimestampTz now)
 {
 	pid_t pid;
 
-	if (kinds[kind].function == NULL)
-		return false;
 	if (w->handles[kind] && GetBackgroundWorkerPid(w->handles[kind], &pid) == BGWH_STOPPED)
 	{
 		pfree(w->handles[kind]);
@@ -582,7 +584,7 @@ launcher_timeout(void)
 		Watched *w = lfirst(cell);
 
 		for (int kind = 0; kind < WORKER_KINDS; kind++)
-			if (kinds[kind].function && w->handles[kind] == NULL)
+			if (w->handles[kind] == NULL)
 				return RESTART_MS;
 	}
 	return -1;
