@@ -70,7 +70,7 @@ open_producer(const char *brokers)
 	set(conf, "enable.idempotence", "true");
 	set(conf, "partitioner", "murmur2_random");
 	set(conf, "socket.nagle.disable", "true");
-	set(conf, "linger.ms", "0.5");
+	set(conf, "linger.ms", "0");
 	set(conf, "queue.buffering.max.messages", "1000000");
 	rd_kafka_conf_set_dr_msg_cb(conf, delivered);
 	producer = rd_kafka_new(RD_KAFKA_PRODUCER, conf, error, sizeof(error));

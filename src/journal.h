@@ -117,7 +117,7 @@ typedef struct JournalBacklog
 {
 	int64		rows;
 	int64		bytes;
-	TimestampTz oldest;			/* created_at; undefined without rows */
+	TimestampTz oldest; /* created_at; undefined without rows */
 } JournalBacklog;
 
 extern void journal_backlog(Journal journal, JournalBacklog *backlog);

@@ -243,7 +243,7 @@ set_defaults(rd_kafka_conf_t *conf, const char *client_id, char **error)
 	return set_property(conf, "client.id", client_id, error) &&
 		   set_property(conf, "socket.nagle.disable", "true", error) &&
 		   set_property(conf, "socket.keepalive.enable", "true", error) &&
-		   set_property(conf, "linger.ms", "0.5", error) &&
+		   set_property(conf, "linger.ms", "0", error) &&
 		   set_property(conf, "queue.buffering.max.kbytes", "65536", error) &&
 		   set_property(conf, "log.connection.close", "false", error);
 }
