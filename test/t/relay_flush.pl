@@ -15,7 +15,7 @@ use Test::More;
 my $rounds = $ENV{ORDER_ENGINE_LONG} ? 50 : 5;
 
 # The WAL writer would flush the commit sooner or later, so it is made slow.
-my $node = OrderEngine::new_shop('relay_flush', publisher => 'kafka', conf => <<'EOF');
+my $node = OrderEngine::new_shop('relay_flush', publisher => 'kafka', allows_streaming => 1, conf => <<'EOF');
 synchronous_commit = off
 wal_writer_delay = '10s'
 wal_writer_flush_after = '1GB'
@@ -63,6 +63,41 @@ foreach my $round (1 .. $rounds)
 	OrderEngine::wait_relayed($node);
 }
 is($lost, 0, "$rounds rounds: every order that was published has survived the crash");
+
+# ---- nor before synchronous standbys have it, whatever interrupts the wait for them ----
+
+my $held = OrderEngine::topic($node, 'held');
+OrderEngine::create_topic($held, 1);
+
+sub wait_held
+{
+	my ($name) = @_;
+	return ok($node->poll_query_until('shop',
+			"SELECT count(*) = 1 FROM pg_stat_activity WHERE backend_type = 'order_engine relay' AND wait_event = 'SyncRep'"),
+		$name);
+}
+
+sub relay_pid
+{
+	return $node->safe_psql('shop', "SELECT pid FROM pg_stat_activity WHERE backend_type = 'order_engine relay'");
+}
+
+$node->append_conf('postgresql.conf', "synchronous_standby_names = 'nobody'\n");
+$node->reload;
+ok($node->poll_query_until('shop', "SELECT current_setting('synchronous_standby_names') = 'nobody'"), 'a standby that is not there');
+$node->safe_psql('shop', "SET synchronous_commit = local; SELECT order_engine.emit('held', '1', 't', '{}')");
+wait_held('the relay waits for a synchronous standby');
+my $pid = relay_pid();
+$node->safe_psql('shop', "SELECT pg_cancel_backend($pid)");
+$node->safe_psql('shop', "SELECT pg_terminate_backend($pid)");
+ok($node->poll_query_until('shop',
+		"SELECT count(*) = 1 FROM pg_stat_activity WHERE backend_type = 'order_engine relay' AND pid <> $pid"),
+	'a relay that is terminated meanwhile');
+wait_held('its successor waits too');
+is(scalar OrderEngine::consume(topic => $held), 0, 'and none of them has published what the standby does not have');
+$node->append_conf('postgresql.conf', "synchronous_standby_names = ''\n");
+$node->reload;
+is(scalar OrderEngine::consume(topic => $held, count => 1), 1, 'without synchronous standbys it is published');
 
 $node->stop('immediate');
 done_testing();
