@@ -88,6 +88,14 @@ find_column(Relation rel, const char *name)
 	return attno;
 }
 
+static bool
+holds_version(Relation rel, AttrNumber attno)
+{
+	Oid type = getBaseType(column_of(rel, attno)->atttypid);
+
+	return type == INT4OID || type == INT8OID;
+}
+
 static char *
 column_text(Relation rel, HeapTuple tuple, AttrNumber attno)
 {
@@ -261,8 +269,7 @@ read_arguments(TriggerData *data, Attached *attached)
 {
 	Trigger *trigger = data->tg_trigger;
 
-	if (!TRIGGER_FIRED_FOR_ROW(data->tg_event) || TRIGGER_FIRED_BY_DELETE(data->tg_event) ||
-		trigger->tgnargs < 2 || trigger->tgnargs > 3)
+	if (trigger->tgnargs < 2 || trigger->tgnargs > 3)
 		ereport(ERROR,
 				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
 				 errmsg("trigger \"%s\" was not made by attach_machine()", trigger->tgname)));
@@ -270,6 +277,11 @@ read_arguments(TriggerData *data, Attached *attached)
 	attached->machine = machine_get(pg_strtoint32(trigger->tgargs[0]));
 	attached->state = find_column(attached->rel, trigger->tgargs[1]);
 	attached->version = trigger->tgnargs == 3 ? find_column(attached->rel, trigger->tgargs[2]) : 0;
+	if (attached->version && !holds_version(attached->rel, attached->version))
+		ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+						errmsg("column \"%s\" of table \"%s\" cannot hold a version",
+							   trigger->tgargs[2], RelationGetRelationName(attached->rel)),
+						errhint("Give it type integer or bigint again.")));
 }
 
 static HeapTuple
@@ -339,8 +351,9 @@ before_update(const Attached *attached, HeapTuple old, HeapTuple new)
 Datum
 order_engine_attached_before(PG_FUNCTION_ARGS)
 {
-	TriggerData *data = call_trigger(fcinfo);
-	Attached	 attached;
+	TriggerData *data =
+		call_row_trigger(fcinfo, TRIGGER_TYPE_BEFORE, TRIGGER_TYPE_INSERT | TRIGGER_TYPE_UPDATE);
+	Attached attached;
 
 	read_arguments(data, &attached);
 	if (TRIGGER_FIRED_BY_INSERT(data->tg_event))
@@ -458,7 +471,8 @@ check_updated(const Attached *attached, HeapTuple old, HeapTuple new, const Atta
 Datum
 order_engine_attached_after(PG_FUNCTION_ARGS)
 {
-	TriggerData		 *data = call_trigger(fcinfo);
+	TriggerData *data =
+		call_row_trigger(fcinfo, TRIGGER_TYPE_AFTER, TRIGGER_TYPE_INSERT | TRIGGER_TYPE_UPDATE);
 	HeapTuple		  tuple = data->tg_trigtuple;
 	AttachedRow		  was = {NULL, 0};
 	AttachedRow		  row;
@@ -563,10 +577,9 @@ static void
 check_version_column(Relation rel, const char *name)
 {
 	AttrNumber attno = find_column(rel, name);
-	Oid		   type = getBaseType(column_of(rel, attno)->atttypid);
 
 	check_column(rel, attno);
-	if (type != INT4OID && type != INT8OID)
+	if (!holds_version(rel, attno))
 		refuse_column(rel, attno, "cannot hold a version");
 }
 

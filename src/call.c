@@ -5,6 +5,7 @@
 #include "postgres.h"
 
 #include "access/htup_details.h"
+#include "catalog/pg_trigger.h"
 #include "funcapi.h"
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
@@ -30,6 +31,25 @@ call_trigger(FunctionCallInfo fcinfo)
 		ereport(ERROR, (errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
 						errmsg("this function can only be called as a trigger")));
 	return (TriggerData *) fcinfo->context;
+}
+
+TriggerData *
+call_row_trigger(FunctionCallInfo fcinfo, int timing, int events)
+{
+	TriggerData *data = call_trigger(fcinfo);
+	TriggerEvent fired = data->tg_event;
+	int			 event = TRIGGER_FIRED_BY_INSERT(fired)	  ? TRIGGER_TYPE_INSERT
+						 : TRIGGER_FIRED_BY_UPDATE(fired) ? TRIGGER_TYPE_UPDATE
+						 : TRIGGER_FIRED_BY_DELETE(fired) ? TRIGGER_TYPE_DELETE
+														  : TRIGGER_TYPE_TRUNCATE;
+	bool		 in_time =
+		timing == TRIGGER_TYPE_BEFORE ? TRIGGER_FIRED_BEFORE(fired) : TRIGGER_FIRED_AFTER(fired);
+
+	if (!TRIGGER_FIRED_FOR_ROW(fired) || !in_time || !(event & events))
+		ereport(ERROR, (errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
+						errmsg("trigger \"%s\" calls a function that is not for this event",
+							   data->tg_trigger->tgname)));
+	return data;
 }
 
 char *

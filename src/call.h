@@ -17,6 +17,13 @@ extern void call_require(FunctionCallInfo fcinfo, int n, const char *name);
 /* What a trigger is called with; 39P01 unless the function was called as a trigger. */
 extern TriggerData *call_trigger(FunctionCallInfo fcinfo);
 
+/*
+ * The same of a row trigger: 39P01 unless `timing` (TRIGGER_TYPE_BEFORE or _AFTER)
+ * and one of `events` (TRIGGER_TYPE_INSERT | ...) are what it was fired for, since
+ * a table's owner may hang the function where he likes.
+ */
+extern TriggerData *call_row_trigger(FunctionCallInfo fcinfo, int timing, int events);
+
 /* Argument n as a C string, NULL for null. */
 extern char *call_text(FunctionCallInfo fcinfo, int n);
 

@@ -12,6 +12,7 @@
 #include "utils/builtins.h"
 #include "utils/json.h"
 
+#include "call.h"
 #include "errors.h"
 #include "guard.h"
 
@@ -62,11 +63,8 @@ guard_operation(TriggerEvent event)
 Datum
 order_engine_refuse_direct_write(PG_FUNCTION_ARGS)
 {
-	TriggerData *data = (TriggerData *) fcinfo->context;
+	TriggerData *data = call_trigger(fcinfo);
 
-	if (!CALLED_AS_TRIGGER(fcinfo))
-		ereport(ERROR, (errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
-						errmsg("refuse_direct_write() can only be called as a trigger")));
 	guard_refuse(data->tg_relation, guard_operation(data->tg_event), NIL);
 	PG_RETURN_NULL(); /* keep compiler quiet */
 }

@@ -62,6 +62,9 @@ extern Oid journal_leaf(Journal journal, int *ring);
 /* The system identifier of this cluster, as rows carry it. */
 extern int64 journal_era(void);
 
+/* True if the relation is one of the journal's leaves.  55000 where the tables do not exist. */
+extern bool journal_is_leaf(Journal journal, Oid relid);
+
 /* ---- the consumer ---- */
 
 /*

@@ -55,6 +55,7 @@
 
 #include "compat.h"
 #include "journal_internal.h"
+#include "shape.h"
 #include "shared.h"
 
 #define SHARED_NAME "order_engine_journal"
@@ -152,10 +153,15 @@ ring_load(Ring *ring, Oid parent)
 	{
 		ring->leaves = MemoryContextAlloc(ring->context, sizeof(Leaf) * Max(bounds->ndatums, 1));
 		for (int i = 0; i < bounds->ndatums; i++)
+		{
+			Oid relid = desc->oids[bounds->indexes[i]];
+
+			shape_check_leaf(relid);
 			ring->leaves[ring->nleaves++] = (Leaf){
 				.ring = DatumGetInt32(bounds->datums[i][0]),
-				.relid = desc->oids[bounds->indexes[i]],
+				.relid = relid,
 			};
+		}
 	}
 	table_close(rel, AccessShareLock);
 	if (ring->nleaves == 0)
@@ -175,6 +181,17 @@ ring_get(ShopTable table)
 	if (!ring->valid || ring->parent != parent)
 		ring_load(ring, parent);
 	return ring;
+}
+
+bool
+journal_is_leaf(Journal journal, Oid relid)
+{
+	const Ring *ring = ring_get(journal_table(journal));
+
+	for (int i = 0; i < ring->nleaves; i++)
+		if (ring->leaves[i].relid == relid)
+			return true;
+	return false;
 }
 
 Leaf *

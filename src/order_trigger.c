@@ -10,6 +10,7 @@
 #include "postgres.h"
 
 #include "access/htup_details.h"
+#include "catalog/pg_trigger.h"
 #include "commands/trigger.h"
 #include "executor/executor.h"
 #include "utils/builtins.h"
@@ -27,23 +28,25 @@ PG_FUNCTION_INFO_V1(order_engine_orders_before_insert);
 PG_FUNCTION_INFO_V1(order_engine_orders_before_update);
 PG_FUNCTION_INFO_V1(order_engine_orders_after_change);
 
+/* What is read of the row is what the leaves have: no other table will do. */
 static TriggerData *
-trigger_data(FunctionCallInfo fcinfo)
+orders_trigger(FunctionCallInfo fcinfo, int timing, int events)
 {
-	if (!CALLED_AS_TRIGGER(fcinfo))
-		ereport(ERROR,
-				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
-				 errmsg("this function can only be called as a trigger of table orders")));
-	return (TriggerData *) fcinfo->context;
+	TriggerData *trigger = call_row_trigger(fcinfo, timing, events);
+
+	if (!shop_is_leaf(SHOP_ORDERS, RelationGetRelid(trigger->tg_relation)))
+		ereport(ERROR, (errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
+						errmsg("this function can only be called as a trigger of table orders")));
+	return trigger;
 }
 
 /* New values for some columns of the row that a BEFORE trigger returns. */
 typedef struct RowPatch
 {
-	int			n;
-	int			columns[ORDER_COLUMNS];
-	Datum		values[ORDER_COLUMNS];
-	bool		nulls[ORDER_COLUMNS];
+	int	  n;
+	int	  columns[ORDER_COLUMNS];
+	Datum values[ORDER_COLUMNS];
+	bool  nulls[ORDER_COLUMNS];
 } RowPatch;
 
 static void
@@ -58,15 +61,16 @@ static Datum
 patched(RowPatch *patch, Relation rel, HeapTuple tuple)
 {
 	if (patch->n > 0)
-		tuple = heap_modify_tuple_by_cols(tuple, RelationGetDescr(rel), patch->n, patch->columns, patch->values,
-										  patch->nulls);
+		tuple = heap_modify_tuple_by_cols(tuple, RelationGetDescr(rel), patch->n, patch->columns,
+										  patch->values, patch->nulls);
 	return PointerGetDatum(tuple);
 }
 
 static Datum
 due_from(TimestampTz now, const Interval *due)
 {
-	return DirectFunctionCall2(timestamptz_pl_interval, TimestampTzGetDatum(now), IntervalPGetDatum((Interval *) due));
+	return DirectFunctionCall2(timestamptz_pl_interval, TimestampTzGetDatum(now),
+							   IntervalPGetDatum((Interval *) due));
 }
 
 /* ---- INSERT ---- */
@@ -76,18 +80,19 @@ check_slot(int64 order_id, int64 user_id)
 {
 	if (slot_of_order(order_id) == slot_of_user(user_id))
 		return;
-	ereport(ERROR,
-			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-			 errmsg("order id " INT64_FORMAT " does not belong to user " INT64_FORMAT, order_id, user_id),
-			 errdetail("{\"slot_of_order\": %d, \"slot_of_user\": %d}", slot_of_order(order_id), slot_of_user(user_id)),
-			 errhint("Take the id from order_engine.next_order_id(user_id).")));
+	ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+					errmsg("order id " INT64_FORMAT " does not belong to user " INT64_FORMAT,
+						   order_id, user_id),
+					errdetail("{\"slot_of_order\": %d, \"slot_of_user\": %d}",
+							  slot_of_order(order_id), slot_of_user(user_id)),
+					errhint("Take the id from order_engine.next_order_id(user_id).")));
 }
 
 static void
 check_object(TupleTableSlot *slot, AttrNumber attno, const char *name)
 {
-	bool		isnull;
-	Datum		value = slot_getattr(slot, attno, &isnull);
+	bool  isnull;
+	Datum value = slot_getattr(slot, attno, &isnull);
 
 	call_check_object(isnull ? NULL : DatumGetJsonbP(value), name);
 }
@@ -95,8 +100,8 @@ check_object(TupleTableSlot *slot, AttrNumber attno, const char *name)
 static void
 check_amount(TupleTableSlot *slot, AttrNumber attno, const char *name)
 {
-	bool		isnull;
-	Datum		value = slot_getattr(slot, attno, &isnull);
+	bool  isnull;
+	Datum value = slot_getattr(slot, attno, &isnull);
 
 	if (!isnull)
 		call_check_amount(DatumGetNumeric(value), name);
@@ -117,16 +122,16 @@ check_given(TupleTableSlot *slot, const AttrNumber *attno)
 Datum
 order_engine_orders_before_insert(PG_FUNCTION_ARGS)
 {
-	TriggerData *trigger = trigger_data(fcinfo);
-	TupleTableSlot *slot = trigger->tg_trigslot;
-	AttrNumber	attno[ROW_MAX_COLUMNS];
-	RowPatch	patch = {0};
-	TimestampTz now = GetCurrentTimestamp();
-	const Machine *machine;
+	TriggerData		 *trigger = orders_trigger(fcinfo, TRIGGER_TYPE_BEFORE, TRIGGER_TYPE_INSERT);
+	TupleTableSlot	 *slot = trigger->tg_trigslot;
+	AttrNumber		  attno[ROW_MAX_COLUMNS];
+	RowPatch		  patch = {0};
+	TimestampTz		  now = GetCurrentTimestamp();
+	const Machine	 *machine;
 	const Transition *creation;
-	bool		isnull;
-	Datum		value;
-	OwnerScope	owner;
+	bool			  isnull;
+	Datum			  value;
+	OwnerScope		  owner;
 
 	row_layout(trigger->tg_relation, &order_columns, attno);
 	check_slot(DatumGetInt64(row_require(slot, attno[ORDER_ORDER_ID])),
@@ -139,10 +144,11 @@ order_engine_orders_before_insert(PG_FUNCTION_ARGS)
 	owner_end(&owner);
 	creation = machine->creation;
 
-#define FILL(column, datum) \
-	do { \
-		(void) slot_getattr(slot, attno[column], &isnull); \
-		if (isnull) \
+#define FILL(column, datum)                                 \
+	do                                                      \
+	{                                                       \
+		(void) slot_getattr(slot, attno[column], &isnull);  \
+		if (isnull)                                         \
 			patch_set(&patch, attno[column], datum, false); \
 	} while (0)
 	FILL(ORDER_MACHINE_ID, Int32GetDatum(machine->machine_id));
@@ -178,21 +184,23 @@ first_state_detail(const char *given, const char *allowed)
 
 /* What a new order by raw SQL must be: unpaid, in its first state and version. */
 static void
-check_inserted(TupleTableSlot *slot, const AttrNumber *attno, const OrderRow *row, const Machine *machine)
+check_inserted(TupleTableSlot *slot, const AttrNumber *attno, const OrderRow *row,
+			   const Machine *machine)
 {
-	bool		isnull;
+	bool isnull;
 
 	check_slot(row->order_id, row->user_id);
 	check_given(slot, attno);
 	if (strcmp(row->state, machine->states[machine->creation->to]) != 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_OE_ILLEGAL_TRANSITION),
-				 errmsg("a new order cannot be in state \"%s\"", row->state),
-				 errdetail("%s", first_state_detail(row->state, machine->states[machine->creation->to])),
-				 errhint("Leave state null: the machine says where an order begins.")));
+		ereport(ERROR, (errcode(ERRCODE_OE_ILLEGAL_TRANSITION),
+						errmsg("a new order cannot be in state \"%s\"", row->state),
+						errdetail("%s", first_state_detail(row->state,
+														   machine->states[machine->creation->to])),
+						errhint("Leave state null: the machine says where an order begins.")));
 	if (row->version != 1)
 		order_raise_version(1, row->version, row->state);
-	if (amount_compare(row->captured, amount_zero()) != 0 || amount_compare(row->refunded, amount_zero()) != 0)
+	if (amount_compare(row->captured, amount_zero()) != 0 ||
+		amount_compare(row->refunded, amount_zero()) != 0)
 		order_raise_direct_write("orders", "\"captured\", \"refunded\"");
 	(void) slot_getattr(slot, attno[ORDER_REQUEST_HASH], &isnull);
 	if (!isnull)
@@ -203,11 +211,11 @@ static void
 inserted(TriggerData *trigger, const AttrNumber *attno, RowScope *scope)
 {
 	TupleTableSlot *slot = trigger->tg_trigslot;
-	OrderLines	none = {0};
-	OrderRow	row;
-	OrderChange change = {0};
-	bool		isnull;
-	Datum		key;
+	OrderLines		none = {0};
+	OrderRow		row;
+	OrderChange		change = {0};
+	bool			isnull;
+	Datum			key;
 
 	order_row_read(attno, slot, &row);
 	change.machine = machine_get(row.machine_id);
@@ -220,8 +228,8 @@ inserted(TriggerData *trigger, const AttrNumber *attno, RowScope *scope)
 	key = slot_getattr(slot, attno[ORDER_IDEMPOTENCY_KEY], &isnull);
 	change.idempotency_key = isnull ? NULL : TextDatumGetCString(key);
 	context_parse(NULL, &change.context);
-	order_check_move(row_open(scope, RelationGetRelid(trigger->tg_relation), &order_columns), slot, change.machine,
-					 &row, change.transition, row.attributes);
+	order_check_move(row_open(scope, RelationGetRelid(trigger->tg_relation), &order_columns), slot,
+					 change.machine, &row, change.transition, row.attributes);
 	order_changed(scope, &row, &change);
 }
 
@@ -230,10 +238,10 @@ inserted(TriggerData *trigger, const AttrNumber *attno, RowScope *scope)
 static bool
 left_alone(TupleTableSlot *old, TupleTableSlot *new, AttrNumber attno)
 {
-	bool		old_null;
-	bool		new_null;
-	Datum		old_value = slot_getattr(old, attno, &old_null);
-	Datum		new_value = slot_getattr(new, attno, &new_null);
+	bool  old_null;
+	bool  new_null;
+	Datum old_value = slot_getattr(old, attno, &old_null);
+	Datum new_value = slot_getattr(new, attno, &new_null);
 
 	return old_null == new_null && (old_null || old_value == new_value);
 }
@@ -250,13 +258,13 @@ next_version(RowPatch *patch, const AttrNumber *attno, const OrderRow *old, cons
 Datum
 order_engine_orders_before_update(PG_FUNCTION_ARGS)
 {
-	TriggerData *trigger = trigger_data(fcinfo);
+	TriggerData	   *trigger = orders_trigger(fcinfo, TRIGGER_TYPE_BEFORE, TRIGGER_TYPE_UPDATE);
 	TupleTableSlot *old_slot = trigger->tg_trigslot;
 	TupleTableSlot *new_slot = trigger->tg_newslot;
-	AttrNumber	attno[ROW_MAX_COLUMNS];
-	RowPatch	patch = {0};
-	OrderRow	old;
-	OrderRow	new;
+	AttrNumber		attno[ROW_MAX_COLUMNS];
+	RowPatch		patch = {0};
+	OrderRow		old;
+	OrderRow new;
 	TimestampTz now = GetCurrentTimestamp();
 	OwnerScope	owner;
 
@@ -279,7 +287,8 @@ order_engine_orders_before_update(PG_FUNCTION_ARGS)
 		transition = order_infer_move(machine_get(old.machine_id), old.state, new.state);
 		owner_end(&owner);
 		if (left_alone(old_slot, new_slot, attno[ORDER_DUE_AT]))
-			patch_set(&patch, attno[ORDER_DUE_AT], transition->due ? due_from(now, transition->due) : (Datum) 0,
+			patch_set(&patch, attno[ORDER_DUE_AT],
+					  transition->due ? due_from(now, transition->due) : (Datum) 0,
 					  transition->due == NULL);
 	}
 	return patched(&patch, trigger->tg_relation, trigger->tg_newtuple);
@@ -293,7 +302,8 @@ updated(TriggerData *trigger, const AttrNumber *attno, RowScope *scope)
 	OrderChange change = {0};
 	RowTable   *table = row_open(scope, RelationGetRelid(trigger->tg_relation), &order_columns);
 
-	order_check_unchanged(RelationGetDescr(trigger->tg_relation), attno, trigger->tg_trigslot, trigger->tg_newslot);
+	order_check_unchanged(RelationGetDescr(trigger->tg_relation), attno, trigger->tg_trigslot,
+						  trigger->tg_newslot);
 	check_given(trigger->tg_newslot, attno);
 	order_row_read(attno, trigger->tg_trigslot, &old);
 	order_row_read(attno, trigger->tg_newslot, &row);
@@ -309,7 +319,8 @@ updated(TriggerData *trigger, const AttrNumber *attno, RowScope *scope)
 	{
 		change.transition = order_infer_move(change.machine, old.state, row.state);
 		change.event = change.machine->events[change.transition->event];
-		order_check_move(table, trigger->tg_trigslot, change.machine, &row, change.transition, NULL);
+		order_check_move(table, trigger->tg_trigslot, change.machine, &row, change.transition,
+						 NULL);
 	}
 	order_changed(scope, &row, &change);
 }
@@ -321,10 +332,11 @@ updated(TriggerData *trigger, const AttrNumber *attno, RowScope *scope)
 Datum
 order_engine_orders_after_change(PG_FUNCTION_ARGS)
 {
-	TriggerData *trigger = trigger_data(fcinfo);
-	AttrNumber	attno[ROW_MAX_COLUMNS];
-	OwnerScope	owner;
-	RowScope	scope;
+	TriggerData *trigger =
+		orders_trigger(fcinfo, TRIGGER_TYPE_AFTER, TRIGGER_TYPE_INSERT | TRIGGER_TYPE_UPDATE);
+	AttrNumber attno[ROW_MAX_COLUMNS];
+	OwnerScope owner;
+	RowScope   scope;
 
 	row_layout(trigger->tg_relation, &order_columns, attno);
 	owner_begin(&owner);

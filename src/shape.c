@@ -11,6 +11,7 @@
 
 #include "access/htup_details.h"
 #include "catalog/pg_attribute.h"
+#include "catalog/pg_class.h"
 #include "catalog/pg_type.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
@@ -28,6 +29,7 @@ typedef struct Column
 typedef struct Shape
 {
 	const char	 *table;
+	char		  kind;	   /* as pg_class has it */
 	const Column *columns; /* ended by one without a name */
 } Shape;
 
@@ -135,16 +137,16 @@ static const Column shop[] = {
 };
 
 static const Shape shapes[] = {
-	{"orders", orders},
-	{"order_line", order_line},
-	{"order_event", order_event},
-	{"payment", payment},
-	{"machine", machine},
-	{"stock", stock},
-	{"stock_movement", stock_movement},
-	{"journal_position", journal_position},
-	{"outbox", outbox},
-	{"shop", shop},
+	{"orders", RELKIND_PARTITIONED_TABLE, orders},
+	{"order_line", RELKIND_PARTITIONED_TABLE, order_line},
+	{"order_event", RELKIND_PARTITIONED_TABLE, order_event},
+	{"payment", RELKIND_PARTITIONED_TABLE, payment},
+	{"machine", RELKIND_RELATION, machine},
+	{"stock", RELKIND_RELATION, stock},
+	{"stock_movement", RELKIND_RELATION, stock_movement},
+	{"journal_position", RELKIND_PARTITIONED_TABLE, journal_position},
+	{"outbox", RELKIND_PARTITIONED_TABLE, outbox},
+	{"shop", RELKIND_RELATION, shop},
 };
 
 static void
@@ -169,6 +171,26 @@ check_column(Oid relid, const char *table, const Column *column)
 	ReleaseSysCache(tuple);
 }
 
+/* A table of another kind has no storage, or none that C code could write to. */
+static void
+check_kind(Oid relid, char kind)
+{
+	char *name = get_rel_name(relid);
+
+	if (name == NULL || get_rel_relkind(relid) != kind)
+		ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+						kind == RELKIND_RELATION
+							? errmsg("\"%s\" must be a plain table", name ? name : "")
+							: errmsg("\"%s\" must be a partitioned table", name ? name : ""),
+						errhint("The order engine needs it as order_engine.setup() made it.")));
+}
+
+void
+shape_check_leaf(Oid relid)
+{
+	check_kind(relid, RELKIND_RELATION);
+}
+
 void
 shape_check(Oid schema)
 {
@@ -176,6 +198,7 @@ shape_check(Oid schema)
 	{
 		Oid relid = get_relname_relid(shapes[i].table, schema);
 
+		check_kind(relid, shapes[i].kind);
 		for (const Column *column = shapes[i].columns; column->name; column++)
 			check_column(relid, shapes[i].table, column);
 	}

@@ -8,8 +8,11 @@
 /*
  * Raises 55000, naming the column, unless every column that the engine knows
  * exists in the tables of this schema with the type and the NOT NULL that
- * setup() gave it.  Reads the system caches only, takes no locks.
+ * setup() gave it, and the tables are of the kind that it made.  Reads the system caches only, takes no locks.
  */
 extern void shape_check(Oid schema);
+
+/* The same for a partition: 55000 unless it is a plain table. */
+extern void shape_check_leaf(Oid relid);
 
 #endif /* ORDER_ENGINE_SHAPE_H */

@@ -114,7 +114,10 @@ load_leaves(Oid relid, Oid **leaves, Oid *owner)
 	*leaves = MemoryContextAllocZero(shop_context, sizeof(Oid) * Max(nindexes, 1));
 	for (int i = 0; i < nindexes; i++)
 		if (desc->boundinfo->indexes[i] >= 0)
+		{
 			(*leaves)[i] = desc->oids[desc->boundinfo->indexes[i]];
+			shape_check_leaf((*leaves)[i]);
+		}
 	*owner = rel->rd_rel->relowner;
 	table_close(rel, AccessShareLock);
 	return nindexes;
@@ -199,6 +202,18 @@ shop_leaf(ShopTable table, int slot)
 				 errhint("Table \"%s\" has no partition for it: go to the node that has.",
 						 table_names[table])));
 	return leaf;
+}
+
+bool
+shop_is_leaf(ShopTable table, Oid relid)
+{
+	Shop *s = shop_get();
+
+	Assert(table < ORDER_TABLES);
+	for (int i = 0; i < s->partitions; i++)
+		if (s->leaves[table][i] == relid)
+			return true;
+	return false;
 }
 
 Oid

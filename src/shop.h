@@ -46,6 +46,9 @@ extern bool shop_exists(void);
 extern Oid shop_table(ShopTable table);
 extern Oid shop_leaf(ShopTable table, int slot);
 
+/* True if the relation is one of the leaves of an order table. */
+extern bool shop_is_leaf(ShopTable table, Oid relid);
+
 /* The owner of the tables: who owns `orders`.  55000 as above. */
 extern Oid shop_owner(void);
 

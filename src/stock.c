@@ -20,6 +20,7 @@
 #include "access/table.h"
 #include "access/xact.h"
 #include "catalog/pg_collation.h"
+#include "catalog/pg_trigger.h"
 #include "catalog/pg_type.h"
 #include "commands/trigger.h"
 #include "common/int.h"
@@ -921,11 +922,11 @@ hand_quantity(const HandWrite *write, TupleTableSlot *slot, int column)
 }
 
 static void
-read_trigger(FunctionCallInfo fcinfo, HandWrite *write)
+read_trigger(FunctionCallInfo fcinfo, int timing, int events, HandWrite *write)
 {
-	TriggerData *data = (TriggerData *) fcinfo->context;
+	TriggerData *data = call_row_trigger(fcinfo, timing, events);
 
-	if (!CALLED_AS_TRIGGER(fcinfo) || RelationGetRelid(data->tg_relation) != shop_table(SHOP_STOCK))
+	if (RelationGetRelid(data->tg_relation) != shop_table(SHOP_STOCK))
 		ereport(ERROR, (errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
 						errmsg("this function can only be called as a trigger of table \"%s\"",
 							   stock_columns.table)));
@@ -1049,7 +1050,7 @@ order_engine_stock_before(PG_FUNCTION_ARGS)
 	HandWrite	 write;
 	HeapTuple	 tuple;
 
-	read_trigger(fcinfo, &write);
+	read_trigger(fcinfo, TRIGGER_TYPE_BEFORE, TRIGGER_TYPE_INSERT | TRIGGER_TYPE_UPDATE, &write);
 	tuple = write.old ? follow_version(&write, data->tg_newtuple) : data->tg_trigtuple;
 	check_hand_write(&write);
 	return PointerGetDatum(tuple);
@@ -1105,7 +1106,8 @@ order_engine_stock_after(PG_FUNCTION_ARGS)
 {
 	HandWrite write;
 
-	read_trigger(fcinfo, &write);
+	read_trigger(fcinfo, TRIGGER_TYPE_AFTER,
+				 TRIGGER_TYPE_INSERT | TRIGGER_TYPE_UPDATE | TRIGGER_TYPE_DELETE, &write);
 	if (write.new)
 		check_hand_write(&write);
 	else

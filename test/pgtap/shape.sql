@@ -50,7 +50,42 @@ END $$;
 CREATE TEMP TABLE result AS
 SELECT a.*, pg_temp.consequence(a.statement, format('SELECT order_engine.pay_order(%s, ''p'', 5)', :order_id)) AS outcome FROM alteration a;
 
-SELECT plan(5);
+-- Tables of another kind have nothing that could be written to.
+CREATE TEMP TABLE kind AS
+SELECT what, pg_temp.consequence(statement, call) AS outcome
+FROM (VALUES
+	('stock', 'DROP TABLE order_engine.stock; CREATE TABLE order_engine.stock (sku text NOT NULL PRIMARY KEY, on_hand bigint NOT NULL, reserved bigint NOT NULL, version bigint NOT NULL, mode text NOT NULL, auto_mode boolean NOT NULL) PARTITION BY HASH (sku)',
+		'SELECT order_engine.available(''A'')'),
+	('stock_movement', 'DROP TABLE order_engine.stock_movement; CREATE TABLE order_engine.stock_movement (sku text NOT NULL, quantity bigint NOT NULL, reason text NOT NULL, ref text, actor text NOT NULL, at timestamptz NOT NULL) PARTITION BY HASH (sku)',
+		'SELECT order_engine.receive_stock(''A'', 1)'),
+	('machine', 'ALTER TABLE order_engine.machine RENAME TO machine_2; CREATE TABLE order_engine.machine (LIKE order_engine.machine_2) PARTITION BY LIST (machine_id)',
+		'SELECT order_engine.create_order(1, ''[{"sku": "A", "quantity": 1}]'')'),
+	('a leaf of orders', 'DROP TABLE order_engine.orders_0; CREATE TABLE order_engine.orders_0 PARTITION OF order_engine.orders FOR VALUES WITH (MODULUS 4, REMAINDER 0) PARTITION BY HASH (order_id order_engine.order_slot_ops)',
+		'SELECT count(order_engine.create_order(u, ''[{"sku": "A", "quantity": 1}]'')) FROM generate_series(1, 20) u'),
+	('a leaf of outbox', 'DROP TABLE order_engine.outbox_0; CREATE TABLE order_engine.outbox_0 PARTITION OF order_engine.outbox FOR VALUES IN (0) PARTITION BY LIST (type)',
+		'SELECT order_engine.emit(''a'', ''b'', ''c'', ''{}'')')) AS v (what, statement, call);
+
+-- The trigger functions on tables and for events that they were not made for.
+CREATE TABLE public.other (id int PRIMARY KEY, order_id text, user_id text, state text, machine_id text, version text, subtotal text, amount int, captured int,
+	refunded int, currency int, idempotency_key int, request_hash int, adjustments int, attributes int, private int, created_at int, updated_at int, due_at int,
+	sku int, on_hand text, reserved text, mode int, auto_mode text, aggregatetype int, aggregateid int, type int, payload int, headers int, topic int, partition text);
+CREATE TEMP TABLE hung AS
+SELECT function, timing, event, unit, relation, pg_temp.consequence(
+	format('CREATE TRIGGER hung %s %s ON %s FOR EACH %s EXECUTE FUNCTION order_engine.%s(%s)', timing, event, relation, unit, function,
+		CASE WHEN function LIKE 'attached%' THEN '1, state, version' END),
+	CASE WHEN relation = 'public.other' THEN 'WITH inserted AS (INSERT INTO public.other (id, amount) VALUES (1, 1) RETURNING 1) SELECT 1 FROM inserted'
+		ELSE format('UPDATE order_engine.orders SET attributes = ''{"a": 1}'' WHERE order_id = %s', :order_id) END) AS outcome
+FROM unnest(ARRAY['orders_before_insert', 'orders_before_update', 'orders_after_change', 'stock_before', 'stock_after', 'outbox_before_insert',
+		'attached_before', 'attached_after']) AS function,
+	unnest(ARRAY['BEFORE', 'AFTER']) AS timing, unnest(ARRAY['ROW', 'STATEMENT']) AS unit,
+	(VALUES ('public.other', 'INSERT'), ('order_engine.orders', 'UPDATE')) AS v (relation, event);
+
+SELECT plan(8);
+SELECT is_empty($$SELECT what, outcome FROM kind WHERE outcome <> '55000'$$, 'tables of another kind are refused');
+SELECT is_empty($$SELECT * FROM hung WHERE relation = 'public.other' AND outcome NOT IN ('39P01', '55000', 'not allowed')$$,
+	'trigger functions refuse other tables');
+SELECT is_empty($$SELECT * FROM hung WHERE relation <> 'public.other' AND unit = 'STATEMENT' AND outcome NOT IN ('39P01', 'not allowed')$$,
+	'and events that they are not for');
 SELECT is_empty($$SELECT relation, col, what, outcome FROM result WHERE outcome NOT IN ('55000', 'not allowed')$$, 'every alteration is refused at the next call');
 SELECT cmp_ok((SELECT count(*) FROM result WHERE outcome = '55000' AND what = 'type'), '>', 70::bigint, 'most types can be altered');
 SELECT cmp_ok((SELECT count(*) FROM result WHERE outcome = '55000' AND what = 'nullable'), '>', 40::bigint, 'and NOT NULL dropped');
