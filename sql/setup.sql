@@ -1,44 +1,116 @@
--- The tables: made once, owned by who makes them, no members of the extension.
+-- setup(): who may, what it makes, what it refuses; and that the tables are nobody's but the owner's.
 \set SHOW_CONTEXT never
 CREATE EXTENSION order_engine;
+CREATE ROLE regress_setup_owner;
+CREATE ROLE regress_setup_other;
+SELECT order_engine.grant_access('regress_setup_owner', 'owner');
 
--- Until they exist, calls say what is missing.
+-- A number that is none.
+CREATE FUNCTION attempt(partitions int) RETURNS text LANGUAGE plpgsql AS $$
+DECLARE
+	detail text;
+	hint text;
+BEGIN
+	PERFORM order_engine.setup(partitions);
+	RETURN 'set up';
+EXCEPTION WHEN OTHERS THEN
+	GET STACKED DIAGNOSTICS detail = PG_EXCEPTION_DETAIL, hint = PG_EXCEPTION_HINT;
+	RETURN concat_ws(' | ', SQLSTATE, SQLERRM, detail, hint);
+END $$;
+SELECT n, attempt(n) FROM unnest(ARRAY[0, 3, -1, -2147483648, 2048, 1025, 2147483647, NULL]) AS n;
+SELECT to_regclass('order_engine.orders') IS NULL AS nothing_is_left;
+
+-- Before it, whatever needs the tables says what to do.
 SELECT order_engine.create_order(1, '[{"sku": "A", "quantity": 1}]');
+SELECT order_engine.next_order_id(1);
 SELECT order_engine.get_order(1);
+SELECT order_engine.emit('note', '1', 't', '1');
+SELECT order_engine.receive_stock('A', 1);
+SELECT order_engine.relay_pause();
+CALL order_engine.tend();
+SELECT state FROM order_engine.relay_state();
 
--- The number of leaves is a power of two, 1 to 1024, and stays what it is.
-SELECT order_engine.setup(0);
-SELECT order_engine.setup(3);
-SELECT order_engine.setup(2048);
-SELECT order_engine.setup(-2);
-SELECT order_engine.setup(NULL);
-SELECT to_regclass('order_engine.orders') IS NULL AS nothing_was_made;
-SELECT order_engine.setup(8);
-SELECT order_engine.setup(8);
-SELECT order_engine.setup(4);
-SELECT order_engine.setup();
-CREATE ROLE "regress_setup another" SUPERUSER;
-SET ROLE "regress_setup another";
-SELECT order_engine.setup(8);
+-- Each number of partitions: all order tables have it, each slot has its leaf.
+CREATE FUNCTION remove_shop() RETURNS void LANGUAGE plpgsql SET client_min_messages = warning AS $$
+BEGIN
+	DROP SEQUENCE order_engine.order_id_lease;
+	DROP TABLE order_engine.shop, order_engine.orders, order_engine.order_line, order_engine.order_event, order_engine.payment, order_engine.machine,
+		order_engine.stock, order_engine.stock_movement, order_engine.journal_position, order_engine.outbox CASCADE;
+	DROP VIEW order_engine.relay_status;
+END $$;
+SET client_min_messages = error;
+CREATE FUNCTION try_partitions(n int) RETURNS text LANGUAGE plpgsql AS $$
+DECLARE
+	leaves bigint;
+	right_leaf boolean;
+BEGIN
+	PERFORM order_engine.setup(n);
+	SELECT count(*) INTO leaves FROM pg_inherits WHERE inhparent IN
+		('order_engine.orders'::regclass, 'order_engine.order_line'::regclass, 'order_engine.order_event'::regclass, 'order_engine.payment'::regclass);
+	INSERT INTO order_engine.orders (order_id, user_id) SELECT order_engine.next_order_id(u), u FROM generate_series(1, 50) u;
+	SELECT bool_and(tableoid = format('order_engine.orders_%s', order_engine.slot_of_user(user_id) % n)::regclass) INTO right_leaf FROM order_engine.orders;
+	PERFORM remove_shop();
+	RETURN format('%s leaves, each order in its own: %s', leaves, right_leaf);
+END $$;
+SELECT n, try_partitions(n) FROM unnest(ARRAY[1, 2, 64]) AS n;
+RESET client_min_messages;
+
+-- Whoever was not granted it may not; the owner may, and needs no superuser.
+SET ROLE regress_setup_other;
+SELECT order_engine.setup(2);
+SET ROLE regress_setup_owner;
+SELECT order_engine.setup(2);
+SELECT schema_version, partitions, relay_paused FROM order_engine.shop;
+SELECT DISTINCT tableowner FROM pg_tables WHERE schemaname = 'order_engine';
+-- Again is nothing new, another number an error.
+SELECT shop_id AS shop, created_at AS made FROM order_engine.shop \gset
+SELECT order_engine.setup(2);
+SELECT shop_id = :'shop' AND created_at = :'made' AS as_it_was FROM order_engine.shop;
+SELECT n, attempt(n) FROM unnest(ARRAY[1, 4, 16, 0, 2]) AS n;
+-- By somebody else it is no less an error, a superuser included: what it migrates is the owner's.
 RESET ROLE;
-DROP ROLE "regress_setup another";
-SELECT schema_version, partitions, shop_id IS NOT NULL AS has_an_id FROM order_engine.shop;
+SELECT order_engine.setup(2);
+SET ROLE regress_setup_other;
+SELECT order_engine.setup(2);
+RESET ROLE;
 
--- All order tables have the same leaves; nothing but code belongs to the extension.
-SELECT p.relname, count(*) AS leaves, bool_and(pg_get_expr(c.relpartbound, c.oid) LIKE 'FOR VALUES WITH (modulus 8, remainder %') AS by_slot
-FROM pg_class p JOIN pg_inherits i ON i.inhparent = p.oid JOIN pg_class c ON c.oid = i.inhrelid
-WHERE p.relname IN ('orders', 'order_line', 'order_event', 'payment') GROUP BY 1 ORDER BY 1;
-SELECT DISTINCT classid::regclass::text COLLATE "C" AS members FROM pg_depend
-WHERE deptype = 'e' AND refobjid = (SELECT oid FROM pg_extension WHERE extname = 'order_engine') ORDER BY 1;
+-- The tables are the shop's: what the extension owns is code, and one schema.
+SELECT DISTINCT d.classid::regclass FROM pg_depend d
+WHERE d.refclassid = 'pg_extension'::regclass AND d.refobjid = (SELECT oid FROM pg_extension WHERE extname = 'order_engine') AND d.deptype = 'e' ORDER BY 1;
+SELECT c.oid::regclass AS member FROM pg_depend d JOIN pg_class c ON c.oid = d.objid
+WHERE d.classid = 'pg_class'::regclass AND d.deptype = 'e' AND d.refclassid = 'pg_extension'::regclass
+	AND c.relnamespace = 'order_engine'::regnamespace AND c.relkind <> 'c';
+SELECT t.tgname FROM pg_depend d JOIN pg_trigger t ON d.classid = 'pg_trigger'::regclass AND t.oid = d.objid WHERE d.deptype = 'e' AND t.tgrelid::regclass::text LIKE 'order_engine.%';
 
--- While the tables exist, the extension stays.
-\set VERBOSITY terse
+-- So the extension cannot go while they exist: not by accident.
+\set VERBOSITY sqlstate
 DROP EXTENSION order_engine;
 \set VERBOSITY default
-SELECT order_id IS NOT NULL AS works FROM order_engine.create_order(1, '[{"sku": "A", "quantity": 1, "stock_key": null}]');
+SELECT count(*) FROM order_engine.orders;
+-- The owner can use his tables as his own: columns, triggers, references.
+SET ROLE regress_setup_owner;
+ALTER TABLE order_engine.orders ADD COLUMN channel text DEFAULT 'web';
+SELECT on_hand FROM order_engine.receive_stock('A', 5);
+SELECT order_id FROM order_engine.create_order(1, '[{"sku": "A", "quantity": 1}]') \gset
+SELECT state, version, channel FROM order_engine.orders;
+SELECT order_engine.setup(2);
 
--- Tables of a newer version than this extension knows are left alone.
+-- Tables that are newer than the extension.
+RESET ROLE;
 SET session_replication_role = replica;
-UPDATE order_engine.shop SET schema_version = 99;
+UPDATE order_engine.shop SET schema_version = 2;
 RESET session_replication_role;
-SELECT order_engine.setup(8);
+SET ROLE regress_setup_owner;
+SELECT order_engine.setup(2);
+SELECT state, version FROM order_engine.cancel_order(:order_id);
+RESET ROLE;
+
+-- A superuser may, and is warned.
+SELECT remove_shop();
+SELECT order_engine.setup(2);
+SELECT remove_shop();
+-- Once the tables are gone, so can be the extension.
+DROP EXTENSION order_engine;
+SELECT count(*) FROM pg_namespace WHERE nspname = 'order_engine';
+DROP OWNED BY regress_setup_owner, regress_setup_other;
+DROP ROLE regress_setup_owner, regress_setup_other;
