@@ -120,6 +120,26 @@ CREATE TRIGGER note BEFORE INSERT ON outbox FOR EACH ROW EXECUTE FUNCTION public
 SELECT emit('note', 'n9', 'note.written', '1') > 0 AS emitted;
 INSERT INTO outbox (aggregatetype, aggregateid, type) VALUES ('note', 'n9', 'note.erased');
 SELECT type, region, id > :own AS stamped FROM outbox WHERE aggregateid = 'n9' ORDER BY id;
+-- What the journal lives by no trigger changes, and none makes a message too large.
+CREATE FUNCTION public.spoil() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+	CASE NEW.type
+		WHEN 'id' THEN NEW.id := 1;
+		WHEN 'xid' THEN NEW.xid := '3';
+		WHEN 'era' THEN NEW.era := 1;
+		WHEN 'size' THEN NEW.payload := to_json(repeat('x', 1000000));
+		WHEN 'topic' THEN NEW.topic := 'a b';
+		ELSE
+	END CASE;
+	RETURN NEW;
+END
+$$;
+CREATE TRIGGER spoil BEFORE INSERT ON outbox FOR EACH ROW EXECUTE FUNCTION public.spoil();
+SELECT t, attempt(format('SELECT order_engine.emit(''note'', ''n12'', %L, ''1'')', t)) AS emitted,
+	attempt(format('INSERT INTO order_engine.outbox (aggregatetype, aggregateid, type) VALUES (''note'', ''n12'', %L)', t)) AS inserted
+FROM unnest(ARRAY['id', 'xid', 'era', 'size', 'topic', 'none']) AS t;
+SELECT type, id > :own AS stamped, xid::text::bigint > 3 AS own_xid, era <> 1 AS own_era, topic FROM outbox WHERE aggregateid = 'n12' ORDER BY id;
+DROP TRIGGER spoil ON outbox;
 
 -- ---- who may ----
 

@@ -86,7 +86,8 @@ BEGIN
 		EXECUTE format('CREATE TABLE order_engine.outbox_%s PARTITION OF order_engine.outbox FOR VALUES IN (%s) WITH (autovacuum_vacuum_insert_threshold = -1)', leaf, leaf);
 	END LOOP;
 
-	CREATE TRIGGER "0_order_engine_before" BEFORE INSERT ON order_engine.outbox
+	-- fires after the users' own: what it checks and sets is what is written
+	CREATE TRIGGER "~order_engine_before" BEFORE INSERT ON order_engine.outbox
 		FOR EACH ROW EXECUTE FUNCTION order_engine.outbox_before_insert();
 	CREATE TRIGGER "0_order_engine_guard" BEFORE UPDATE OR DELETE ON order_engine.outbox
 		FOR EACH ROW EXECUTE FUNCTION order_engine.refuse_direct_write();

@@ -83,13 +83,15 @@ bool
 leaf_open(LeafScan *leaf, Oid relid, Snapshot snapshot)
 {
 	leaf->rel = table_open(relid, AccessShareLock);
+	if (RelationGetNumberOfBlocks(leaf->rel) == 0)
+	{
+		table_close(leaf->rel, NoLock);
+		return false;
+	}
 	leaf->index = index_open(ring_index(leaf->rel, 3, (const char *const[]){"era", "xid", "id"}),
 							 AccessShareLock);
 	leaf->snapshot = snapshot;
-	if (RelationGetNumberOfBlocks(leaf->rel) > 0)
-		return true;
-	leaf_close(leaf);
-	return false;
+	return true;
 }
 
 void

@@ -433,7 +433,9 @@ mark_refresh(Mark *mark, bool first)
  * left the array of running ones: who takes a snapshot later sees it.  A
  * snapshot whose xmin is above the writer sees it too, and so does one that a
  * noted transaction takes anew.  The xmin of a prepared transaction, or of one
- * that runs no statement at the time, is not set: it has no snapshot.
+ * that runs no statement at the time, is not set: it has no snapshot.  (Whoever
+ * imports a snapshot later, from a transaction that ends before his own, is not
+ * seen; pg_dump's workers end before their leader.)
  */
 static Mark *
 mark_take(const JournalState *state, MemoryContext context)

@@ -228,6 +228,84 @@ check_headers(Jsonb *headers)
 	return size;
 }
 
+/* A row of the outbox, as a trigger meets it. */
+typedef struct NewRow
+{
+	HeapTuple tuple;
+	TupleDesc desc;
+	Oid		  relid;
+} NewRow;
+
+static Datum
+new_get(const NewRow *row, int column, bool *isnull)
+{
+	return heap_getattr(row->tuple, get_attnum(row->relid, outbox_names[column]), row->desc,
+						isnull);
+}
+
+/* NULL for null, which NOT NULL refuses later where it must. */
+static char *
+new_text(const NewRow *row, int column)
+{
+	bool  isnull;
+	Datum value = new_get(row, column, &isnull);
+
+	return isnull ? NULL : TextDatumGetCString(value);
+}
+
+static Size
+new_size(const NewRow *row, int column)
+{
+	bool  isnull;
+	Datum value = new_get(row, column, &isnull);
+
+	return isnull ? 0 : toast_raw_datum_size(value) - VARHDRSZ;
+}
+
+static void
+check_payloads(const NewRow *row)
+{
+	bool payload_null, bytes_null;
+
+	(void) new_get(row, OUTBOX_PAYLOAD, &payload_null);
+	(void) new_get(row, OUTBOX_PAYLOAD_BYTES, &bytes_null);
+	if (!payload_null && !bytes_null)
+		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+						errmsg("an event has either payload or payload_bytes"),
+						errdetail_internal("{\"columns\": [\"payload\", \"payload_bytes\"]}"),
+						errhint("Leave one of them null; both null is a tombstone.")));
+}
+
+/* All but the names. */
+static void
+check_message(const NewRow *row)
+{
+	MessageSize size = {0};
+	bool		isnull;
+	Datum		value;
+
+	check_topic(new_text(row, OUTBOX_TOPIC));
+	value = new_get(row, OUTBOX_PARTITION, &isnull);
+	if (!isnull)
+		check_partition(DatumGetInt32(value));
+	check_payloads(row);
+	value = new_get(row, OUTBOX_HEADERS, &isnull);
+	size.headers = check_headers(isnull ? NULL : DatumGetJsonbP(value));
+	size.names = new_size(row, OUTBOX_AGGREGATETYPE) + new_size(row, OUTBOX_AGGREGATEID) +
+				 new_size(row, OUTBOX_TYPE);
+	size.payload = new_size(row, OUTBOX_PAYLOAD) + new_size(row, OUTBOX_PAYLOAD_BYTES);
+	check_size(&size);
+}
+
+static int64
+new_int64(const NewRow *row, int column)
+{
+	bool  isnull;
+	Datum value = new_get(row, column, &isnull);
+
+	return isnull ? 0 : DatumGetInt64(value);
+}
+
 /* ---- append ---- */
 
 /* What a row of the outbox says, whoever writes it. */
@@ -243,6 +321,32 @@ typedef struct Draft
 	const char *topic;
 	int32		partition; /* -1: none */
 } Draft;
+
+/*
+ * Users' BEFORE triggers may enrich a row of the engine, but not change what the
+ * journal lives by, nor make the message one that the broker refuses.
+ */
+static void
+check_written(RowTable *table, TupleTableSlot *slot, const Draft *draft)
+{
+	bool   should_free;
+	NewRow row = {
+		.tuple = ExecFetchSlotHeapTuple(slot, false, &should_free),
+		.desc = RelationGetDescr(table->rel),
+		.relid = RelationGetRelid(table->rel),
+	};
+
+	if (new_int64(&row, OUTBOX_ID) != draft->id || new_int64(&row, OUTBOX_ERA) != journal_era() ||
+		new_int64(&row, OUTBOX_XID) != (int64) U64FromFullTransactionId(GetTopFullTransactionId()))
+		ereport(ERROR, (errcode(ERRCODE_TRIGGERED_DATA_CHANGE_VIOLATION),
+						errmsg("a trigger on table \"%s\" changed a column of the order engine",
+							   RelationGetRelationName(table->rel)),
+						errdetail_internal("{\"columns\": [\"id\", \"xid\", \"era\"]}"),
+						errhint("A BEFORE trigger there must leave these columns alone.")));
+	check_message(&row);
+	if (should_free)
+		heap_freetuple(row.tuple);
+}
 
 static void
 append(RowScope *scope, const Draft *draft)
@@ -270,6 +374,8 @@ append(RowScope *scope, const Draft *draft)
 	row_set(table, slot, OUTBOX_ERA, Int64GetDatum(journal_era()));
 	row_set(table, slot, OUTBOX_RING, Int32GetDatum(ring));
 	row_insert(table, slot);
+	if (table->user_triggers)
+		check_written(table, slot, draft);
 	worker_wake_at_commit(WORKER_RELAY);
 }
 
@@ -327,6 +433,7 @@ outbox_append(RowScope *scope, const OutboxEvent *event)
 		.partition = -1,
 	};
 
+	check_aggregatetype(event->aggregatetype);
 	check_size(&size);
 	append(scope, &draft);
 }
@@ -431,77 +538,16 @@ order_engine_outbox_ring(PG_FUNCTION_ARGS)
 	PG_RETURN_INT32(ring);
 }
 
-typedef struct NewRow
-{
-	HeapTuple tuple;
-	TupleDesc desc;
-	Oid		  relid;
-} NewRow;
-
-static Datum
-new_get(const NewRow *row, int column, bool *isnull)
-{
-	return heap_getattr(row->tuple, get_attnum(row->relid, outbox_names[column]), row->desc,
-						isnull);
-}
-
-/* NULL for null, which NOT NULL refuses later where it must. */
-static char *
-new_text(const NewRow *row, int column)
-{
-	bool  isnull;
-	Datum value = new_get(row, column, &isnull);
-
-	return isnull ? NULL : TextDatumGetCString(value);
-}
-
-static Size
-new_size(const NewRow *row, int column)
-{
-	bool  isnull;
-	Datum value = new_get(row, column, &isnull);
-
-	return isnull ? 0 : toast_raw_datum_size(value) - VARHDRSZ;
-}
-
+/* The names as emit() wants them; what is null its constraint tells better. */
 static void
-check_payloads(const NewRow *row)
+check_new_names(const NewRow *row)
 {
-	bool payload_null, bytes_null;
+	char *aggregatetype = new_text(row, OUTBOX_AGGREGATETYPE);
+	char *aggregateid = new_text(row, OUTBOX_AGGREGATEID);
+	char *type = new_text(row, OUTBOX_TYPE);
 
-	(void) new_get(row, OUTBOX_PAYLOAD, &payload_null);
-	(void) new_get(row, OUTBOX_PAYLOAD_BYTES, &bytes_null);
-	if (!payload_null && !bytes_null)
-		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-						errmsg("an event has either payload or payload_bytes"),
-						errdetail_internal("{\"columns\": [\"payload\", \"payload_bytes\"]}"),
-						errhint("Leave one of them null; both null is a tombstone.")));
-}
-
-static void
-check_new_row(const NewRow *row)
-{
-	char	   *aggregatetype = new_text(row, OUTBOX_AGGREGATETYPE);
-	char	   *aggregateid = new_text(row, OUTBOX_AGGREGATEID);
-	char	   *type = new_text(row, OUTBOX_TYPE);
-	MessageSize size = {0};
-	bool		isnull;
-	Datum		value;
-
-	/* the constraint tells better what is missing */
-	if (aggregatetype == NULL || aggregateid == NULL || type == NULL)
-		return;
-	check_names(aggregatetype, aggregateid, type);
-	check_topic(new_text(row, OUTBOX_TOPIC));
-	value = new_get(row, OUTBOX_PARTITION, &isnull);
-	if (!isnull)
-		check_partition(DatumGetInt32(value));
-	check_payloads(row);
-	value = new_get(row, OUTBOX_HEADERS, &isnull);
-	size.headers = check_headers(isnull ? NULL : DatumGetJsonbP(value));
-	size.names = strlen(aggregatetype) + strlen(aggregateid) + strlen(type);
-	size.payload = new_size(row, OUTBOX_PAYLOAD) + new_size(row, OUTBOX_PAYLOAD_BYTES);
-	check_size(&size);
+	if (aggregatetype && aggregateid && type)
+		check_names(aggregatetype, aggregateid, type);
 }
 
 /* The row with what only the engine knows, whatever the writer gave. */
@@ -537,7 +583,8 @@ order_engine_outbox_before_insert(PG_FUNCTION_ARGS)
 		.desc = RelationGetDescr(data->tg_relation),
 		.relid = RelationGetRelid(data->tg_relation),
 	};
-	check_new_row(&row);
+	check_new_names(&row);
+	check_message(&row);
 	worker_wake_at_commit(WORKER_RELAY);
 	return PointerGetDatum(stamp_new_row(&row));
 }
