@@ -141,6 +141,11 @@ FROM unnest(ARRAY['id', 'xid', 'era', 'size', 'topic', 'none']) AS t;
 SELECT type, id > :own AS stamped, xid::text::bigint > 3 AS own_xid, era <> 1 AS own_era, topic FROM outbox WHERE aggregateid = 'n12' ORDER BY id;
 DROP TRIGGER spoil ON outbox;
 
+-- A machine on a user's table has events of its own name, so that has to be one for a topic.
+SELECT define_machine('my machine', '{"final": ["b"], "transitions": [{"from": null, "event": "create", "to": "a"}, {"from": "a", "event": "go", "to": "b"}]}') > 0 AS defined;
+CREATE TABLE public.thing (id int PRIMARY KEY, state text);
+SELECT attempt($$SELECT order_engine.attach_machine('public.thing', 'state', 'my machine')$$);
+
 -- ---- who may ----
 
 SET ROLE regress_outbox_app;

@@ -587,6 +587,8 @@ check_version_column(Relation rel, const char *name)
 static void
 check_machine(const Machine *machine)
 {
+	/* its events are of this aggregate type */
+	outbox_check_aggregatetype(machine->name);
 	for (int i = 0; i < machine->ntransitions; i++)
 	{
 		const Transition *transition = &machine->transitions[i];

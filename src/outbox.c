@@ -132,8 +132,8 @@ column_json(const char *column, const char *value)
 	return json.data;
 }
 
-static void
-check_aggregatetype(const char *value)
+void
+outbox_check_aggregatetype(const char *value)
 {
 	if (!is_topic_text(value, MAX_AGGREGATETYPE_LENGTH))
 		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
@@ -433,7 +433,7 @@ outbox_append(RowScope *scope, const OutboxEvent *event)
 		.partition = -1,
 	};
 
-	check_aggregatetype(event->aggregatetype);
+	outbox_check_aggregatetype(event->aggregatetype);
 	check_size(&size);
 	append(scope, &draft);
 }
@@ -469,7 +469,7 @@ add_traceparent(Jsonb *headers)
 static void
 check_names(const char *aggregatetype, const char *aggregateid, const char *type)
 {
-	check_aggregatetype(aggregatetype);
+	outbox_check_aggregatetype(aggregatetype);
 	call_check_name(aggregateid, "aggregateid");
 	call_check_name(type, "type");
 }

@@ -31,6 +31,9 @@ typedef struct OutboxEvent
  */
 extern void outbox_append(RowScope *scope, const OutboxEvent *event);
 
+/* Raises 22023 unless this can be part of a topic's name. */
+extern void outbox_check_aggregatetype(const char *value);
+
 /* A row of the outbox as the relay reads it, allocated in one piece. */
 typedef struct OutboxRow
 {
