@@ -329,12 +329,6 @@ claim(RowScope *scope, RowTable *table, TupleTableSlot *slot, CreateRequest *req
 		return true;
 	}
 	index = row_unique_index(table, 2, (const int[]) {ORDER_USER_ID, ORDER_IDEMPOTENCY_KEY});
-	if (!OidIsValid(index))
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("table \"%s\" has no unique index on user_id and idempotency_key",
-						RelationGetRelationName(table->rel)),
-				 errhint("Create it again: without it idempotency keys cannot work.")));
 	while (!row_insert_unless(table, slot, index, &conflict))
 		if (find_replay(scope, table, index, request, result))
 			return false;

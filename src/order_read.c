@@ -16,9 +16,7 @@
 #include "access/stratnum.h"
 #include "access/table.h"
 #include "access/tableam.h"
-#include "catalog/pg_am_d.h"
 #include "catalog/pg_collation.h"
-#include "catalog/pg_index.h"
 #include "catalog/pg_type.h"
 #include "executor/tuptable.h"
 #include "fmgr.h"
@@ -143,40 +141,6 @@ PG_FUNCTION_INFO_V1(order_engine_allowed_events);
 
 /* ---- scans of a leaf ---- */
 
-/* A valid, unique, ascending btree index of all rows that begins with these columns. */
-static bool
-index_starts_with(Relation index, int ncolumns, const AttrNumber *columns)
-{
-	Form_pg_index form = index->rd_index;
-
-	if (!form->indisunique || !form->indisvalid || form->indnkeyatts < ncolumns ||
-		index->rd_rel->relam != BTREE_AM_OID)
-		return false;
-	for (int i = 0; i < ncolumns; i++)
-		if (form->indkey.values[i] != columns[i] || (index->rd_indoption[i] & INDOPTION_DESC))
-			return false;
-	return RelationGetIndexPredicate(index) == NIL;
-}
-
-static Relation
-open_index(Relation leaf, int ncolumns, const AttrNumber *columns)
-{
-	ListCell *lc;
-
-	foreach(lc, RelationGetIndexList(leaf))
-	{
-		Relation index = index_open(lfirst_oid(lc), AccessShareLock);
-
-		if (index_starts_with(index, ncolumns, columns))
-			return index;
-		index_close(index, AccessShareLock);
-	}
-	ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-					errmsg("table \"%s\" lacks a unique index that the order engine needs",
-						   RelationGetRelationName(leaf)),
-					errhint("Create the index again that order_engine.setup() made.")));
-}
-
 static RegProcedure
 int8_comparison(StrategyNumber strategy)
 {
@@ -211,7 +175,7 @@ leaf_scan_begin(LeafScan *scan, Oid leaf, const Field *fields, int nfields, cons
 		ScanKeyInit(&conditions[i], i + 1, keys[i].strategy, int8_comparison(keys[i].strategy),
 					Int64GetDatum(keys[i].value));
 	}
-	scan->index = open_index(scan->leaf, nkeys, columns);
+	scan->index = row_open_index(scan->leaf, nkeys, columns);
 	scan->slot = table_slot_create(scan->leaf, NULL);
 	scan->scan = compat_index_beginscan(scan->leaf, scan->index, GetActiveSnapshot(), nkeys);
 	index_rescan(scan->scan, conditions, nkeys, NULL, 0);

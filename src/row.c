@@ -20,6 +20,9 @@
 #include "access/table.h"
 #include "access/tableam.h"
 #include "access/xact.h"
+#include "catalog/pg_am_d.h"
+#include "catalog/pg_collation.h"
+#include "catalog/pg_index.h"
 #include "catalog/pg_trigger.h"
 #include "commands/trigger.h"
 #include "executor/executor.h"
@@ -578,20 +581,100 @@ row_insert_unless(RowTable *table, TupleTableSlot *slot, Oid index, ItemPointer 
 	return true;
 }
 
+/*
+ * True if the index holds every row whose key columns are not null, which is all
+ * that is ever looked for: it has no predicate, or one that says just that.
+ */
+static bool
+holds_all_keys(const IndexInfo *info)
+{
+	ListCell   *lc;
+
+	foreach(lc, info->ii_Predicate)
+	{
+		NullTest   *test = lfirst(lc);
+		bool		is_key = false;
+
+		if (!IsA(test, NullTest) || test->nulltesttype != IS_NOT_NULL || !IsA(test->arg, Var))
+			return false;
+		for (int k = 0; k < info->ii_NumIndexKeyAttrs; k++)
+			is_key |= ((Var *) test->arg)->varattno == info->ii_IndexAttrNumbers[k];
+		if (!is_key)
+			return false;
+	}
+	return true;
+}
+
+/* Column k of the index is this one, in the order in which the engine reads it. */
+static bool
+is_key_column(Relation index, int k, AttrNumber column)
+{
+	Oid			collation = index->rd_indcollation[k];
+
+	return index->rd_rel->relam == BTREE_AM_OID && index->rd_index->indkey.values[k] == column && !(index->rd_indoption[k] & INDOPTION_DESC) &&
+		(!OidIsValid(collation) || collation == C_COLLATION_OID);
+}
+
+static bool
+index_fits(RowTable *table, int number, int ncolumns, const int *columns)
+{
+	IndexInfo  *info = table->rri->ri_IndexRelationInfo[number];
+	Relation	index = table->rri->ri_IndexRelationDescs[number];
+
+	if (!info->ii_Unique || info->ii_NumIndexKeyAttrs != ncolumns || !index->rd_index->indisvalid)
+		return false;
+	for (int k = 0; k < ncolumns; k++)
+		if (!is_key_column(index, k, table->attno[columns[k]]))
+			return false;
+	return holds_all_keys(info);
+}
+
+pg_noreturn static void
+raise_no_index(Relation rel)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+			 errmsg("table \"%s\" lacks a unique index that the order engine needs",
+					RelationGetRelationName(rel)),
+			 errhint("Create the index again that order_engine.setup() made.")));
+}
+
 Oid
 row_unique_index(RowTable *table, int ncolumns, const int *columns)
 {
 	for (int i = 0; i < table->rri->ri_NumIndices; i++)
-	{
-		IndexInfo  *info = table->rri->ri_IndexRelationInfo[i];
-		bool		match = info->ii_Unique && info->ii_NumIndexKeyAttrs == ncolumns;
-
-		for (int k = 0; match && k < ncolumns; k++)
-			match = info->ii_IndexAttrNumbers[k] == table->attno[columns[k]];
-		if (match)
+		if (index_fits(table, i, ncolumns, columns))
 			return RelationGetRelid(table->rri->ri_IndexRelationDescs[i]);
+	raise_no_index(table->rel);
+}
+
+static bool
+index_starts_with(Relation index, int ncolumns, const AttrNumber *columns)
+{
+	if (!index->rd_index->indisunique || !index->rd_index->indisvalid ||
+		index->rd_index->indnkeyatts < ncolumns)
+		return false;
+	for (int k = 0; k < ncolumns; k++)
+		if (!is_key_column(index, k, columns[k]))
+			return false;
+	return RelationGetIndexPredicate(index) == NIL;
+}
+
+Relation
+row_open_index(Relation rel, int ncolumns, const AttrNumber *columns)
+{
+	List	   *indexes = RelationGetIndexList(rel);
+	ListCell   *lc;
+
+	foreach(lc, indexes)
+	{
+		Relation	index = index_open(lfirst_oid(lc), AccessShareLock);
+
+		if (index_starts_with(index, ncolumns, columns))
+			return index;
+		index_close(index, AccessShareLock);
 	}
-	return InvalidOid;
+	raise_no_index(rel);
 }
 
 static Relation

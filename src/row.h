@@ -132,10 +132,17 @@ extern bool row_insert_unless(RowTable *table, TupleTableSlot *slot, Oid index, 
 extern AttrNumber row_column(Relation rel, const char *name);
 
 /*
- * The unique index on exactly these columns, in this order; InvalidOid if the
- * table has none.
+ * The unique index on exactly these columns, in this order, that holds every row
+ * in which they are not null; an index of a user's own that holds some of them
+ * will not do.  55000 if the table has none.
  */
 extern Oid	row_unique_index(RowTable *table, int ncolumns, const int *columns);
+
+/*
+ * The same for readers without a scope: opens, with ACCESS SHARE lock, a unique
+ * index whose first columns are these.
+ */
+extern Relation row_open_index(Relation rel, int ncolumns, const AttrNumber *columns);
 
 /*
  * Reads the row with this key of a unique index under the scope's snapshot.

@@ -819,8 +819,11 @@ typedef struct StockReader
 static void
 reader_open(StockReader *reader)
 {
+	AttrNumber sku;
+
 	reader->table = table_open(shop_table(SHOP_STOCK), AccessShareLock);
-	reader->index = index_open(compat_primary_key_index(reader->table), AccessShareLock);
+	sku = row_column(reader->table, stock_names[STOCK_SKU]);
+	reader->index = row_open_index(reader->table, 1, &sku);
 	reader->scan = compat_index_beginscan(reader->table, reader->index, GetActiveSnapshot(), 1);
 	reader->slot = table_slot_create(reader->table, NULL);
 	reader->on_hand = get_attnum(RelationGetRelid(reader->table), stock_names[STOCK_ON_HAND]);
