@@ -610,33 +610,32 @@ execute(const char *command)
 }
 
 /*
- * CREATE TABLE and ATTACH PARTITION wait for nobody who reads or writes; the
- * lock that ATTACH takes on the parent is tried first for the sake of the rest
- * (ANALYZE, CREATE INDEX CONCURRENTLY).  The new leaf is used from the next
- * call on, when everybody can see it.
+ * Adds a leaf like `model`, which is locked ACCESS SHARE already.  CREATE TABLE
+ * and ATTACH PARTITION wait for nobody who reads or writes; the lock that ATTACH
+ * takes on the parent is tried first for the sake of the rest (ANALYZE, CREATE
+ * INDEX CONCURRENTLY).  The new leaf is used from the next call on, when
+ * everybody can see it.
  */
 static void
-ring_grow(Journal journal, const Leaf *leaves, int nleaves)
+ring_grow(Journal journal, Oid model, int number)
 {
 	Oid			parent = shop_table(journal_table(journal));
 	char	   *table = get_rel_name(parent);
 	char	   *schema = get_namespace_name(get_rel_namespace(parent));
 	const char *parent_name = quote_qualified_identifier(schema, table);
-	int			number = leaves[nleaves - 1].ring;
 	const char *leaf_name;
 
 	if (!ConditionalLockRelationOid(parent, ShareUpdateExclusiveLock))
 		return;
-	do
-		number++;
 	while (
-		OidIsValid(get_relname_relid(psprintf("%s_%d", table, number), get_rel_namespace(parent))));
+		OidIsValid(get_relname_relid(psprintf("%s_%d", table, number), get_rel_namespace(parent))))
+		number++;
 	leaf_name = quote_qualified_identifier(schema, psprintf("%s_%d", table, number));
 
 	SPI_connect();
 	execute(psprintf(
 		"CREATE TABLE %s (LIKE %s INCLUDING ALL) WITH (autovacuum_vacuum_insert_threshold = -1)",
-		leaf_name, quote_qualified_identifier(schema, get_rel_name(leaves[0].relid))));
+		leaf_name, quote_qualified_identifier(schema, get_rel_name(model))));
 	execute(psprintf("ALTER TABLE %s ATTACH PARTITION %s FOR VALUES IN (%d)", parent_name,
 					 leaf_name, number));
 	execute(psprintf(
@@ -654,22 +653,28 @@ ring_advance(Journal journal, JournalState *state)
 	Leaf  *leaves = ring_leaves(journal_table(journal), &nleaves);
 	int	   current = ring_current(journal);
 	uint64 full = ((uint64) rotate_size * 1024) << Min((nleaves - 1) / LEAVES_PER_DOUBLING, 16);
+	Oid	   model = InvalidOid;
 	int	   empty = -1;
 
 	for (int i = 0; i < nleaves; i++)
 	{
-		uint64 size = (uint64) leaf_blocks(leaves[i].relid) * BLCKSZ;
+		BlockNumber blocks = leaf_blocks(leaves[i].relid);
 
-		if (leaves[i].ring == current && size < full)
+		if (leaves[i].ring == current && (uint64) blocks * BLCKSZ < full)
 		{
 			pfree(leaves);
 			return;
 		}
-		if (size == 0 && empty < 0)
+		if (blocks == 0 && empty < 0)
 			empty = leaves[i].ring;
+		if (blocks != InvalidBlockNumber)
+			model = leaves[i].relid;
 	}
 	if (empty < 0)
-		ring_grow(journal, leaves, nleaves);
+	{
+		if (OidIsValid(model))
+			ring_grow(journal, model, leaves[nleaves - 1].ring + 1);
+	}
 	else
 	{
 		state->current_ring = empty;
