@@ -218,6 +218,7 @@ ring_leaf(ShopTable table, int number)
 						   number)));
 }
 
+/* A plain B-tree, ascending in all of its keys, of all rows. */
 static bool
 index_matches(Relation index, int ncolumns, const char *const *columns)
 {
@@ -226,8 +227,11 @@ index_matches(Relation index, int ncolumns, const char *const *columns)
 				 RelationGetIndexPredicate(index) == NIL;
 
 	for (int i = 0; match && i < ncolumns; i++)
-		match =
-			index->rd_index->indkey.values[i] == get_attnum(index->rd_index->indrelid, columns[i]);
+	{
+		AttrNumber attno = get_attnum(index->rd_index->indrelid, columns[i]);
+
+		match = index->rd_index->indkey.values[i] == attno && index->rd_indoption[i] == 0;
+	}
 	return match;
 }
 
