@@ -24,6 +24,8 @@ wal_writer_flush_after = 1GB
 max_connections = 60
 max_prepared_transactions = 60
 autovacuum = off
+log_lock_waits = on
+deadlock_timeout = 5ms
 order_engine.journal_rotate_size = '256kB'
 EOF
 
@@ -163,6 +165,8 @@ cmp_ok(value('SELECT sum(emptied) FROM rotated'),
 	'>', 0, 'leaves were emptied, though a transaction is open and another one prepared since before');
 is(value("SELECT count(*) FROM pg_stat_user_tables WHERE relname ~ '^(outbox|journal)' AND n_tup_upd + n_tup_del > 0"),
 	0, 'no row of the journal was updated or deleted');
+
+unlike(slurp_file($node->logfile), qr/still waiting for RowExclusiveLock on relation/, 'no writer waited for a rotation');
 
 $open->query_safe('SELECT put(93)');
 $open->query_safe('COMMIT');
