@@ -105,6 +105,22 @@ SELECT outcome, state FROM order_engine.pay_order((SELECT order_id FROM cart WHE
 SELECT user_id, state, version FROM order_engine.orders WHERE user_id IN (11, 21) ORDER BY 1;
 SELECT version, event, to_state FROM order_engine.order_history((SELECT order_id FROM cart WHERE user_id = 11));
 SELECT type FROM order_engine.outbox WHERE aggregateid = (SELECT order_id::text FROM cart WHERE user_id = 11) ORDER BY id;
+-- Events of one key come in the order in which they were made, whoever makes them: their ids have the slot of the order.
+DO $$
+DECLARE
+	id text := (SELECT order_id FROM cart WHERE user_id = 13);
+BEGIN
+	FOR n IN 1 .. 100 LOOP
+		PERFORM order_engine.emit('order', id, 'a' || n, '{}');
+		UPDATE order_engine.orders SET attributes = jsonb_build_object('n', n) WHERE order_id = id::bigint;
+		INSERT INTO order_engine.outbox (aggregatetype, aggregateid, type) VALUES ('order', id, 'b' || n);
+	END LOOP;
+END $$;
+SELECT count(*), count(*) FILTER (WHERE (type, prior) NOT IN (('a' || n, 'b' || n - 1), ('order.updated', 'a' || n), ('b' || n, 'order.updated'))) AS misplaced,
+	bool_and(order_engine.slot_of_order(id) = order_engine.slot_of_user(13)) AS slot
+FROM (SELECT id, type, lag(type, 1, 'b0') OVER (ORDER BY id) AS prior, (row_number() OVER (ORDER BY id) + 2) / 3 AS n
+	FROM order_engine.outbox WHERE aggregateid = (SELECT order_id::text FROM cart WHERE user_id = 13) AND type <> 'order.created') t;
+SELECT key, order_engine.slot_of_order(order_engine.emit('note', key, 't', '1')) AS slot FROM unnest(ARRAY['17', '28672', '28672 ', 'x28672', '-28672', '99999999999999999999']) AS key;
 -- If it raises, the payment is undone with all that it did, and can be made again.
 CREATE OR REPLACE FUNCTION follow_up() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM public.buy(NEW.user_id + 10); RAISE EXCEPTION 'no gifts'; END $$;
 SELECT order_engine.pay_order((SELECT order_id FROM cart WHERE user_id = 12), 'p', 5);
@@ -153,4 +169,4 @@ SELECT * FROM traces();
 
 -- In the end every order has as many rows of history as versions, and one event for each.
 SELECT count(*) FROM order_engine.orders o WHERE version <> (SELECT count(*) FROM order_engine.order_event e WHERE e.order_id = o.order_id)
-	OR version <> (SELECT count(*) FROM order_engine.outbox b WHERE b.aggregatetype = 'order' AND b.aggregateid = o.order_id::text);
+	OR version <> (SELECT count(*) FROM order_engine.outbox b WHERE b.type LIKE 'order.%' AND b.aggregateid = o.order_id::text);

@@ -437,7 +437,7 @@ publish_move(const Attached *attached, HeapTuple tuple, const AttachedRow *was,
 	event.aggregateid = aggregate_id(attached, tuple);
 	owner_begin(&owner);
 	row_scope_begin(&scope, "a change of a table with a state machine");
-	event.id = order_id_next(slot_lowest_owned());
+	event.id = outbox_next_id(event.aggregateid);
 	event.aggregatetype = attached->machine->name;
 	event.type = move->publish_attached;
 	event.payload = event_payload(attached, event.id, tuple, was, row, move);

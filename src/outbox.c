@@ -9,6 +9,8 @@
  */
 #include "postgres.h"
 
+#include <ctype.h>
+
 #include "access/detoast.h"
 #include "access/htup_details.h"
 #include "access/table.h"
@@ -413,6 +415,20 @@ event_headers(const OutboxEvent *event)
 	return JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL));
 }
 
+int64
+outbox_next_id(const char *aggregateid)
+{
+	char *end = NULL;
+	int64 order_id = 0;
+
+	errno = 0;
+	if (aggregateid && isdigit((unsigned char) aggregateid[0]))
+		order_id = strtoi64(aggregateid, &end, 10);
+	if (end == NULL || *end != '\0' || errno != 0)
+		return order_id_next(slot_lowest_owned());
+	return order_id_next(slot_of_order(order_id));
+}
+
 void
 outbox_append(RowScope *scope, const OutboxEvent *event)
 {
@@ -519,7 +535,7 @@ order_engine_emit(PG_FUNCTION_ARGS)
 	read_draft(fcinfo, &draft);
 	owner_begin(&owner);
 	row_scope_begin(&scope, "order_engine.emit()");
-	draft.id = order_id_next(slot_lowest_owned());
+	draft.id = outbox_next_id(draft.aggregateid);
 	append(&scope, &draft);
 	row_scope_end(&scope);
 	owner_end(&owner);
@@ -561,7 +577,7 @@ stamp_new_row(const NewRow *row)
 
 	for (int i = 0; i < lengthof(columns); i++)
 		attnos[i] = get_attnum(row->relid, outbox_names[columns[i]]);
-	values[0] = Int64GetDatum(order_id_next(slot_lowest_owned()));
+	values[0] = Int64GetDatum(outbox_next_id(new_text(row, OUTBOX_AGGREGATEID)));
 	values[1] = TimestampTzGetDatum(GetCurrentTimestamp());
 	values[2] = FullTransactionIdGetDatum(GetTopFullTransactionId());
 	values[3] = Int64GetDatum(journal_era());

@@ -12,7 +12,7 @@
 
 typedef struct OutboxEvent
 {
-	int64		id; /* drawn by order_id_next() under the aggregate's lock */
+	int64		id; /* drawn by outbox_next_id() under the aggregate's lock */
 	const char *aggregatetype;
 	const char *aggregateid;
 	const char *type;
@@ -23,6 +23,14 @@ typedef struct OutboxEvent
 	const char *tracestate;
 	int			headroom; /* bytes that must stay free below the size limit */
 } OutboxEvent;
+
+/*
+ * An id for the next event about this aggregate, in the slot of an order of
+ * that id; in the lowest slot that is owned, if it is no order's id or NULL.
+ * Ids of one slot increase, ids of two need not within a millisecond: so
+ * whoever writes events of one key, they have one slot.
+ */
+extern int64 outbox_next_id(const char *aggregateid);
 
 /*
  * Appends one event in the caller's transaction and scope, and wakes the relay
