@@ -148,6 +148,8 @@ become_tester()
 	id "$tester" >/dev/null 2>&1 || die "there is no user $tester: run script/setup"
 	base=$(cache_dir)/stage
 	mkdir -p "$base"
+	# those of checkouts that are no more
+	find "$base" -mindepth 1 -maxdepth 1 -mtime +3 -exec rm -rf --one-file-system {} +
 	# one stage for each checkout: its copy is then built incrementally
 	stage_claim "$base/$(printf '%s' "$root" | md5sum | cut -c 1-8)-pg$major"
 	tree_refresh "$stage/tree"
