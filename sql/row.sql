@@ -65,3 +65,37 @@ SELECT state FROM order_engine.create_order(4, '[{"sku": "a", "quantity": 1}]');
 
 SELECT state, count(*) FROM order_engine.orders GROUP BY 1;
 SELECT on_hand, reserved FROM order_engine.stock;
+
+
+-- a trigger may fill a column of its own, but not what the engine acts on
+ALTER TABLE order_engine.order_line ADD COLUMN weight int;
+CREATE FUNCTION meddle() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+	NEW.weight := 7;
+	IF NEW.sku = 'a' THEN
+		NEW.quantity := 50;
+	END IF;
+	RETURN NEW;
+END
+$$;
+CREATE TRIGGER meddle BEFORE INSERT ON order_engine.order_line FOR EACH ROW EXECUTE FUNCTION meddle();
+SELECT state FROM order_engine.create_order(5, '[{"sku": "a", "quantity": 1}]');
+SELECT state FROM order_engine.create_order(5, '[{"sku": "b", "stock_key": null, "quantity": 1}]');
+SELECT weight FROM order_engine.order_line WHERE sku = 'b';
+SELECT on_hand, reserved FROM order_engine.stock;
+DROP TRIGGER meddle ON order_engine.order_line;
+
+-- the key of a row that a trigger has created meanwhile, in every isolation level
+CREATE FUNCTION create_first() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+	IF pg_trigger_depth() = 1 THEN
+		PERFORM order_engine.create_order(6, '[{"sku": "b", "stock_key": null, "quantity": 1}]', 'twice');
+	END IF;
+	RETURN NEW;
+END
+$$;
+CREATE TRIGGER create_first BEFORE INSERT ON order_engine.orders FOR EACH ROW WHEN (NEW.user_id = 6) EXECUTE FUNCTION create_first();
+BEGIN ISOLATION LEVEL REPEATABLE READ;
+SELECT state, replayed FROM order_engine.create_order(6, '[{"sku": "b", "stock_key": null, "quantity": 1}]', 'twice');
+COMMIT;
+DROP TRIGGER create_first ON order_engine.orders;

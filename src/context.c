@@ -130,8 +130,8 @@ context_parse(Jsonb *json, ActionContext *context)
 	if (json && JB_ROOT_COUNT(json) > 0)
 		parse_keys(json, context);
 	if (context->actor == NULL)
-		context->actor =
-			setting_actor[0] ? setting_actor : GetUserNameFromId(GetSessionUserId(), false);
+		context->actor = setting_actor[0] ? pstrdup(setting_actor)
+										  : GetUserNameFromId(GetSessionUserId(), false);
 	if (context->traceparent == NULL && setting_traceparent[0])
-		context->traceparent = setting_traceparent;
+		context->traceparent = pstrdup(setting_traceparent);
 }

@@ -19,8 +19,6 @@
 #include "outbox.h"
 #include "slot.h"
 
-#define AGGREGATE_TYPE "order"
-
 /*
  * The first event of an order leaves this much room below the size limit, so
  * that no later one, a payment least of all, is refused for its size.
@@ -46,7 +44,8 @@ enum
 static const RowColumns event_columns = {
 	"order_event", EVENT_COLUMNS,
 	(const char *const[]){"order_id", "version", "event", "from_state", "to_state", "actor",
-						  "reason", "idempotency_key", "attributes", "traceparent", "at"}};
+						  "reason", "idempotency_key", "attributes", "traceparent", "at"},
+	true};
 
 static RowTable *
 open_events(RowScope *scope, int64 order_id)
@@ -177,8 +176,8 @@ publish_type(const OrderChange *change)
 	if (change->transition)
 		return change->transition->publish;
 	if (strcmp(change->event, "update") == 0)
-		return AGGREGATE_TYPE ".updated";
-	return psprintf("%s.%s", AGGREGATE_TYPE, change->event);
+		return ORDER_AGGREGATE_TYPE ".updated";
+	return psprintf("%s.%s", ORDER_AGGREGATE_TYPE, change->event);
 }
 
 static void
@@ -190,7 +189,7 @@ publish(RowScope *scope, const OrderRow *row, const OrderChange *change, const c
 	StringInfoData	  json;
 	OutboxEvent		  event = {
 			  .id = order_id_next(slot_of_order(row->order_id)),
-			  .aggregatetype = AGGREGATE_TYPE,
+			  .aggregatetype = ORDER_AGGREGATE_TYPE,
 			  .aggregateid = aggregateid,
 			  .type = type,
 			  .seq = row->version,

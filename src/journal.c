@@ -86,7 +86,8 @@ static const char *const position_names[POSITION_COLUMNS] = {
 	"snapshot", "last_id", "current_ring", "at",		 "ring",
 };
 
-static const RowColumns position_columns = {"journal_position", POSITION_COLUMNS, position_names};
+static const RowColumns position_columns = {"journal_position", POSITION_COLUMNS, position_names,
+											true};
 
 static const char *const journal_names[JOURNALS] = {
 	[JOURNAL_OUTBOX] = "outbox",

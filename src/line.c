@@ -39,7 +39,8 @@ enum
 static const RowColumns line_columns = {"order_line", LINE_COLUMNS,
 										(const char *const[]){"order_id", "line_no", "sku",
 															  "stock_key", "quantity", "unit_price",
-															  "attributes"}};
+															  "attributes"},
+										true};
 
 /* Where the parser is, for its messages. */
 typedef struct Place

@@ -67,7 +67,7 @@ enum
 static const char *const machine_column_names[MACHINE_COLUMNS] = {"machine_id", "name",
 																  "definition", "published_at"};
 
-static const RowColumns machine_columns = {"machine", MACHINE_COLUMNS, machine_column_names};
+static const RowColumns machine_columns = {"machine", MACHINE_COLUMNS, machine_column_names, true};
 
 /* A row as it was read: memory of the caller's context. */
 typedef struct MachineRow

@@ -132,17 +132,12 @@ order_check_attributes(Jsonb *attributes)
 const Transition *
 order_infer_move(const Machine *machine, const char *from, const char *to)
 {
-	int			from_state = machine_state(machine, from);
-	int			to_state = machine_state(machine, to);
+	const Transition *transition =
+		machine_move_between(machine, machine_state(machine, from), machine_state(machine, to));
 
-	for (int i = 0; i < machine->ntransitions; i++)
-	{
-		const Transition *transition = &machine->transitions[i];
-
-		if (from_state >= 0 && transition->from == from_state && transition->to == to_state && !transition->keeper_only)
-			return transition;
-	}
-	order_raise_illegal(machine, from, "to", to);
+	if (transition == NULL || transition->keeper_only)
+		order_raise_illegal(machine, from, "to", to);
+	return transition;
 }
 
 /* Columns that only the engine writes, once an order exists. */

@@ -291,8 +291,7 @@ find_replay(RowScope *scope, RowTable *table, Oid index, CreateRequest *request,
 	bool		isnull;
 	Datum		hash;
 
-	if (!IsolationUsesXactSnapshot())
-		row_scope_refresh(scope);
+	row_scope_refresh(scope);
 	ScanKeyInit(&keys[0], 1, BTEqualStrategyNumber, F_INT8EQ, Int64GetDatum(request->user_id));
 	ScanKeyEntryInitialize(&keys[1], 0, 2, BTEqualStrategyNumber, InvalidOid, C_COLLATION_OID, F_TEXTEQ,
 						   CStringGetTextDatum(request->idempotency_key));

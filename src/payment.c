@@ -40,7 +40,8 @@ enum
 static const RowColumns payment_columns = {"payment", PAYMENT_COLUMNS,
 										   (const char *const[]){"order_id", "kind", "payment_ref",
 																 "amount", "currency", "outcome",
-																 "version", "attributes", "at"}};
+																 "version", "attributes", "at"},
+										   true};
 
 typedef struct PaymentCall
 {

@@ -33,6 +33,7 @@
 #include "rewrite/rewriteHandler.h"
 #include "storage/lmgr.h"
 #include "utils/builtins.h"
+#include "utils/datum.h"
 #include "utils/hsearch.h"
 #include "utils/inval.h"
 #include "utils/lsyscache.h"
@@ -362,6 +363,7 @@ row_open(RowScope *scope, Oid relid, const RowColumns *columns)
 	table->scope = scope;
 	table->rel = table_open(relid, RowExclusiveLock);
 	layout = layout_get(table->rel, columns);
+	table->columns = columns;
 	table->ncolumns = columns->ncolumns;
 	memcpy(table->attno, layout->attno, sizeof(table->attno));
 	table->user_triggers = layout->user_triggers;
@@ -518,17 +520,56 @@ check_row(RowTable *table, TupleTableSlot *slot, CmdType command)
 	error_context_stack = callback.previous;
 }
 
+/* What a user's trigger must not change: the engine has acted, or will, on what it meant to write. */
+static void
+check_fixed(RowTable *table, TupleTableSlot *meant, TupleTableSlot *written)
+{
+	for (int i = 0; i < table->ncolumns; i++)
+	{
+		Form_pg_attribute att = TupleDescAttr(written->tts_tupleDescriptor, table->attno[i] - 1);
+		bool		meant_null;
+		bool		written_null;
+		Datum		meant_value = slot_getattr(meant, att->attnum, &meant_null);
+		Datum		written_value = slot_getattr(written, att->attnum, &written_null);
+
+		if (meant_null != written_null ||
+			(!meant_null && !datum_image_eq(meant_value, written_value, att->attbyval, att->attlen)))
+			ereport(ERROR,
+					(errcode(ERRCODE_TRIGGERED_ACTION_EXCEPTION),
+					 errmsg("a trigger on table \"%s\" changed column \"%s\"",
+							RelationGetRelationName(table->rel), NameStr(att->attname)),
+					 errhint("A BEFORE trigger there may change columns of its own only.")));
+	}
+}
+
+static void
+fire_before_insert(RowTable *table, TupleTableSlot *slot)
+{
+	TupleTableSlot *meant = NULL;
+
+	if (table->columns->fixed)
+	{
+		meant = row_slot(table);
+		ExecCopySlot(meant, slot);
+	}
+	if (!ExecBRInsertTriggers(table->scope->estate, table->rri, slot))
+		raise_suppressed(table);
+	if (meant)
+		check_fixed(table, meant, slot);
+}
+
 static void
 prepare_insert(RowTable *table, TupleTableSlot *slot)
 {
 	EState	   *estate = table->scope->estate;
 
 	ResetPerTupleExprContext(estate);
-	ExecStoreVirtualTuple(slot);
+	/* not empty: the second try of row_insert_unless()'s caller */
+	if (TTS_EMPTY(slot))
+		ExecStoreVirtualTuple(slot);
 	slot->tts_tableOid = RelationGetRelid(table->rel);
-	if (table->rri->ri_TrigDesc && table->rri->ri_TrigDesc->trig_insert_before_row &&
-		!ExecBRInsertTriggers(estate, table->rri, slot))
-		raise_suppressed(table);
+	if (table->rri->ri_TrigDesc && table->rri->ri_TrigDesc->trig_insert_before_row)
+		fire_before_insert(table, slot);
 	check_row(table, slot, CMD_INSERT);
 }
 

@@ -24,6 +24,7 @@ typedef struct RowColumns
 	const char *table;
 	int			ncolumns;
 	const char *const *names;	/* in the order of the table's enum */
+	bool		fixed;			/* a user's BEFORE INSERT trigger must leave them as they are */
 } RowColumns;
 
 typedef struct RowScope
@@ -39,6 +40,7 @@ typedef struct RowTable
 	ResultRelInfo *rri;
 	int			ncolumns;
 	AttrNumber	attno[ROW_MAX_COLUMNS]; /* of each column of RowColumns */
+	const RowColumns *columns;
 	bool		user_triggers;	/* has row triggers that are not ours */
 	bool		user_columns;	/* has columns that are not ours */
 	bool		checks_compiled;
@@ -117,7 +119,7 @@ row_get_required(RowTable *table, TupleTableSlot *slot, int column)
  * Inserts the row: users' BEFORE triggers, generated columns, constraints,
  * indexes, users' AFTER triggers (queued).  Afterwards the slot holds what was
  * really written.  23xxx on a violated constraint, 09000 if a trigger
- * suppresses the row.
+ * suppresses the row or changes a column that is fixed.
  */
 extern void row_insert(RowTable *table, TupleTableSlot *slot);
 

@@ -29,6 +29,7 @@
 #define SCHEMA_NAME "order_engine"
 #define SAFE_SEARCH_PATH "pg_catalog, pg_temp"
 #define ORDER_TABLES (SHOP_PAYMENT + 1)
+#define OWNER_CONTEXT (SECURITY_LOCAL_USERID_CHANGE | SECURITY_NOFORCE_RLS)
 #define MAX_LOADS 3
 
 static const char *const table_names[SHOP_TABLES] = {
@@ -245,12 +246,11 @@ owner_begin(OwnerScope *scope)
 
 	GetUserIdAndSecContext(&scope->userid, &scope->sec_context);
 	scope->guc_level = 0;
-	if (scope->userid == owner && (scope->sec_context & SECURITY_LOCAL_USERID_CHANGE) &&
+	if (scope->userid == owner && (scope->sec_context & OWNER_CONTEXT) == OWNER_CONTEXT &&
 		strcmp(namespace_search_path, SAFE_SEARCH_PATH) == 0)
 		return;
 
-	SetUserIdAndSecContext(owner, scope->sec_context | SECURITY_LOCAL_USERID_CHANGE |
-									  SECURITY_NOFORCE_RLS);
+	SetUserIdAndSecContext(owner, scope->sec_context | OWNER_CONTEXT);
 	scope->guc_level = NewGUCNestLevel();
 	(void) set_config_option("search_path", SAFE_SEARCH_PATH, PGC_USERSET, PGC_S_SESSION,
 							 GUC_ACTION_SAVE, true, 0, false);

@@ -87,7 +87,8 @@ static const char *const movement_names[MOVEMENT_COLUMNS] = {
 	[MOVEMENT_REF] = "ref", [MOVEMENT_ACTOR] = "actor",		  [MOVEMENT_AT] = "at",
 };
 
-static const RowColumns movement_columns = {"stock_movement", MOVEMENT_COLUMNS, movement_names};
+static const RowColumns movement_columns = {"stock_movement", MOVEMENT_COLUMNS, movement_names,
+											true};
 
 /* What one unit of an order's line does to a row. */
 static const struct
