@@ -21,11 +21,8 @@
 
 #include <unistd.h>
 
-#include "access/xact.h"
-#include "commands/dbcommands.h"
 #include "fmgr.h"
 #include "miscadmin.h"
-#include "pgstat.h"
 #include "storage/ipc.h"
 #include "utils/guc.h"
 #include "utils/inval.h"
@@ -38,7 +35,6 @@
 #include "publisher.h"
 #include "relay.h"
 #include "relay_message.h"
-#include "shop.h"
 #include "worker.h"
 
 #define CHUNK_EVENTS 5000
@@ -53,7 +49,8 @@
 #define RETRY_MS 1000 /* after a refused event or configuration; the same */
 #define MAX_BACKOFF_MS 10000
 #define FINISH_MS 500
-#define CLOSE_MS 1000
+#define CLOSE_MS 100 /* no longer, or barriers of the whole server wait */
+#define EXIT_MS 1000
 
 /* What the relay is doing about events. */
 typedef enum RelayMode
@@ -156,19 +153,26 @@ rewind_events(void)
 }
 
 static void
-close_handle(void)
+close_publisher(int timeout_ms)
 {
-	if (relay.handle && !relay.publisher->close(relay.handle, CLOSE_MS))
+	if (relay.handle && !relay.publisher->close(relay.handle, timeout_ms))
 		relay.still_running = true;
 	relay.handle = NULL;
+}
+
+static void
+close_handle(void)
+{
+	close_publisher(CLOSE_MS);
 	relay.mode = MODE_OPEN;
 	rewind_events();
 }
 
+/* Perhaps in a transaction that has failed: nothing of the journal is touched. */
 static void
 close_at_exit(int code, Datum arg)
 {
-	close_handle();
+	close_publisher(EXIT_MS);
 }
 
 /* exit() would pull the ground from under threads that still run.  Shared memory is left by now. */
@@ -208,10 +212,12 @@ static bool
 read_properties(char **error)
 {
 	MemoryContext context = MemoryContextSwitchTo(properties_context);
-	bool		  valid;
+	bool		  valid = true;
 
 	MemoryContextReset(properties_context);
-	valid = relay_read_properties(&relay.properties, error);
+	relay.properties = NIL;
+	if (relay.kind == RELAY_PUBLISHER_KAFKA)
+		valid = relay_read_properties(&relay.properties, error);
 	MemoryContextSwitchTo(context);
 	return valid;
 }
@@ -233,9 +239,10 @@ open_handle(void)
 	if (relay.handle == NULL)
 	{
 		relay.blocked = true;
-		note_error(
-			error,
-			"Correct order_engine.kafka_config or the file order_engine.kafka_config_file and reload.");
+		note_error(error, relay.publisher
+							  ? "Correct order_engine.kafka_config or the file "
+								"order_engine.kafka_config_file and reload."
+							  : "Build with Kafka, or choose another order_engine.publisher.");
 		wait_before_retry(RETRY_MS);
 		return;
 	}
@@ -539,6 +546,18 @@ use_journal(TimestampTz now)
 	worker_end();
 }
 
+/* Without a publisher the keeper moves the position: another time it is looked up again. */
+static void
+leave_journal(void)
+{
+	if (relay.opened && relay.acked != relay.stored && worker_begin("relay: storing the position"))
+	{
+		store_position(GetCurrentTimestamp());
+		worker_end();
+	}
+	relay.opened = false;
+}
+
 static void
 rotate(TimestampTz now)
 {
@@ -587,7 +606,9 @@ turn(void)
 		relay.mode = MODE_OPEN;
 	if (relay.mode == MODE_OPEN)
 		open_handle();
-	if (relay_publisher != RELAY_PUBLISHER_NONE)
+	if (relay_publisher == RELAY_PUBLISHER_NONE)
+		leave_journal();
+	else
 	{
 		if (needs_journal(now))
 			use_journal(now);
@@ -613,6 +634,8 @@ next_turn(void)
 
 	if (relay_publisher == RELAY_PUBLISHER_NONE || !relay.opened)
 		return wait;
+	if (relay.acked != relay.stored)
+		wait = Min(wait, STORE_MS);
 	if (relay.mode == MODE_WAIT)
 		return Min(wait, TimestampDifferenceMilliseconds(now, relay.resume_at) + 1);
 	if (relay.mode == MODE_OPEN || wants_chunk() ||
@@ -622,8 +645,6 @@ next_turn(void)
 		return 0;
 	if (waits_for_outcome && relay.publisher->descriptor(relay.handle) == PGINVALID_SOCKET)
 		return 0;
-	if (relay.acked != relay.stored)
-		wait = Min(wait, STORE_MS);
 	return wait;
 }
 
@@ -646,11 +667,7 @@ finish(void)
 		collect();
 	}
 	note_batch_end();
-	if (relay.opened && relay.acked != relay.stored && worker_begin("relay: storing the position"))
-	{
-		store_position(GetCurrentTimestamp());
-		worker_end();
-	}
+	leave_journal();
 }
 
 /* The error ends this process: relay_status shall show it all the same. */

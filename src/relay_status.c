@@ -34,6 +34,7 @@
 #include "worker.h"
 
 #define AREA_NAME "order_engine relay"
+#define LIMIT_MARGIN 4096 /* Kafka's own part of a message */
 
 int	  relay_publisher = RELAY_PUBLISHER_NONE;
 char *relay_topic_prefix;
@@ -94,7 +95,13 @@ assign_kafka_config(const char *newval, void *extra)
 bool
 relay_read_properties(List **properties, char **error)
 {
-	*properties = NIL;
+	Property *limit = palloc0(sizeof(Property));
+
+	/* what the outbox lets through, the client library shall not refuse */
+	limit->name = "message.max.bytes";
+	limit->value = psprintf(
+		"%d", atoi(GetConfigOption("order_engine.max_message_bytes", false, false)) + LIMIT_MARGIN);
+	*properties = list_make1(limit);
 	if (kafka_config_file[0] != '\0' && !property_read_file(kafka_config_file, properties, error))
 		return false;
 	if (!property_parse(kafka_config, properties, error))

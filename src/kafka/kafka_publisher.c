@@ -101,6 +101,7 @@ concerns_message(rd_kafka_resp_err_t err)
 		case RD_KAFKA_RESP_ERR__UNKNOWN_TOPIC:
 		case RD_KAFKA_RESP_ERR__UNKNOWN_PARTITION:
 		case RD_KAFKA_RESP_ERR__INVALID_ARG:
+		case RD_KAFKA_RESP_ERR__QUEUE_FULL: /* of this message alone */
 			return true;
 		default:
 			return false;
@@ -444,7 +445,7 @@ kafka_publish(void *state, const PublisherMessage *message)
 		kafka->in_flight++;
 		return PUBLISHER_OK;
 	}
-	if (err == RD_KAFKA_RESP_ERR__QUEUE_FULL)
+	if (err == RD_KAFKA_RESP_ERR__QUEUE_FULL && kafka->in_flight > 0)
 		return PUBLISHER_FULL;
 	set_last_error(kafka, rd_kafka_err2str(err), message->topic);
 	if (concerns_message(err))

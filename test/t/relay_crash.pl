@@ -1,6 +1,7 @@
-# kill -9 of the relay, of a backend, of the postmaster, under load: no event is lost,
-# none is made up, those of an order keep their order.  Counted as sets against the
-# orders' history.  ORDER_ENGINE_LONG=1 for many more rounds.
+# Under load kill -9 of the relay, of a backend, of the postmaster, and the client to
+# Kafka closed and opened again: no event is lost, none is made up, those of an order
+# keep their order.  Counted as sets against the orders' history.
+# ORDER_ENGINE_LONG=1 for many more rounds.
 
 use strict;
 use warnings;
@@ -108,6 +109,18 @@ foreach my $what ('relay', 'backend', 'postmaster')
 	}
 	pass("$rounds times kill -9 of the $what");
 }
+
+# Other settings for the client: what is in flight is given up and published again.
+my $load = start_load();
+foreach my $linger (1 .. 5 * $rounds)
+{
+	wait_in_flight() or BAIL_OUT('no load');
+	$node->append_conf('postgresql.conf',
+		"order_engine.kafka_config = 'bootstrap.servers=" . OrderEngine::bootstrap() . " linger.ms=$linger'");
+	$node->reload;
+}
+$load->kill_kill;
+pass('client closed and opened under load');
 
 OrderEngine::wait_relayed($node);
 my %expected = map { $_ => 1 } split /\n/,
