@@ -431,6 +431,7 @@ inherit_numbers(JournalState *state)
 static void
 state_begin(Journal journal, JournalState *state)
 {
+	ring_require_whole(journal);
 	memset(state, 0, sizeof(JournalState));
 	state->journal = journal;
 	state->era = journal_era();

@@ -95,10 +95,16 @@ extern Oid ring_leaf(ShopTable table, int number);
 /* The index of a leaf on these columns; 55000 if it has none. */
 extern Oid ring_index(Relation rel, int ncolumns, const char *const *columns);
 
+/* The one by which batches are read, on (era, xid, id). */
+extern Oid ring_entry_index(Relation rel);
+
 extern ShopTable journal_table(Journal journal);
 
 /* The number of the leaf that rows are appended to now. */
 extern int ring_current(Journal journal);
+
+/* Raises 55000 while the table is still being restored. */
+extern void ring_require_whole(Journal journal);
 
 /* Lets writers go on in an empty leaf, if there is one; returns its number, else the present one's. */
 extern int ring_leave(Journal journal);

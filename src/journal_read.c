@@ -88,8 +88,7 @@ leaf_open(LeafScan *leaf, Oid relid, Snapshot snapshot)
 		table_close(leaf->rel, NoLock);
 		return false;
 	}
-	leaf->index = index_open(ring_index(leaf->rel, 3, (const char *const[]){"era", "xid", "id"}),
-							 AccessShareLock);
+	leaf->index = index_open(ring_entry_index(leaf->rel), AccessShareLock);
 	leaf->snapshot = snapshot;
 	return true;
 }

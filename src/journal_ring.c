@@ -272,6 +272,27 @@ ring_index(Relation rel, int ncolumns, const char *const *columns)
 	return found;
 }
 
+Oid
+ring_entry_index(Relation rel)
+{
+	static const char *const columns[] = {"era", "xid", "id"};
+
+	return ring_index(rel, lengthof(columns), columns);
+}
+
+/*
+ * The index of a partitioned table is valid once those of all leaves are there,
+ * so not before the last row of a restore has come, however many processes it has.
+ */
+void
+ring_require_whole(Journal journal)
+{
+	Relation rel = table_open(shop_table(journal_table(journal)), AccessShareLock);
+
+	(void) ring_entry_index(rel);
+	table_close(rel, AccessShareLock);
+}
+
 /* Size of a leaf; InvalidBlockNumber if that would mean to wait for a lock. */
 static BlockNumber
 leaf_blocks(Oid relid)
