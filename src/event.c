@@ -20,8 +20,9 @@
 #include "slot.h"
 
 /*
- * The first event of an order leaves this much room below the size limit, so
- * that no later one, a payment least of all, is refused for its size.
+ * The event that brings new attributes of the order, the first one not least,
+ * leaves this much room below the size limit, so that no later one, a payment
+ * least of all, is refused for its size.
  */
 #define LATER_EVENTS_HEADROOM 16384
 
@@ -195,7 +196,7 @@ publish(RowScope *scope, const OrderRow *row, const OrderChange *change, const c
 			  .seq = row->version,
 			  .traceparent = change->context.traceparent,
 			  .tracestate = change->context.tracestate,
-			  .headroom = change->from_state == NULL ? LATER_EVENTS_HEADROOM : 0,
+			  .headroom = change->leaves_room ? LATER_EVENTS_HEADROOM : 0,
 	  };
 
 	if (lines == NULL)

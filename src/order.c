@@ -118,15 +118,22 @@ order_raise_key_mismatch(const char *key, TimestampTz first_seen)
 			 errhint("Use a new key for a new request; repeat a request unchanged.")));
 }
 
+/* What counts is how long it is in an event: a number may be far longer there than it is stored. */
 void
 order_check_attributes(Jsonb *attributes)
 {
+	int			length;
+
 	call_check_object(attributes, "attributes");
-	if (attributes && VARSIZE(attributes) > ORDER_MAX_EVENT_ATTRIBUTES)
+	if (attributes == NULL || JB_ROOT_COUNT(attributes) == 0)
+		return;
+	length = strlen(JsonbToCString(NULL, &attributes->root, VARSIZE(attributes)));
+	if (length > ORDER_MAX_EVENT_ATTRIBUTES)
 		ereport(ERROR,
 				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
 				 errmsg("\"attributes\" of an event has more than %d bytes", ORDER_MAX_EVENT_ATTRIBUTES),
-				 errdetail("{\"bytes\": %u, \"limit\": %d}", (unsigned) VARSIZE(attributes), ORDER_MAX_EVENT_ATTRIBUTES)));
+				 errdetail("{\"bytes\": %d, \"limit\": %d}", length, ORDER_MAX_EVENT_ATTRIBUTES),
+				 errhint("They are counted as JSON text.  Keep what belongs to the order in the order's attributes.")));
 }
 
 const Transition *

@@ -80,6 +80,7 @@ typedef struct OrderChange
 	const OrderLines *lines;	/* NULL: read when needed */
 	TimestampTz at;				/* the clock under the row lock */
 	bool		keep_stock;		/* the caller applies the stock effect itself */
+	bool		leaves_room;	/* what every later event repeats is new: it must leave room for them */
 	ActionContext context;
 } OrderChange;
 
@@ -137,7 +138,7 @@ extern const Transition *order_infer_move(const Machine *machine, const char *fr
 /* OE014, naming them, if columns that only the engine writes differ. */
 extern void order_check_unchanged(TupleDesc desc, const AttrNumber *attno, TupleTableSlot *meant, TupleTableSlot *written);
 
-/* An event's own attributes: a JSON object of at most 8 kB (22023, 54000). */
+/* An event's own attributes: a JSON object, as text at most 8 kB long (22023, 54000). */
 #define ORDER_MAX_EVENT_ATTRIBUTES 8192
 extern void order_check_attributes(Jsonb *attributes);
 

@@ -365,6 +365,7 @@ create(CreateRequest *request, CreateResult *result)
 		.lines = &request->lines,
 		.at = GetCurrentTimestamp(),
 		.keep_stock = true,		/* before the lines: most who are refused are refused here */
+		.leaves_room = true,
 		.context = request->context,
 	};
 

@@ -14,6 +14,7 @@
 #include "commands/trigger.h"
 #include "executor/executor.h"
 #include "utils/builtins.h"
+#include "utils/datum.h"
 #include "utils/fmgrprotos.h"
 #include "utils/json.h"
 #include "utils/rel.h"
@@ -224,6 +225,7 @@ inserted(TriggerData *trigger, const AttrNumber *attno, RowScope *scope)
 	change.transition = change.machine->creation;
 	change.event = change.machine->events[change.transition->event];
 	change.lines = &none;
+	change.leaves_room = true;
 	change.at = GetCurrentTimestamp();
 	key = slot_getattr(slot, attno[ORDER_IDEMPOTENCY_KEY], &isnull);
 	change.idempotency_key = isnull ? NULL : TextDatumGetCString(key);
@@ -313,6 +315,8 @@ updated(TriggerData *trigger, const AttrNumber *attno, RowScope *scope)
 	change.machine = machine_get(row.machine_id);
 	change.event = "update";
 	change.from_state = old.state;
+	change.leaves_room =
+		!datum_image_eq(JsonbPGetDatum(old.attributes), JsonbPGetDatum(row.attributes), false, -1);
 	change.at = GetCurrentTimestamp();
 	context_parse(NULL, &change.context);
 	if (strcmp(old.state, row.state) != 0)
