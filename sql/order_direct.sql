@@ -221,3 +221,9 @@ UPDATE order_engine.orders SET private = '{"b": 1}' WHERE order_id = :roomy;
 SELECT order_engine.pay_order(:roomy, 'p', 5, attributes => '{"a": 1e9000}');
 SELECT order_engine.pay_order(:roomy, 'p', 5, attributes => jsonb_build_object('a', repeat(E'\x01', 2000)));
 SELECT outcome FROM order_engine.pay_order(:roomy, repeat('"', 255), 5, attributes => jsonb_build_object('a', repeat('x', 8000)));
+
+-- Keys, currencies and ids that the calls would not take.
+SELECT attempt(format('INSERT INTO orders (order_id, user_id, idempotency_key) VALUES (%s, %s, %L)', next_order_id(:here), :here, ''));
+SELECT attempt(format('INSERT INTO orders (order_id, user_id, idempotency_key) VALUES (%s, %s, %L)', next_order_id(:here), :here, repeat('x', 256))) ~ '255 bytes' AS refused;
+SELECT attempt(format('INSERT INTO orders (order_id, user_id, currency) VALUES (%s, %s, %L)', next_order_id(:here), :here, E'E\nUR'));
+SELECT attempt(format('INSERT INTO orders (order_id, user_id) VALUES (%s, %s)', next_order_id(:here) | (-9223372036854775808), :here)) ~ 'does not belong' AS refused;

@@ -79,7 +79,7 @@ due_from(TimestampTz now, const Interval *due)
 static void
 check_slot(int64 order_id, int64 user_id)
 {
-	if (slot_of_order(order_id) == slot_of_user(user_id))
+	if (order_id >= 0 && slot_of_order(order_id) == slot_of_user(user_id))
 		return;
 	ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 					errmsg("order id " INT64_FORMAT " does not belong to user " INT64_FORMAT,
@@ -120,6 +120,27 @@ check_given(TupleTableSlot *slot, const AttrNumber *attno)
 	check_object(slot, attno[ORDER_PRIVATE], "private");
 }
 
+/* The same limits as create_order() has. */
+static void
+check_name(TupleTableSlot *slot, AttrNumber attno, const char *name)
+{
+	bool  isnull;
+	Datum value = slot_getattr(slot, attno, &isnull);
+
+	if (!isnull)
+		call_check_name(TextDatumGetCString(value), name);
+}
+
+static void
+check_new(TupleTableSlot *slot, const AttrNumber *attno)
+{
+	check_slot(DatumGetInt64(row_require(slot, attno[ORDER_ORDER_ID])),
+			   DatumGetInt64(row_require(slot, attno[ORDER_USER_ID])));
+	check_given(slot, attno);
+	check_name(slot, attno[ORDER_CURRENCY], "currency");
+	check_name(slot, attno[ORDER_IDEMPOTENCY_KEY], "idempotency_key");
+}
+
 Datum
 order_engine_orders_before_insert(PG_FUNCTION_ARGS)
 {
@@ -135,9 +156,7 @@ order_engine_orders_before_insert(PG_FUNCTION_ARGS)
 	OwnerScope		  owner;
 
 	row_layout(trigger->tg_relation, &order_columns, attno);
-	check_slot(DatumGetInt64(row_require(slot, attno[ORDER_ORDER_ID])),
-			   DatumGetInt64(row_require(slot, attno[ORDER_USER_ID])));
-	check_given(slot, attno);
+	check_new(slot, attno);
 
 	owner_begin(&owner);
 	value = slot_getattr(slot, attno[ORDER_MACHINE_ID], &isnull);
@@ -190,8 +209,7 @@ check_inserted(TupleTableSlot *slot, const AttrNumber *attno, const OrderRow *ro
 {
 	bool isnull;
 
-	check_slot(row->order_id, row->user_id);
-	check_given(slot, attno);
+	check_new(slot, attno);
 	if (strcmp(row->state, machine->states[machine->creation->to]) != 0)
 		ereport(ERROR, (errcode(ERRCODE_OE_ILLEGAL_TRANSITION),
 						errmsg("a new order cannot be in state \"%s\"", row->state),
