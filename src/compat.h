@@ -67,20 +67,23 @@ compat_set_updated_columns(EState *estate, ResultRelInfo *rri, Bitmapset *column
 typedef TU_UpdateIndexes CompatUpdateIndexes;
 #define compat_needs_index_tuples(indexes) ((indexes) != TU_None)
 #define compat_only_summarizing(indexes) ((indexes) == TU_Summarizing)
-#define compat_insert_index_tuples(rri, slot, estate, update, noDupErr, specConflict, arbiters, onlySummarizing) \
-	ExecInsertIndexTuples(rri, slot, estate, update, noDupErr, specConflict, arbiters, onlySummarizing)
+#define compat_insert_index_tuples(rri, slot, estate, update, noDupErr, specConflict, arbiters, \
+								   onlySummarizing)                                             \
+	ExecInsertIndexTuples(rri, slot, estate, update, noDupErr, specConflict, arbiters,          \
+						  onlySummarizing)
 #else
 typedef bool CompatUpdateIndexes;
 #define compat_needs_index_tuples(indexes) (indexes)
 #define compat_only_summarizing(indexes) false
-#define compat_insert_index_tuples(rri, slot, estate, update, noDupErr, specConflict, arbiters, onlySummarizing) \
+#define compat_insert_index_tuples(rri, slot, estate, update, noDupErr, specConflict, arbiters, \
+								   onlySummarizing)                                             \
 	ExecInsertIndexTuples(rri, slot, estate, update, noDupErr, specConflict, arbiters)
 #endif
 
 /* 18 takes the tuple's address, for updates of other rows */
 static inline bool
-compat_check_index_constraints(ResultRelInfo *rri, TupleTableSlot *slot, EState *estate, ItemPointer conflict,
-							   List *arbiters)
+compat_check_index_constraints(ResultRelInfo *rri, TupleTableSlot *slot, EState *estate,
+							   ItemPointer conflict, List *arbiters)
 {
 #if PG_VERSION_NUM >= 180000
 	ItemPointerData none;
@@ -132,7 +135,8 @@ compat_primary_key_index(Relation relation)
 
 /* 16 gives back why the row could not be locked, 18 asks whether it is MERGE that updates */
 static inline bool
-compat_before_update_triggers(EState *estate, EPQState *epq, ResultRelInfo *rri, ItemPointer tid, TupleTableSlot *slot)
+compat_before_update_triggers(EState *estate, EPQState *epq, ResultRelInfo *rri, ItemPointer tid,
+							  TupleTableSlot *slot)
 {
 #if PG_VERSION_NUM >= 180000
 	return ExecBRUpdateTriggers(estate, epq, rri, tid, NULL, slot, NULL, NULL, false);
@@ -164,7 +168,8 @@ compat_before_update_triggers(EState *estate, EPQState *epq, ResultRelInfo *rri,
 
 /* 16 made one function of the checks of privileges, and one of ownership, for most kinds of objects */
 #if PG_VERSION_NUM >= 160000
-#define compat_function_aclcheck(function, role, mode) object_aclcheck(ProcedureRelationId, function, role, mode)
+#define compat_function_aclcheck(function, role, mode) \
+	object_aclcheck(ProcedureRelationId, function, role, mode)
 #define compat_table_ownercheck(table, role) object_ownercheck(RelationRelationId, table, role)
 #else
 #define compat_function_aclcheck(function, role, mode) pg_proc_aclcheck(function, role, mode)
@@ -191,4 +196,4 @@ compat_reindex_relation(Oid relid, int flags)
 #endif
 }
 
-#endif							/* ORDER_ENGINE_COMPAT_H */
+#endif /* ORDER_ENGINE_COMPAT_H */

@@ -32,4 +32,4 @@
 /* routing */
 #define ERRCODE_OE_WRONG_NODE MAKE_SQLSTATE('O', 'E', '0', '6', '0')
 
-#endif							/* ORDER_ENGINE_ERRORS_H */
+#endif /* ORDER_ENGINE_ERRORS_H */

@@ -32,18 +32,18 @@
 
 const RowColumns order_columns = {
 	"orders", ORDER_COLUMNS,
-	(const char *const[]) {"order_id", "user_id", "state", "machine_id", "version", "subtotal", "amount", "captured",
-	"refunded", "currency", "idempotency_key", "request_hash", "adjustments", "attributes", "private",
-	"created_at", "updated_at", "due_at"}
-};
+	(const char *const[]){"order_id", "user_id", "state", "machine_id", "version", "subtotal",
+						  "amount", "captured", "refunded", "currency", "idempotency_key",
+						  "request_hash", "adjustments", "attributes", "private", "created_at",
+						  "updated_at", "due_at"}};
 
 PG_FUNCTION_INFO_V1(order_engine_fire);
 
 void
 order_row_read(const AttrNumber *attno, TupleTableSlot *slot, OrderRow *row)
 {
-	bool		isnull;
-	Datum		value;
+	bool  isnull;
+	Datum value;
 
 #define GET(column) row_require(slot, attno[column])
 	row->order_id = DatumGetInt64(GET(ORDER_ORDER_ID));
@@ -66,9 +66,10 @@ order_row_read(const AttrNumber *attno, TupleTableSlot *slot, OrderRow *row)
 Numeric
 order_refund_due(const Machine *machine, const OrderRow *row)
 {
-	int			state = machine_state(machine, row->state);
-	Numeric		kept = amount_subtract(row->captured, row->refunded);
-	Numeric		due = state >= 0 && machine->void_state[state] ? kept : amount_subtract(kept, row->amount);
+	int		state = machine_state(machine, row->state);
+	Numeric kept = amount_subtract(row->captured, row->refunded);
+	Numeric due =
+		state >= 0 && machine->void_state[state] ? kept : amount_subtract(kept, row->amount);
 
 	return amount_compare(due, amount_zero()) > 0 ? due : amount_zero();
 }
@@ -76,11 +77,10 @@ order_refund_due(const Machine *machine, const OrderRow *row)
 pg_noreturn static void
 raise_not_found(int64 order_id)
 {
-	ereport(ERROR,
-			(errcode(ERRCODE_OE_ORDER_NOT_FOUND),
-			 errmsg("order " INT64_FORMAT " does not exist", order_id),
-			 errdetail("{\"order_id\": \"" INT64_FORMAT "\"}", order_id),
-			 errhint("Check the id; an order that was purged is gone for good.")));
+	ereport(ERROR, (errcode(ERRCODE_OE_ORDER_NOT_FOUND),
+					errmsg("order " INT64_FORMAT " does not exist", order_id),
+					errdetail("{\"order_id\": \"" INT64_FORMAT "\"}", order_id),
+					errhint("Check the id; an order that was purged is gone for good.")));
 }
 
 void
@@ -95,45 +95,46 @@ order_raise_version(int expected, int actual, const char *state)
 	ereport(ERROR,
 			(errcode(ERRCODE_OE_VERSION_CONFLICT),
 			 errmsg("the order has changed: version %d was expected, it is %d", expected, actual),
-			 errdetail("%s", detail.data),
-			 errhint("Read the order again and decide anew.")));
+			 errdetail("%s", detail.data), errhint("Read the order again and decide anew.")));
 }
 
 void
 order_raise_key_mismatch(const char *key, TimestampTz first_seen)
 {
 	static const int utc = 0;
-	char		at[MAXDATELEN + 1];
-	StringInfoData detail;
+	char			 at[MAXDATELEN + 1];
+	StringInfoData	 detail;
 
 	JsonEncodeDateTime(at, TimestampTzGetDatum(first_seen), TIMESTAMPTZOID, &utc);
 	initStringInfo(&detail);
 	appendStringInfoString(&detail, "{\"key\": ");
 	escape_json(&detail, key);
 	appendStringInfo(&detail, ", \"first_seen\": \"%s\"}", at);
-	ereport(ERROR,
-			(errcode(ERRCODE_OE_IDEMPOTENCY_KEY_MISMATCH),
-			 errmsg("this idempotency key was used for another request"),
-			 errdetail("%s", detail.data),
-			 errhint("Use a new key for a new request; repeat a request unchanged.")));
+	ereport(ERROR, (errcode(ERRCODE_OE_IDEMPOTENCY_KEY_MISMATCH),
+					errmsg("this idempotency key was used for another request"),
+					errdetail("%s", detail.data),
+					errhint("Use a new key for a new request; repeat a request unchanged.")));
 }
 
 /* What counts is how long it is in an event: a number may be far longer there than it is stored. */
 void
 order_check_attributes(Jsonb *attributes)
 {
-	int			length;
+	int length;
 
 	call_check_object(attributes, "attributes");
 	if (attributes == NULL || JB_ROOT_COUNT(attributes) == 0)
 		return;
 	length = strlen(JsonbToCString(NULL, &attributes->root, VARSIZE(attributes)));
 	if (length > ORDER_MAX_EVENT_ATTRIBUTES)
-		ereport(ERROR,
-				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
-				 errmsg("\"attributes\" of an event has more than %d bytes", ORDER_MAX_EVENT_ATTRIBUTES),
-				 errdetail("{\"bytes\": %d, \"limit\": %d}", length, ORDER_MAX_EVENT_ATTRIBUTES),
-				 errhint("They are counted as JSON text.  Keep what belongs to the order in the order's attributes.")));
+		ereport(
+			ERROR,
+			(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+			 errmsg("\"attributes\" of an event has more than %d bytes",
+					ORDER_MAX_EVENT_ATTRIBUTES),
+			 errdetail("{\"bytes\": %d, \"limit\": %d}", length, ORDER_MAX_EVENT_ATTRIBUTES),
+			 errhint(
+				 "They are counted as JSON text.  Keep what belongs to the order in the order's attributes.")));
 }
 
 const Transition *
@@ -148,25 +149,26 @@ order_infer_move(const Machine *machine, const char *from, const char *to)
 }
 
 /* Columns that only the engine writes, once an order exists. */
-static const int engine_columns[] = {
-	ORDER_ORDER_ID, ORDER_USER_ID, ORDER_MACHINE_ID, ORDER_SUBTOTAL, ORDER_AMOUNT, ORDER_CAPTURED, ORDER_REFUNDED,
-	ORDER_CURRENCY, ORDER_IDEMPOTENCY_KEY, ORDER_REQUEST_HASH, ORDER_ADJUSTMENTS, ORDER_CREATED_AT
-};
+static const int engine_columns[] = {ORDER_ORDER_ID,	 ORDER_USER_ID,		ORDER_MACHINE_ID,
+									 ORDER_SUBTOTAL,	 ORDER_AMOUNT,		ORDER_CAPTURED,
+									 ORDER_REFUNDED,	 ORDER_CURRENCY,	ORDER_IDEMPOTENCY_KEY,
+									 ORDER_REQUEST_HASH, ORDER_ADJUSTMENTS, ORDER_CREATED_AT};
 
 void
-order_check_unchanged(TupleDesc desc, const AttrNumber *attno, TupleTableSlot *meant, TupleTableSlot *written)
+order_check_unchanged(TupleDesc desc, const AttrNumber *attno, TupleTableSlot *meant,
+					  TupleTableSlot *written)
 {
 	StringInfoData columns;
 
 	initStringInfo(&columns);
 	for (int i = 0; i < lengthof(engine_columns); i++)
 	{
-		AttrNumber	n = attno[engine_columns[i]];
+		AttrNumber		  n = attno[engine_columns[i]];
 		Form_pg_attribute att = TupleDescAttr(desc, n - 1);
-		bool		meant_null;
-		bool		written_null;
-		Datum		meant_value = slot_getattr(meant, n, &meant_null);
-		Datum		written_value = slot_getattr(written, n, &written_null);
+		bool			  meant_null;
+		bool			  written_null;
+		Datum			  meant_value = slot_getattr(meant, n, &meant_null);
+		Datum			  written_value = slot_getattr(written, n, &written_null);
 
 		if (meant_null == written_null &&
 			(meant_null || datum_image_eq(meant_value, written_value, att->attbyval, att->attlen)))
@@ -195,12 +197,14 @@ lock_order(LockedOrder *order, int64 order_id, const char *call, LockWaitPolicy 
 	memset(order, 0, sizeof(*order));
 	owner_begin(&order->owner);
 	row_scope_begin(&order->scope, call);
-	order->table = row_open(&order->scope, shop_leaf(SHOP_ORDERS, slot_of_order(order_id)), &order_columns);
+	order->table =
+		row_open(&order->scope, shop_leaf(SHOP_ORDERS, slot_of_order(order_id)), &order_columns);
 	order->old = row_slot(order->table);
 
 	ScanKeyInit(&key, 1, BTEqualStrategyNumber, F_INT8EQ, Int64GetDatum(order_id));
-	if (!row_find_locked(order->table, row_unique_index(order->table, 1, (const int[]) {ORDER_ORDER_ID}),
-						 1, &key, wait, order->old))
+	if (!row_find_locked(order->table,
+						 row_unique_index(order->table, 1, (const int[]){ORDER_ORDER_ID}), 1, &key,
+						 wait, order->old))
 		return false;
 
 	order_row_read(order->table->attno, order->old, &order->row);
@@ -233,7 +237,7 @@ order_end(LockedOrder *order)
 void
 order_raise_illegal(const Machine *machine, const char *state, const char *key, const char *value)
 {
-	int			index = machine_state(machine, state);
+	int			   index = machine_state(machine, state);
 	StringInfoData detail;
 
 	initStringInfo(&detail);
@@ -241,14 +245,17 @@ order_raise_illegal(const Machine *machine, const char *state, const char *key, 
 	escape_json(&detail, state);
 	appendStringInfo(&detail, ", \"%s\": ", key);
 	escape_json(&detail, value);
-	appendStringInfo(&detail, ", \"allowed\": %s}", index < 0 ? "[]" : machine_allowed_json(machine, index));
-	ereport(ERROR,
-			(errcode(ERRCODE_OE_ILLEGAL_TRANSITION),
-			 strcmp(key, "event") == 0
+	appendStringInfo(&detail, ", \"allowed\": %s}",
+					 index < 0 ? "[]" : machine_allowed_json(machine, index));
+	ereport(
+		ERROR,
+		(errcode(ERRCODE_OE_ILLEGAL_TRANSITION),
+		 strcmp(key, "event") == 0
 			 ? errmsg("event \"%s\" is not allowed in state \"%s\"", value, state)
 			 : errmsg("an order cannot go from state \"%s\" to \"%s\"", state, value),
-			 errdetail("%s", detail.data),
-			 errhint("The events that are allowed now are in DETAIL; see also order_engine.allowed_events().")));
+		 errdetail("%s", detail.data),
+		 errhint(
+			 "The events that are allowed now are in DETAIL; see also order_engine.allowed_events().")));
 }
 
 bool
@@ -264,11 +271,11 @@ order_covers(const OrderRow *row, Numeric captured, Numeric refunded)
 static Datum
 as_row_of_orders(RowTable *table, TupleTableSlot *slot)
 {
-	Relation	parent = table_open(shop_table(SHOP_ORDERS), AccessShareLock);
-	TupleDesc	desc = RelationGetDescr(parent);
+	Relation			parent = table_open(shop_table(SHOP_ORDERS), AccessShareLock);
+	TupleDesc			desc = RelationGetDescr(parent);
 	TupleConversionMap *map = convert_tuples_by_name(RelationGetDescr(table->rel), desc);
-	HeapTuple	tuple = ExecCopySlotHeapTuple(slot);
-	Datum		row;
+	HeapTuple			tuple = ExecCopySlotHeapTuple(slot);
+	Datum				row;
 
 	if (map)
 		tuple = execute_attr_map_tuple(tuple, map);
@@ -281,9 +288,9 @@ bool
 order_guard_allows(const LockedOrder *order, const Transition *transition, Jsonb *attributes)
 {
 	return transition->guard == NULL ||
-		machine_guard_allows(transition, order->machine->events[transition->event],
-							 as_row_of_orders(order->table, order->old),
-							 attributes ? attributes : call_empty_object());
+		   machine_guard_allows(transition, order->machine->events[transition->event],
+								as_row_of_orders(order->table, order->old),
+								attributes ? attributes : call_empty_object());
 }
 
 pg_noreturn static void
@@ -295,22 +302,23 @@ raise_guard(const Transition *transition)
 	appendStringInfoString(&detail, "{\"guard\": ");
 	escape_json(&detail, transition->guard);
 	appendStringInfoChar(&detail, '}');
-	ereport(ERROR,
-			(errcode(ERRCODE_OE_GUARD_REJECTED),
-			 errmsg("the guard of this transition refuses it"),
-			 errdetail("%s", detail.data),
-			 errhint("The guard is a function of the shop's own; it says when the transition is allowed.")));
+	ereport(
+		ERROR,
+		(errcode(ERRCODE_OE_GUARD_REJECTED), errmsg("the guard of this transition refuses it"),
+		 errdetail("%s", detail.data),
+		 errhint(
+			 "The guard is a function of the shop's own; it says when the transition is allowed.")));
 }
 
 pg_noreturn static void
 raise_payment_required(const OrderRow *row)
 {
-	ereport(ERROR,
-			(errcode(ERRCODE_OE_PAYMENT_REQUIRED),
-			 errmsg("order " INT64_FORMAT " is not paid", row->order_id),
-			 errdetail("{\"captured\": %s, \"refunded\": %s, \"amount\": %s}", amount_text(row->captured),
-					   amount_text(row->refunded), amount_text(row->amount)),
-			 errhint("Record the payment with order_engine.pay_order().")));
+	ereport(ERROR, (errcode(ERRCODE_OE_PAYMENT_REQUIRED),
+					errmsg("order " INT64_FORMAT " is not paid", row->order_id),
+					errdetail("{\"captured\": %s, \"refunded\": %s, \"amount\": %s}",
+							  amount_text(row->captured), amount_text(row->refunded),
+							  amount_text(row->amount)),
+					errhint("Record the payment with order_engine.pay_order().")));
 }
 
 /* What must hold of any move, whoever makes it. */
@@ -318,7 +326,7 @@ void
 order_check_move(RowTable *table, TupleTableSlot *old, const Machine *machine, const OrderRow *row,
 				 const Transition *transition, Jsonb *attributes)
 {
-	LockedOrder view = {.table = table,.old = old,.machine = machine};
+	LockedOrder view = {.table = table, .old = old, .machine = machine};
 
 	if (transition->requires_payment && !order_covers(row, row->captured, row->refunded))
 		raise_payment_required(row);
@@ -329,9 +337,10 @@ order_check_move(RowTable *table, TupleTableSlot *old, const Machine *machine, c
 void
 order_apply_stock(RowScope *scope, const OrderRow *row, OrderChange *change)
 {
-	char		ref[64];
+	char ref[64];
 
-	if (change->transition == NULL || change->transition->stock == STOCK_NONE || change->lines->nkeys == 0)
+	if (change->transition == NULL || change->transition->stock == STOCK_NONE ||
+		change->lines->nkeys == 0)
 		return;
 	snprintf(ref, sizeof(ref), INT64_FORMAT "/%d", row->order_id, row->version);
 	stock_apply(scope, change->transition->stock, change->lines->keys, change->lines->nkeys, ref,
@@ -341,7 +350,7 @@ order_apply_stock(RowScope *scope, const OrderRow *row, OrderChange *change)
 void
 order_changed(RowScope *scope, const OrderRow *row, OrderChange *change)
 {
-	OrderLines	lines;
+	OrderLines		  lines;
 	const OrderLines *given = change->lines;
 
 	if (given == NULL && change->transition && change->transition->stock != STOCK_NONE)
@@ -370,7 +379,7 @@ set_due_at(LockedOrder *order, const Transition *transition)
 static void
 fill_next_version(LockedOrder *order, const OrderUpdate *update)
 {
-	RowTable   *table = order->table;
+	RowTable *table = order->table;
 
 	row_copy(table, order->new, order->old);
 	row_set(table, order->new, ORDER_VERSION, Int32GetDatum(order->row.version + 1));
@@ -394,27 +403,32 @@ fill_next_version(LockedOrder *order, const OrderUpdate *update)
 static void
 check_written(LockedOrder *order, TupleTableSlot *meant, OrderChange *change)
 {
-	OrderRow	row;
+	OrderRow row;
 
-	order_check_unchanged(RelationGetDescr(order->table->rel), order->table->attno, meant, order->new);
+	order_check_unchanged(RelationGetDescr(order->table->rel), order->table->attno, meant,
+						  order->new);
 	order_row_read(order->table->attno, order->new, &row);
 	if (row.version != order->row.version + 1)
 		order_raise_version(order->row.version + 1, row.version, row.state);
-	if (strcmp(row.state, order->machine->states[change->transition ? change->transition->to : order->state]) != 0)
+	if (strcmp(
+			row.state,
+			order->machine->states[change->transition ? change->transition->to : order->state]) !=
+		0)
 	{
 		change->transition = order_infer_move(order->machine, order->row.state, row.state);
 		change->event = order->machine->events[change->transition->event];
-		order_check_move(order->table, order->old, order->machine, &row, change->transition, change->attributes);
+		order_check_move(order->table, order->old, order->machine, &row, change->transition,
+						 change->attributes);
 	}
 }
 
 void
 order_write(LockedOrder *order, const OrderUpdate *update, OrderChange *change)
 {
-	static const int columns[] = {ORDER_STATE, ORDER_VERSION, ORDER_CAPTURED, ORDER_REFUNDED, ORDER_UPDATED_AT,
-	ORDER_DUE_AT};
-	RowTable   *table = order->table;
-	TupleTableSlot *meant = NULL;
+	static const int columns[] = {ORDER_STATE,	  ORDER_VERSION,	ORDER_CAPTURED,
+								  ORDER_REFUNDED, ORDER_UPDATED_AT, ORDER_DUE_AT};
+	RowTable		*table = order->table;
+	TupleTableSlot	*meant = NULL;
 
 	change->machine = order->machine;
 	change->from_state = order->row.state;
@@ -448,7 +462,8 @@ find_replay(LockedOrder *order, const char *event, const char *key, Datum *value
 	int			version;
 	TimestampTz at;
 
-	if (key == NULL || !event_find_key(&order->scope, order->row.order_id, key, &first_event, &to_state, &version, &at))
+	if (key == NULL || !event_find_key(&order->scope, order->row.order_id, key, &first_event,
+									   &to_state, &version, &at))
 		return false;
 	if (strcmp(first_event, event) != 0)
 		order_raise_key_mismatch(key, at);
@@ -460,9 +475,9 @@ find_replay(LockedOrder *order, const char *event, const char *key, Datum *value
 static const Transition *
 legal_move(LockedOrder *order, const char *event, Jsonb *attributes)
 {
-	int			index = machine_event(order->machine, event);
-	const Transition *transition = index >= 0 && order->state >= 0
-		? machine_move(order->machine, order->state, index) : NULL;
+	int				  index = machine_event(order->machine, event);
+	const Transition *transition =
+		index >= 0 && order->state >= 0 ? machine_move(order->machine, order->state, index) : NULL;
 
 	if (transition == NULL || transition->keeper_only)
 		order_raise_illegal(order->machine, order->row.state, "event", event);
@@ -474,13 +489,13 @@ legal_move(LockedOrder *order, const char *event, Jsonb *attributes)
 static Datum
 fire(FunctionCallInfo fcinfo, char *event, int first)
 {
-	static TupleDesc shape;		/* all of them return the same row */
-	LockedOrder order;
-	OrderUpdate update = {0};
-	OrderChange change = {0};
-	Datum		values[4];
-	bool		nulls[4] = {false};
-	bool		replayed;
+	static TupleDesc shape; /* all of them return the same row */
+	LockedOrder		 order;
+	OrderUpdate		 update = {0};
+	OrderChange		 change = {0};
+	Datum			 values[4];
+	bool			 nulls[4] = {false};
+	bool			 replayed;
 
 	call_require(fcinfo, 0, "order_id");
 	change.event = event;
@@ -512,7 +527,7 @@ fire(FunctionCallInfo fcinfo, char *event, int first)
 Datum
 order_engine_fire(PG_FUNCTION_ARGS)
 {
-	char	   *event;
+	char *event;
 
 	call_require(fcinfo, 1, "event");
 	event = call_text(fcinfo, 1);
@@ -520,12 +535,11 @@ order_engine_fire(PG_FUNCTION_ARGS)
 	return fire(fcinfo, event, 2);
 }
 
-#define VERB(function, event) \
-	PG_FUNCTION_INFO_V1(order_engine_##function); \
-	Datum \
-	order_engine_##function(PG_FUNCTION_ARGS) \
-	{ \
-		return fire(fcinfo, event, 1); \
+#define VERB(function, event)                       \
+	PG_FUNCTION_INFO_V1(order_engine_##function);   \
+	Datum order_engine_##function(PG_FUNCTION_ARGS) \
+	{                                               \
+		return fire(fcinfo, event, 1);              \
 	}
 
 VERB(ship_order, "ship")

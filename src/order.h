@@ -52,7 +52,7 @@ typedef struct OrderRow
 	Numeric		amount;
 	Numeric		captured;
 	Numeric		refunded;
-	const char *currency;		/* NULL: none */
+	const char *currency; /* NULL: none */
 	Jsonb	   *adjustments;
 	Jsonb	   *attributes;
 	bool		has_due_at;
@@ -70,40 +70,40 @@ typedef struct OrderPayment
 /* One change of an order: what happened, by whom. */
 typedef struct OrderChange
 {
-	const Machine *machine;
-	const Transition *transition;	/* NULL: the state stays */
-	const char *event;
-	const char *from_state;		/* NULL: creation */
-	const char *idempotency_key;	/* NULL: none */
-	Jsonb	   *attributes;		/* of this event; NULL: {} */
-	const OrderPayment *payment;	/* NULL: none */
-	const OrderLines *lines;	/* NULL: read when needed */
-	TimestampTz at;				/* the clock under the row lock */
-	bool		keep_stock;		/* the caller applies the stock effect itself */
-	bool		leaves_room;	/* what every later event repeats is new: it must leave room for them */
+	const Machine	   *machine;
+	const Transition   *transition; /* NULL: the state stays */
+	const char		   *event;
+	const char		   *from_state;		 /* NULL: creation */
+	const char		   *idempotency_key; /* NULL: none */
+	Jsonb			   *attributes;		 /* of this event; NULL: {} */
+	const OrderPayment *payment;		 /* NULL: none */
+	const OrderLines   *lines;			 /* NULL: read when needed */
+	TimestampTz			at;				 /* the clock under the row lock */
+	bool				keep_stock;		 /* the caller applies the stock effect itself */
+	bool leaves_room; /* what every later event repeats is new: it must leave room for them */
 	ActionContext context;
 } OrderChange;
 
 /* An order that is locked by this transaction while a call acts on it. */
 typedef struct LockedOrder
 {
-	RowScope	scope;
-	OwnerScope	owner;
-	RowTable   *table;
+	RowScope		scope;
+	OwnerScope		owner;
+	RowTable	   *table;
 	TupleTableSlot *old;
-	TupleTableSlot *new;		/* filled by order_write() */
-	OrderRow	row;			/* before the change; after order_write(): as written */
+	TupleTableSlot *new; /* filled by order_write() */
+	OrderRow	   row;	 /* before the change; after order_write(): as written */
 	const Machine *machine;
-	int			state;			/* index of row.state */
-	TimestampTz at;				/* the clock under the row lock */
+	int			   state; /* index of row.state */
+	TimestampTz	   at;	  /* the clock under the row lock */
 } LockedOrder;
 
 /* What order_write() changes beside version and updated_at. */
 typedef struct OrderUpdate
 {
-	const Transition *transition;	/* NULL: the state stays */
-	Numeric		captured;		/* NULL: stays */
-	Numeric		refunded;		/* NULL: stays */
+	const Transition *transition; /* NULL: the state stays */
+	Numeric			  captured;	  /* NULL: stays */
+	Numeric			  refunded;	  /* NULL: stays */
 } OrderUpdate;
 
 /*
@@ -123,11 +123,12 @@ extern bool order_begin_if_free(LockedOrder *order, int64 order_id, const char *
 extern bool order_covers(const OrderRow *row, Numeric captured, Numeric refunded);
 
 /* True if the transition has no guard or it agrees. */
-extern bool order_guard_allows(const LockedOrder *order, const Transition *transition, Jsonb *attributes);
+extern bool
+order_guard_allows(const LockedOrder *order, const Transition *transition, Jsonb *attributes);
 
 /* What must hold of any move, whoever makes it: OE041 unless it is paid, OE013 unless the guard agrees. */
-extern void order_check_move(RowTable *table, TupleTableSlot *old, const Machine *machine, const OrderRow *row,
-							 const Transition *transition, Jsonb *attributes);
+extern void order_check_move(RowTable *table, TupleTableSlot *old, const Machine *machine,
+							 const OrderRow *row, const Transition *transition, Jsonb *attributes);
 
 /*
  * The move that a change of state by raw SQL means: the first defined that is
@@ -136,7 +137,8 @@ extern void order_check_move(RowTable *table, TupleTableSlot *old, const Machine
 extern const Transition *order_infer_move(const Machine *machine, const char *from, const char *to);
 
 /* OE014, naming them, if columns that only the engine writes differ. */
-extern void order_check_unchanged(TupleDesc desc, const AttrNumber *attno, TupleTableSlot *meant, TupleTableSlot *written);
+extern void order_check_unchanged(TupleDesc desc, const AttrNumber *attno, TupleTableSlot *meant,
+								  TupleTableSlot *written);
 
 /* An event's own attributes: a JSON object, as text at most 8 kB long (22023, 54000). */
 #define ORDER_MAX_EVENT_ATTRIBUTES 8192
@@ -148,7 +150,8 @@ pg_noreturn extern void order_raise_key_mismatch(const char *key, TimestampTz fi
 pg_noreturn extern void order_raise_direct_write(const char *relation, const char *columns);
 
 /* Raises OE010, with the events allowed from the order's state in DETAIL. */
-pg_noreturn extern void order_raise_illegal(const Machine *machine, const char *state, const char *key, const char *value);
+pg_noreturn extern void
+order_raise_illegal(const Machine *machine, const char *state, const char *key, const char *value);
 
 /*
  * Writes the next version of the row, checks what users' triggers made of it and
@@ -171,4 +174,4 @@ extern Numeric order_refund_due(const Machine *machine, const OrderRow *row);
 /* Reads an order's row from a slot laid out as `attno` says. */
 extern void order_row_read(const AttrNumber *attno, TupleTableSlot *slot, OrderRow *row);
 
-#endif							/* ORDER_ENGINE_ORDER_H */
+#endif /* ORDER_ENGINE_ORDER_H */

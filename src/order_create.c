@@ -27,17 +27,17 @@
 
 typedef struct CreateRequest
 {
-	int64		user_id;
-	OrderLines	lines;
-	char	   *idempotency_key;
-	Interval   *pay_within;
-	char	   *currency;
-	Jsonb	   *adjustments;
-	Jsonb	   *attributes;
-	Jsonb	   *private;
-	char	   *machine;
-	Numeric		subtotal;
-	Numeric		amount;
+	int64	   user_id;
+	OrderLines lines;
+	char	  *idempotency_key;
+	Interval  *pay_within;
+	char	  *currency;
+	Jsonb	  *adjustments;
+	Jsonb	  *attributes;
+	Jsonb *private;
+	char		 *machine;
+	Numeric		  subtotal;
+	Numeric		  amount;
 	ActionContext context;
 } CreateRequest;
 
@@ -64,25 +64,24 @@ check_interval(Interval *interval)
 
 	if (interval && DatumGetInt32(DirectFunctionCall2(interval_cmp, IntervalPGetDatum(interval),
 													  IntervalPGetDatum((Interval *) &zero))) <= 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("\"pay_within\" must be positive")));
+		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+						errmsg("\"pay_within\" must be positive")));
 }
 
 static void
 check_amount(CreateRequest *request)
 {
-	Numeric		adjustments = adjustments_parse(request->adjustments, request->lines.nlines);
+	Numeric adjustments = adjustments_parse(request->adjustments, request->lines.nlines);
 
 	request->subtotal = lines_subtotal(&request->lines);
 	request->amount = amount_add(request->subtotal, adjustments);
 	if (amount_compare(request->amount, amount_zero()) < 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("the adjustments exceed the subtotal"),
-				 errdetail("{\"subtotal\": %s, \"adjustments\": %s, \"amount\": %s}", amount_text(request->subtotal),
-						   amount_text(adjustments), amount_text(request->amount)),
-				 errhint("The amount of an order must not be negative.")));
+		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+						errmsg("the adjustments exceed the subtotal"),
+						errdetail("{\"subtotal\": %s, \"adjustments\": %s, \"amount\": %s}",
+								  amount_text(request->subtotal), amount_text(adjustments),
+								  amount_text(request->amount)),
+						errhint("The amount of an order must not be negative.")));
 }
 
 static Jsonb *
@@ -122,7 +121,7 @@ parse_request(FunctionCallInfo fcinfo, CreateRequest *request)
 static void
 hash_bytes_of(pg_cryptohash_ctx *hash, const char *data, size_t length)
 {
-	uint32		prefix = length;
+	uint32 prefix = length;
 
 	if (pg_cryptohash_update(hash, (const uint8 *) &prefix, sizeof(prefix)) < 0 ||
 		pg_cryptohash_update(hash, (const uint8 *) data, length) < 0)
@@ -139,7 +138,7 @@ hash_text(pg_cryptohash_ctx *hash, const char *text)
 static void
 hash_number(pg_cryptohash_ctx *hash, Numeric number)
 {
-	char	   *text = numeric_normalize(number);
+	char *text = numeric_normalize(number);
 
 	hash_text(hash, text);
 	pfree(text);
@@ -170,16 +169,16 @@ hash_scalar(pg_cryptohash_ctx *hash, const JsonbValue *value)
 static void
 hash_jsonb(pg_cryptohash_ctx *hash, Jsonb *json)
 {
-	JsonbIterator *it;
+	JsonbIterator	  *it;
 	JsonbIteratorToken token;
-	JsonbValue	value;
+	JsonbValue		   value;
 
 	if (json == NULL)
 		json = call_empty_object();
 	it = JsonbIteratorInit(&json->root);
 	while ((token = JsonbIteratorNext(&it, &value, false)) != WJB_DONE)
 	{
-		char		mark = (char) token;
+		char mark = (char) token;
 
 		hash_bytes_of(hash, &mark, 1);
 		if (token == WJB_KEY || token == WJB_VALUE || token == WJB_ELEM)
@@ -190,14 +189,14 @@ hash_jsonb(pg_cryptohash_ctx *hash, Jsonb *json)
 static Datum
 request_hash(CreateRequest *request)
 {
-	bytea	   *result = palloc(VARHDRSZ + PG_SHA256_DIGEST_LENGTH);
+	bytea			  *result = palloc(VARHDRSZ + PG_SHA256_DIGEST_LENGTH);
 	pg_cryptohash_ctx *hash = pg_cryptohash_create(PG_SHA256);
 
 	if (hash == NULL || pg_cryptohash_init(hash) < 0)
 		elog(ERROR, "could not initialize a hash");
 	for (int i = 0; i < request->lines.nlines; i++)
 	{
-		OrderLine  *line = &request->lines.lines[i];
+		OrderLine *line = &request->lines.lines[i];
 
 		hash_text(hash, line->sku);
 		hash_text(hash, line->stock_key);
@@ -220,15 +219,15 @@ request_hash(CreateRequest *request)
 /* ---- the order row ---- */
 
 static void
-set_due_at(RowTable *table, TupleTableSlot *slot, CreateRequest *request, const Transition *creation, TimestampTz now)
+set_due_at(RowTable *table, TupleTableSlot *slot, CreateRequest *request,
+		   const Transition *creation, TimestampTz now)
 {
 	const Interval *within = request->pay_within ? request->pay_within : creation->due;
 
 	if (request->pay_within && creation->due == NULL)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("machine \"%s\" has no due time for a new order", request->machine),
-				 errhint("Leave pay_within null.")));
+		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+						errmsg("machine \"%s\" has no due time for a new order", request->machine),
+						errhint("Leave pay_within null.")));
 	if (within)
 		row_set(table, slot, ORDER_DUE_AT,
 				DirectFunctionCall2(timestamptz_pl_interval, TimestampTzGetDatum(now),
@@ -236,8 +235,8 @@ set_due_at(RowTable *table, TupleTableSlot *slot, CreateRequest *request, const 
 }
 
 static void
-fill_row(RowTable *table, TupleTableSlot *slot, CreateRequest *request, const Machine *machine, int64 order_id,
-		 TimestampTz now)
+fill_row(RowTable *table, TupleTableSlot *slot, CreateRequest *request, const Machine *machine,
+		 int64 order_id, TimestampTz now)
 {
 	row_new(table, slot);
 	row_set(table, slot, ORDER_ORDER_ID, Int64GetDatum(order_id));
@@ -267,7 +266,7 @@ fill_row(RowTable *table, TupleTableSlot *slot, CreateRequest *request, const Ma
 static void
 set_result(RowTable *table, TupleTableSlot *slot, CreateResult *result)
 {
-	OrderRow	row;
+	OrderRow row;
 
 	order_row_read(table->attno, slot, &row);
 	result->order_id = row.order_id;
@@ -284,32 +283,35 @@ set_result(RowTable *table, TupleTableSlot *slot, CreateResult *result)
  * cannot see is a serialization failure: the retry gets its answer.
  */
 static bool
-find_replay(RowScope *scope, RowTable *table, Oid index, CreateRequest *request, CreateResult *result)
+find_replay(RowScope *scope, RowTable *table, Oid index, CreateRequest *request,
+			CreateResult *result)
 {
 	TupleTableSlot *slot = row_slot(table);
-	ScanKeyData keys[2];
-	bool		isnull;
-	Datum		hash;
+	ScanKeyData		keys[2];
+	bool			isnull;
+	Datum			hash;
 
 	row_scope_refresh(scope);
 	ScanKeyInit(&keys[0], 1, BTEqualStrategyNumber, F_INT8EQ, Int64GetDatum(request->user_id));
-	ScanKeyEntryInitialize(&keys[1], 0, 2, BTEqualStrategyNumber, InvalidOid, C_COLLATION_OID, F_TEXTEQ,
-						   CStringGetTextDatum(request->idempotency_key));
+	ScanKeyEntryInitialize(&keys[1], 0, 2, BTEqualStrategyNumber, InvalidOid, C_COLLATION_OID,
+						   F_TEXTEQ, CStringGetTextDatum(request->idempotency_key));
 	if (!row_find(table, index, 2, keys, slot))
 	{
 		if (IsolationUsesXactSnapshot())
-			ereport(ERROR,
-					(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
-					 errmsg("could not serialize access due to concurrent update"),
-					 errdetail("Another transaction has created an order under this idempotency key."),
-					 errhint("Retry the transaction.")));
+			ereport(
+				ERROR,
+				(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+				 errmsg("could not serialize access due to concurrent update"),
+				 errdetail("Another transaction has created an order under this idempotency key."),
+				 errhint("Retry the transaction.")));
 		return false;
 	}
 
 	hash = row_get(table, slot, ORDER_REQUEST_HASH, &isnull);
 	if (isnull || DatumGetInt32(DirectFunctionCall2(byteacmp, hash, request_hash(request))) != 0)
-		order_raise_key_mismatch(request->idempotency_key,
-								 DatumGetTimestampTz(row_get(table, slot, ORDER_CREATED_AT, &isnull)));
+		order_raise_key_mismatch(
+			request->idempotency_key,
+			DatumGetTimestampTz(row_get(table, slot, ORDER_CREATED_AT, &isnull)));
 	set_result(table, slot, result);
 	result->replayed = true;
 	return true;
@@ -317,9 +319,10 @@ find_replay(RowScope *scope, RowTable *table, Oid index, CreateRequest *request,
 
 /* True if the row is ours; false if the key's first order has been found instead. */
 static bool
-claim(RowScope *scope, RowTable *table, TupleTableSlot *slot, CreateRequest *request, CreateResult *result)
+claim(RowScope *scope, RowTable *table, TupleTableSlot *slot, CreateRequest *request,
+	  CreateResult *result)
 {
-	Oid			index;
+	Oid				index;
 	ItemPointerData conflict;
 
 	if (request->idempotency_key == NULL)
@@ -327,7 +330,7 @@ claim(RowScope *scope, RowTable *table, TupleTableSlot *slot, CreateRequest *req
 		row_insert(table, slot);
 		return true;
 	}
-	index = row_unique_index(table, 2, (const int[]) {ORDER_USER_ID, ORDER_IDEMPOTENCY_KEY});
+	index = row_unique_index(table, 2, (const int[]){ORDER_USER_ID, ORDER_IDEMPOTENCY_KEY});
 	while (!row_insert_unless(table, slot, index, &conflict))
 		if (find_replay(scope, table, index, request, result))
 			return false;
@@ -338,7 +341,7 @@ claim(RowScope *scope, RowTable *table, TupleTableSlot *slot, CreateRequest *req
 static void
 check_written(RowTable *table, TupleTableSlot *slot, TupleTableSlot *meant, const Machine *machine)
 {
-	OrderRow	row;
+	OrderRow row;
 
 	order_check_unchanged(RelationGetDescr(table->rel), table->attno, meant, slot);
 	order_row_read(table->attno, slot, &row);
@@ -349,24 +352,24 @@ check_written(RowTable *table, TupleTableSlot *slot, TupleTableSlot *meant, cons
 static void
 create(CreateRequest *request, CreateResult *result)
 {
-	const Machine *machine = machine_latest(request->machine);
-	int			slot_no = slot_of_user(request->user_id);
-	RowScope	scope;
-	RowTable   *table;
+	const Machine  *machine = machine_latest(request->machine);
+	int				slot_no = slot_of_user(request->user_id);
+	RowScope		scope;
+	RowTable	   *table;
 	TupleTableSlot *slot;
 	TupleTableSlot *meant = NULL;
-	OrderRow	row;
-	OrderChange change = {
-		.machine = machine,
-		.transition = machine->creation,
-		.event = machine->events[machine->creation->event],
-		.idempotency_key = request->idempotency_key,
-		.attributes = NULL,
-		.lines = &request->lines,
-		.at = GetCurrentTimestamp(),
-		.keep_stock = true,		/* before the lines: most who are refused are refused here */
-		.leaves_room = true,
-		.context = request->context,
+	OrderRow		row;
+	OrderChange		change = {
+			.machine = machine,
+			.transition = machine->creation,
+			.event = machine->events[machine->creation->event],
+			.idempotency_key = request->idempotency_key,
+			.attributes = NULL,
+			.lines = &request->lines,
+			.at = GetCurrentTimestamp(),
+			.keep_stock = true, /* before the lines: most who are refused are refused here */
+			.leaves_room = true,
+			.context = request->context,
 	};
 
 	row_scope_begin(&scope, "create_order()");
@@ -399,11 +402,11 @@ Datum
 order_engine_create_order(PG_FUNCTION_ARGS)
 {
 	static TupleDesc shape;
-	CreateRequest request = {0};
-	CreateResult result = {0};
-	OwnerScope	owner;
-	Datum		values[6];
-	bool		nulls[6] = {false};
+	CreateRequest	 request = {0};
+	CreateResult	 result = {0};
+	OwnerScope		 owner;
+	Datum			 values[6];
+	bool			 nulls[6] = {false};
 
 	parse_request(fcinfo, &request);
 	owner_begin(&owner);

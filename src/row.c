@@ -46,30 +46,30 @@
 
 typedef struct RowLayout
 {
-	Oid			relid;			/* hash key */
-	bool		valid;
-	AttrNumber	attno[ROW_MAX_COLUMNS];
-	bool		user_triggers;	/* has row triggers that are not ours */
-	bool		user_columns;	/* has columns that are not ours */
-	MemoryContext context;		/* holds what is compiled; NULL: nothing is */
-	List	   *checks;			/* ExprState of each CHECK constraint, if checks_compiled */
-	bool		checks_compiled;
-	List	   *predicates;		/* CompiledPredicate */
+	Oid			  relid; /* hash key */
+	bool		  valid;
+	AttrNumber	  attno[ROW_MAX_COLUMNS];
+	bool		  user_triggers; /* has row triggers that are not ours */
+	bool		  user_columns;	 /* has columns that are not ours */
+	MemoryContext context;		 /* holds what is compiled; NULL: nothing is */
+	List		 *checks;		 /* ExprState of each CHECK constraint, if checks_compiled */
+	bool		  checks_compiled;
+	List		 *predicates; /* CompiledPredicate */
 } RowLayout;
 
 typedef struct CompiledPredicate
 {
-	Oid			index;
-	ExprState  *state;
+	Oid		   index;
+	ExprState *state;
 } CompiledPredicate;
 
-static HTAB *layouts;			/* entries live as long as the backend */
+static HTAB *layouts; /* entries live as long as the backend */
 
 static void
 layout_invalidate(Datum arg, Oid relid)
 {
 	HASH_SEQ_STATUS status;
-	RowLayout  *layout;
+	RowLayout	   *layout;
 
 	if (relid != InvalidOid)
 	{
@@ -86,7 +86,7 @@ layout_invalidate(Datum arg, Oid relid)
 void
 row_init(void)
 {
-	HASHCTL		ctl = {.keysize = sizeof(Oid),.entrysize = sizeof(RowLayout)};
+	HASHCTL ctl = {.keysize = sizeof(Oid), .entrysize = sizeof(RowLayout)};
 
 	layouts = hash_create("order_engine row layouts", 64, &ctl, HASH_ELEM | HASH_BLOBS);
 	CacheRegisterRelcacheCallback(layout_invalidate, (Datum) 0);
@@ -95,7 +95,7 @@ row_init(void)
 AttrNumber
 row_column(Relation rel, const char *name)
 {
-	TupleDesc	desc = RelationGetDescr(rel);
+	TupleDesc desc = RelationGetDescr(rel);
 
 	for (int i = 0; i < desc->natts; i++)
 	{
@@ -104,10 +104,12 @@ row_column(Relation rel, const char *name)
 		if (!att->attisdropped && strcmp(NameStr(att->attname), name) == 0)
 			return att->attnum;
 	}
-	ereport(ERROR,
-			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-			 errmsg("column \"%s\" of table \"%s\" does not exist", name, RelationGetRelationName(rel)),
-			 errhint("The order engine needs this column.  After ALTER EXTENSION UPDATE, run order_engine.setup() again.")));
+	ereport(
+		ERROR,
+		(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+		 errmsg("column \"%s\" of table \"%s\" does not exist", name, RelationGetRelationName(rel)),
+		 errhint(
+			 "The order engine needs this column.  After ALTER EXTENSION UPDATE, run order_engine.setup() again.")));
 }
 
 /* ---- compiled expressions ---- */
@@ -129,7 +131,7 @@ may_change(Node *node, void *context)
 	if (node == NULL)
 		return false;
 	return check_functions_in_node(node, is_user_function, context) || IsA(node, CoerceToDomain) ||
-		expression_tree_walker(node, may_change, context);
+		   expression_tree_walker(node, may_change, context);
 }
 
 static void
@@ -141,13 +143,14 @@ compile_checks(RowLayout *layout, Relation rel)
 		return;
 	for (int i = 0; i < constr->num_check; i++)
 	{
-		Node	   *expr = stringToNode(constr->check[i].ccbin);
+		Node *expr = stringToNode(constr->check[i].ccbin);
 
 		if (!compat_check_is_enforced(constr->check[i]))
 			continue;
 		if (may_change(expr, NULL))
 			return;
-		layout->checks = lappend(layout->checks, ExecInitExpr(expression_planner((Expr *) expr), NULL));
+		layout->checks =
+			lappend(layout->checks, ExecInitExpr(expression_planner((Expr *) expr), NULL));
 	}
 	layout->checks_compiled = true;
 }
@@ -155,8 +158,8 @@ compile_checks(RowLayout *layout, Relation rel)
 static void
 compile_predicate(RowLayout *layout, Oid index_oid)
 {
-	Relation	index = index_open(index_oid, RowExclusiveLock);
-	List	   *predicate = RelationGetIndexPredicate(index);
+	Relation		   index = index_open(index_oid, RowExclusiveLock);
+	List			  *predicate = RelationGetIndexPredicate(index);
 	CompiledPredicate *compiled;
 
 	if (predicate != NIL && !may_change((Node *) predicate, NULL))
@@ -172,9 +175,9 @@ compile_predicate(RowLayout *layout, Oid index_oid)
 static void
 compile_expressions(RowLayout *layout, Relation rel)
 {
-	List	   *indexes = RelationGetIndexList(rel);
+	List		 *indexes = RelationGetIndexList(rel);
 	MemoryContext old;
-	ListCell   *lc;
+	ListCell	 *lc;
 
 	/* an open scope further up may still use what the stale entry had */
 	if (layout->context)
@@ -183,7 +186,8 @@ compile_expressions(RowLayout *layout, Relation rel)
 	layout->checks = NIL;
 	layout->checks_compiled = false;
 	layout->predicates = NIL;
-	layout->context = AllocSetContextCreate(TopMemoryContext, "order_engine row layout", ALLOCSET_SMALL_SIZES);
+	layout->context =
+		AllocSetContextCreate(TopMemoryContext, "order_engine row layout", ALLOCSET_SMALL_SIZES);
 
 	old = MemoryContextSwitchTo(layout->context);
 	compile_checks(layout, rel);
@@ -196,7 +200,7 @@ compile_expressions(RowLayout *layout, Relation rel)
 static ExprState *
 find_predicate(const RowLayout *layout, Oid index)
 {
-	ListCell   *lc;
+	ListCell *lc;
 
 	foreach(lc, layout->predicates)
 	{
@@ -214,10 +218,11 @@ lend_predicates(const RowLayout *layout, ResultRelInfo *rri)
 {
 	for (int i = 0; layout->predicates != NIL && i < rri->ri_NumIndices; i++)
 	{
-		IndexInfo  *info = rri->ri_IndexRelationInfo[i];
+		IndexInfo *info = rri->ri_IndexRelationInfo[i];
 
 		if (info->ii_Predicate != NIL)
-			info->ii_PredicateState = find_predicate(layout, RelationGetRelid(rri->ri_IndexRelationDescs[i]));
+			info->ii_PredicateState =
+				find_predicate(layout, RelationGetRelid(rri->ri_IndexRelationDescs[i]));
 	}
 }
 
@@ -225,9 +230,9 @@ lend_predicates(const RowLayout *layout, ResultRelInfo *rri)
 static bool
 passes_compiled_checks(RowTable *table, TupleTableSlot *slot)
 {
-	TupleDesc	desc = slot->tts_tupleDescriptor;
+	TupleDesc	 desc = slot->tts_tupleDescriptor;
 	ExprContext *econtext = GetPerTupleExprContext(table->scope->estate);
-	ListCell   *lc;
+	ListCell	*lc;
 
 	if (!table->checks_compiled)
 		return false;
@@ -246,10 +251,10 @@ passes_compiled_checks(RowTable *table, TupleTableSlot *slot)
 static const RowLayout *
 layout_get(Relation rel, const RowColumns *columns)
 {
-	Oid			relid = RelationGetRelid(rel);
-	bool		found;
-	RowLayout  *layout = hash_search(layouts, &relid, HASH_ENTER, &found);
-	int			live = 0;
+	Oid		   relid = RelationGetRelid(rel);
+	bool	   found;
+	RowLayout *layout = hash_search(layouts, &relid, HASH_ENTER, &found);
+	int		   live = 0;
 
 	if (found && layout->valid)
 		return layout;
@@ -277,21 +282,25 @@ layout_get(Relation rel, const RowColumns *columns)
 static void
 drop_own_triggers(TriggerDesc *desc)
 {
-	int			kept = 0;
+	int kept = 0;
 
 	desc->trig_insert_before_row = desc->trig_insert_after_row = false;
 	desc->trig_update_before_row = desc->trig_update_after_row = false;
 	for (int i = 0; i < desc->numtriggers; i++)
 	{
-		Trigger    *trigger = &desc->triggers[i];
-		int16		type = trigger->tgtype;
+		Trigger *trigger = &desc->triggers[i];
+		int16	 type = trigger->tgtype;
 
 		if (shop_own_trigger(trigger->tgfoid))
 			continue;
-		desc->trig_insert_before_row |= TRIGGER_TYPE_MATCHES(type, TRIGGER_TYPE_ROW, TRIGGER_TYPE_BEFORE, TRIGGER_TYPE_INSERT);
-		desc->trig_insert_after_row |= TRIGGER_TYPE_MATCHES(type, TRIGGER_TYPE_ROW, TRIGGER_TYPE_AFTER, TRIGGER_TYPE_INSERT);
-		desc->trig_update_before_row |= TRIGGER_TYPE_MATCHES(type, TRIGGER_TYPE_ROW, TRIGGER_TYPE_BEFORE, TRIGGER_TYPE_UPDATE);
-		desc->trig_update_after_row |= TRIGGER_TYPE_MATCHES(type, TRIGGER_TYPE_ROW, TRIGGER_TYPE_AFTER, TRIGGER_TYPE_UPDATE);
+		desc->trig_insert_before_row |=
+			TRIGGER_TYPE_MATCHES(type, TRIGGER_TYPE_ROW, TRIGGER_TYPE_BEFORE, TRIGGER_TYPE_INSERT);
+		desc->trig_insert_after_row |=
+			TRIGGER_TYPE_MATCHES(type, TRIGGER_TYPE_ROW, TRIGGER_TYPE_AFTER, TRIGGER_TYPE_INSERT);
+		desc->trig_update_before_row |=
+			TRIGGER_TYPE_MATCHES(type, TRIGGER_TYPE_ROW, TRIGGER_TYPE_BEFORE, TRIGGER_TYPE_UPDATE);
+		desc->trig_update_after_row |=
+			TRIGGER_TYPE_MATCHES(type, TRIGGER_TYPE_ROW, TRIGGER_TYPE_AFTER, TRIGGER_TYPE_UPDATE);
 		desc->triggers[kept++] = *trigger;
 	}
 	desc->numtriggers = kept;
@@ -318,8 +327,8 @@ row_scope_begin(RowScope *scope, const char *call)
 void
 row_scope_end(RowScope *scope)
 {
-	EState	   *estate = scope->estate;
-	ListCell   *lc;
+	EState	 *estate = scope->estate;
+	ListCell *lc;
 
 	/* ... and what it wrote is visible to users' AFTER triggers and to whatever comes next */
 	CommandCounterIncrement();
@@ -345,11 +354,11 @@ row_scope_refresh(RowScope *scope)
 RowTable *
 row_open(RowScope *scope, Oid relid, const RowColumns *columns)
 {
-	EState	   *estate = scope->estate;
-	MemoryContext old;
+	EState			*estate = scope->estate;
+	MemoryContext	 old;
 	const RowLayout *layout;
-	RowTable   *table;
-	ListCell   *lc;
+	RowTable		*table;
+	ListCell		*lc;
 
 	foreach(lc, scope->tables)
 	{
@@ -390,8 +399,8 @@ row_open(RowScope *scope, Oid relid, const RowColumns *columns)
 Datum
 row_require(TupleTableSlot *slot, AttrNumber attno)
 {
-	bool		isnull;
-	Datum		value = slot_getattr(slot, attno, &isnull);
+	bool  isnull;
+	Datum value = slot_getattr(slot, attno, &isnull);
 
 	if (isnull)
 		ereport(ERROR,
@@ -410,8 +419,8 @@ row_layout(Relation rel, const RowColumns *columns, AttrNumber *attno)
 TupleTableSlot *
 row_slot(RowTable *table)
 {
-	EState	   *estate = table->scope->estate;
-	MemoryContext old = MemoryContextSwitchTo(estate->es_query_cxt);
+	EState		   *estate = table->scope->estate;
+	MemoryContext	old = MemoryContextSwitchTo(estate->es_query_cxt);
 	TupleTableSlot *slot = table_slot_create(table->rel, &estate->es_tupleTable);
 
 	MemoryContextSwitchTo(old);
@@ -422,9 +431,9 @@ row_slot(RowTable *table)
 static void
 set_default(RowTable *table, TupleTableSlot *slot, Form_pg_attribute att)
 {
-	EState	   *estate = table->scope->estate;
-	int			i = att->attnum - 1;
-	Expr	   *expr = (Expr *) build_column_default(table->rel, att->attnum);
+	EState		 *estate = table->scope->estate;
+	int			  i = att->attnum - 1;
+	Expr		 *expr = (Expr *) build_column_default(table->rel, att->attnum);
 	MemoryContext old;
 
 	if (expr == NULL)
@@ -434,8 +443,8 @@ set_default(RowTable *table, TupleTableSlot *slot, Form_pg_attribute att)
 		return;
 	}
 	old = MemoryContextSwitchTo(estate->es_query_cxt);
-	slot->tts_values[i] = ExecEvalExpr(ExecPrepareExpr(expr, estate), GetPerTupleExprContext(estate),
-									   &slot->tts_isnull[i]);
+	slot->tts_values[i] = ExecEvalExpr(ExecPrepareExpr(expr, estate),
+									   GetPerTupleExprContext(estate), &slot->tts_isnull[i]);
 	MemoryContextSwitchTo(old);
 }
 
@@ -451,7 +460,7 @@ is_own_column(RowTable *table, AttrNumber attno)
 void
 row_new(RowTable *table, TupleTableSlot *slot)
 {
-	TupleDesc	desc = slot->tts_tupleDescriptor;
+	TupleDesc desc = slot->tts_tupleDescriptor;
 
 	ExecClearTuple(slot);
 	memset(slot->tts_isnull, true, desc->natts * sizeof(bool));
@@ -468,7 +477,7 @@ row_new(RowTable *table, TupleTableSlot *slot)
 void
 row_copy(RowTable *table, TupleTableSlot *slot, TupleTableSlot *old)
 {
-	int			natts = slot->tts_tupleDescriptor->natts;
+	int natts = slot->tts_tupleDescriptor->natts;
 
 	slot_getallattrs(old);
 	ExecClearTuple(slot);
@@ -479,11 +488,12 @@ row_copy(RowTable *table, TupleTableSlot *slot, TupleTableSlot *old)
 static void
 raise_suppressed(RowTable *table)
 {
-	ereport(ERROR,
-			(errcode(ERRCODE_TRIGGERED_ACTION_EXCEPTION),
-			 errmsg("a trigger on table \"%s\" suppressed a row of the order engine",
-					RelationGetRelationName(table->rel)),
-			 errhint("A BEFORE trigger there must return NEW, or raise an error to refuse the row.")));
+	ereport(
+		ERROR,
+		(errcode(ERRCODE_TRIGGERED_ACTION_EXCEPTION),
+		 errmsg("a trigger on table \"%s\" suppressed a row of the order engine",
+				RelationGetRelationName(table->rel)),
+		 errhint("A BEFORE trigger there must return NEW, or raise an error to refuse the row.")));
 }
 
 /*
@@ -494,7 +504,7 @@ raise_suppressed(RowTable *table)
 static void
 hide_row(void *arg)
 {
-	int			code = geterrcode();
+	int code = geterrcode();
 
 	if (code == ERRCODE_CHECK_VIOLATION || code == ERRCODE_NOT_NULL_VIOLATION)
 		errdetail("The row is not shown, since it may hold private data.");
@@ -504,8 +514,8 @@ hide_row(void *arg)
 static void
 check_row(RowTable *table, TupleTableSlot *slot, CmdType command)
 {
-	EState	   *estate = table->scope->estate;
-	TupleConstr *constr = RelationGetDescr(table->rel)->constr;
+	EState				*estate = table->scope->estate;
+	TupleConstr			*constr = RelationGetDescr(table->rel)->constr;
 	ErrorContextCallback callback = {.previous = error_context_stack, .callback = hide_row};
 
 	if (constr && constr->has_generated_stored)
@@ -527,18 +537,18 @@ check_fixed(RowTable *table, TupleTableSlot *meant, TupleTableSlot *written)
 	for (int i = 0; i < table->ncolumns; i++)
 	{
 		Form_pg_attribute att = TupleDescAttr(written->tts_tupleDescriptor, table->attno[i] - 1);
-		bool		meant_null;
-		bool		written_null;
-		Datum		meant_value = slot_getattr(meant, att->attnum, &meant_null);
-		Datum		written_value = slot_getattr(written, att->attnum, &written_null);
+		bool			  meant_null;
+		bool			  written_null;
+		Datum			  meant_value = slot_getattr(meant, att->attnum, &meant_null);
+		Datum			  written_value = slot_getattr(written, att->attnum, &written_null);
 
 		if (meant_null != written_null ||
-			(!meant_null && !datum_image_eq(meant_value, written_value, att->attbyval, att->attlen)))
-			ereport(ERROR,
-					(errcode(ERRCODE_TRIGGERED_ACTION_EXCEPTION),
-					 errmsg("a trigger on table \"%s\" changed column \"%s\"",
-							RelationGetRelationName(table->rel), NameStr(att->attname)),
-					 errhint("A BEFORE trigger there may change columns of its own only.")));
+			(!meant_null &&
+			 !datum_image_eq(meant_value, written_value, att->attbyval, att->attlen)))
+			ereport(ERROR, (errcode(ERRCODE_TRIGGERED_ACTION_EXCEPTION),
+							errmsg("a trigger on table \"%s\" changed column \"%s\"",
+								   RelationGetRelationName(table->rel), NameStr(att->attname)),
+							errhint("A BEFORE trigger there may change columns of its own only.")));
 	}
 }
 
@@ -561,7 +571,7 @@ fire_before_insert(RowTable *table, TupleTableSlot *slot)
 static void
 prepare_insert(RowTable *table, TupleTableSlot *slot)
 {
-	EState	   *estate = table->scope->estate;
+	EState *estate = table->scope->estate;
 
 	ResetPerTupleExprContext(estate);
 	/* not empty: the second try of row_insert_unless()'s caller */
@@ -576,13 +586,14 @@ prepare_insert(RowTable *table, TupleTableSlot *slot)
 void
 row_insert(RowTable *table, TupleTableSlot *slot)
 {
-	EState	   *estate = table->scope->estate;
-	List	   *recheck = NIL;
+	EState *estate = table->scope->estate;
+	List   *recheck = NIL;
 
 	prepare_insert(table, slot);
 	table_tuple_insert(table->rel, slot, estate->es_output_cid, 0, NULL);
 	if (table->rri->ri_NumIndices > 0)
-		recheck = compat_insert_index_tuples(table->rri, slot, estate, false, false, NULL, NIL, false);
+		recheck =
+			compat_insert_index_tuples(table->rri, slot, estate, false, false, NULL, NIL, false);
 	if (table->rri->ri_TrigDesc)
 		ExecARInsertTriggers(estate, table->rri, slot, recheck, NULL);
 }
@@ -595,15 +606,15 @@ row_insert(RowTable *table, TupleTableSlot *slot)
 bool
 row_insert_unless(RowTable *table, TupleTableSlot *slot, Oid index, ItemPointer conflict)
 {
-	EState	   *estate = table->scope->estate;
-	List	   *arbiters = list_make1_oid(index);
-	List	   *recheck;
-	bool		lost;
+	EState *estate = table->scope->estate;
+	List   *arbiters = list_make1_oid(index);
+	List   *recheck;
+	bool	lost;
 
 	prepare_insert(table, slot);
 	for (;;)
 	{
-		uint32		token;
+		uint32 token;
 
 		CHECK_FOR_INTERRUPTS();
 		if (!compat_check_index_constraints(table->rri, slot, estate, conflict, arbiters))
@@ -611,7 +622,8 @@ row_insert_unless(RowTable *table, TupleTableSlot *slot, Oid index, ItemPointer 
 
 		token = SpeculativeInsertionLockAcquire(GetCurrentTransactionId());
 		table_tuple_insert_speculative(table->rel, slot, estate->es_output_cid, 0, NULL, token);
-		recheck = compat_insert_index_tuples(table->rri, slot, estate, false, true, &lost, arbiters, false);
+		recheck = compat_insert_index_tuples(table->rri, slot, estate, false, true, &lost, arbiters,
+											 false);
 		table_tuple_complete_speculative(table->rel, slot, token, !lost);
 		SpeculativeInsertionLockRelease(GetCurrentTransactionId());
 		if (!lost)
@@ -629,12 +641,12 @@ row_insert_unless(RowTable *table, TupleTableSlot *slot, Oid index, ItemPointer 
 static bool
 holds_all_keys(const IndexInfo *info)
 {
-	ListCell   *lc;
+	ListCell *lc;
 
 	foreach(lc, info->ii_Predicate)
 	{
-		NullTest   *test = lfirst(lc);
-		bool		is_key = false;
+		NullTest *test = lfirst(lc);
+		bool	  is_key = false;
 
 		if (!IsA(test, NullTest) || test->nulltesttype != IS_NOT_NULL || !IsA(test->arg, Var))
 			return false;
@@ -650,17 +662,18 @@ holds_all_keys(const IndexInfo *info)
 static bool
 is_key_column(Relation index, int k, AttrNumber column)
 {
-	Oid			collation = index->rd_indcollation[k];
+	Oid collation = index->rd_indcollation[k];
 
-	return index->rd_rel->relam == BTREE_AM_OID && index->rd_index->indkey.values[k] == column && !(index->rd_indoption[k] & INDOPTION_DESC) &&
-		(!OidIsValid(collation) || collation == C_COLLATION_OID);
+	return index->rd_rel->relam == BTREE_AM_OID && index->rd_index->indkey.values[k] == column &&
+		   !(index->rd_indoption[k] & INDOPTION_DESC) &&
+		   (!OidIsValid(collation) || collation == C_COLLATION_OID);
 }
 
 static bool
 index_fits(RowTable *table, int number, int ncolumns, const int *columns)
 {
-	IndexInfo  *info = table->rri->ri_IndexRelationInfo[number];
-	Relation	index = table->rri->ri_IndexRelationDescs[number];
+	IndexInfo *info = table->rri->ri_IndexRelationInfo[number];
+	Relation   index = table->rri->ri_IndexRelationDescs[number];
 
 	if (!info->ii_Unique || info->ii_NumIndexKeyAttrs != ncolumns || !index->rd_index->indisvalid)
 		return false;
@@ -673,11 +686,10 @@ index_fits(RowTable *table, int number, int ncolumns, const int *columns)
 pg_noreturn static void
 raise_no_index(Relation rel)
 {
-	ereport(ERROR,
-			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-			 errmsg("table \"%s\" lacks a unique index that the order engine needs",
-					RelationGetRelationName(rel)),
-			 errhint("Create the index again that order_engine.setup() made.")));
+	ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+					errmsg("table \"%s\" lacks a unique index that the order engine needs",
+						   RelationGetRelationName(rel)),
+					errhint("Create the index again that order_engine.setup() made.")));
 }
 
 Oid
@@ -704,12 +716,12 @@ index_starts_with(Relation index, int ncolumns, const AttrNumber *columns)
 Relation
 row_open_index(Relation rel, int ncolumns, const AttrNumber *columns)
 {
-	List	   *indexes = RelationGetIndexList(rel);
-	ListCell   *lc;
+	List	 *indexes = RelationGetIndexList(rel);
+	ListCell *lc;
 
 	foreach(lc, indexes)
 	{
-		Relation	index = index_open(lfirst_oid(lc), AccessShareLock);
+		Relation index = index_open(lfirst_oid(lc), AccessShareLock);
 
 		if (index_starts_with(index, ncolumns, columns))
 			return index;
@@ -724,7 +736,8 @@ open_index(RowTable *table, Oid index)
 	for (int i = 0; i < table->rri->ri_NumIndices; i++)
 		if (RelationGetRelid(table->rri->ri_IndexRelationDescs[i]) == index)
 			return table->rri->ri_IndexRelationDescs[i];
-	elog(ERROR, "index %u does not belong to table \"%s\"", index, RelationGetRelationName(table->rel));
+	elog(ERROR, "index %u does not belong to table \"%s\"", index,
+		 RelationGetRelationName(table->rel));
 }
 
 bool
@@ -732,7 +745,7 @@ row_find(RowTable *table, Oid index, int nkeys, ScanKey keys, TupleTableSlot *sl
 {
 	IndexScanDesc scan = compat_index_beginscan(table->rel, open_index(table, index),
 												table->scope->estate->es_snapshot, nkeys);
-	bool		found;
+	bool		  found;
 
 	index_rescan(scan, keys, nkeys, NULL, 0);
 	found = index_getnext_slot(scan, ForwardScanDirection, slot);
@@ -745,11 +758,11 @@ row_find(RowTable *table, Oid index, int nkeys, ScanKey keys, TupleTableSlot *sl
 List *
 row_find_all(RowTable *table, Oid index, int nkeys, ScanKey keys)
 {
-	MemoryContext context = table->scope->estate->es_query_cxt;
-	IndexScanDesc scan = compat_index_beginscan(table->rel, open_index(table, index),
-												table->scope->estate->es_snapshot, nkeys);
+	MemoryContext	context = table->scope->estate->es_query_cxt;
+	IndexScanDesc	scan = compat_index_beginscan(table->rel, open_index(table, index),
+												  table->scope->estate->es_snapshot, nkeys);
 	TupleTableSlot *slot = row_slot(table);
-	List	   *rows = NIL;
+	List		   *rows = NIL;
 
 	index_rescan(scan, keys, nkeys, NULL, 0);
 	while (index_getnext_slot(scan, ForwardScanDirection, slot))
@@ -768,10 +781,9 @@ row_find_all(RowTable *table, Oid index, int nkeys, ScanKey keys)
 static void
 raise_concurrent_update(void)
 {
-	ereport(ERROR,
-			(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
-			 errmsg("could not serialize access due to concurrent update"),
-			 errhint("Retry the transaction.")));
+	ereport(ERROR, (errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+					errmsg("could not serialize access due to concurrent update"),
+					errhint("Retry the transaction.")));
 }
 
 /*
@@ -783,11 +795,12 @@ static bool
 lock_row(RowTable *table, TupleTableSlot *slot, LockWaitPolicy wait)
 {
 	ItemPointerData tid = slot->tts_tid;
-	TM_FailureData failure;
-	EState	   *estate = table->scope->estate;
-	uint8		flags = IsolationUsesXactSnapshot() ? 0 : TUPLE_LOCK_FLAG_FIND_LAST_VERSION;
-	TM_Result	result = table_tuple_lock(table->rel, &tid, estate->es_snapshot, slot, estate->es_output_cid,
-										  LockTupleNoKeyExclusive, wait, flags, &failure);
+	TM_FailureData	failure;
+	EState		   *estate = table->scope->estate;
+	uint8			flags = IsolationUsesXactSnapshot() ? 0 : TUPLE_LOCK_FLAG_FIND_LAST_VERSION;
+	TM_Result		result =
+		table_tuple_lock(table->rel, &tid, estate->es_snapshot, slot, estate->es_output_cid,
+						 LockTupleNoKeyExclusive, wait, flags, &failure);
 
 	switch (result)
 	{
@@ -807,19 +820,22 @@ lock_row(RowTable *table, TupleTableSlot *slot, LockWaitPolicy wait)
 			 * Changed by a later command of ours: only a user's trigger that
 			 * wrote the very row while the engine was at it can do that.
 			 */
-			ereport(ERROR,
-					(errcode(ERRCODE_TRIGGERED_DATA_CHANGE_VIOLATION),
-					 errmsg("row of table \"%s\" was changed by an operation triggered by the current command",
-							RelationGetRelationName(table->rel))));
-			return false;		/* keep compiler quiet */
+			ereport(
+				ERROR,
+				(errcode(ERRCODE_TRIGGERED_DATA_CHANGE_VIOLATION),
+				 errmsg(
+					 "row of table \"%s\" was changed by an operation triggered by the current command",
+					 RelationGetRelationName(table->rel))));
+			return false; /* keep compiler quiet */
 		default:
 			elog(ERROR, "unexpected table_tuple_lock status: %u", result);
-			return false;		/* keep compiler quiet */
+			return false; /* keep compiler quiet */
 	}
 }
 
 bool
-row_find_locked(RowTable *table, Oid index, int nkeys, ScanKey keys, LockWaitPolicy wait, TupleTableSlot *slot)
+row_find_locked(RowTable *table, Oid index, int nkeys, ScanKey keys, LockWaitPolicy wait,
+				TupleTableSlot *slot)
 {
 	ItemPointerData found;
 
@@ -837,27 +853,29 @@ row_find_locked(RowTable *table, Oid index, int nkeys, ScanKey keys, LockWaitPol
 
 /* Users' BEFORE triggers, with the columns that change told to UPDATE OF ones. */
 static void
-prepare_update(RowTable *table, TupleTableSlot *old, TupleTableSlot *slot, int ncolumns, const int *columns)
+prepare_update(RowTable *table, TupleTableSlot *old, TupleTableSlot *slot, int ncolumns,
+			   const int *columns)
 {
-	EState	   *estate = table->scope->estate;
+	EState *estate = table->scope->estate;
 
 	ResetPerTupleExprContext(estate);
 	ExecStoreVirtualTuple(slot);
 	slot->tts_tableOid = RelationGetRelid(table->rel);
 	if (table->user_triggers)
 	{
-		Bitmapset  *changed = NULL;
+		Bitmapset	 *changed = NULL;
 		MemoryContext context = MemoryContextSwitchTo(estate->es_query_cxt);
 
 		for (int i = 0; i < ncolumns; i++)
-			changed = bms_add_member(changed, table->attno[columns[i]] - FirstLowInvalidHeapAttributeNumber);
+			changed = bms_add_member(changed,
+									 table->attno[columns[i]] - FirstLowInvalidHeapAttributeNumber);
 		compat_set_updated_columns(estate, table->rri, changed);
 		MemoryContextSwitchTo(context);
 	}
 	if (table->rri->ri_TrigDesc && table->rri->ri_TrigDesc->trig_update_before_row)
 	{
-		EPQState	epq;
-		bool		proceed;
+		EPQState epq;
+		bool	 proceed;
 
 		EvalPlanQualInit(&epq, estate, NULL, NIL, -1 COMPAT_EPQ_RELATIONS);
 		proceed = compat_before_update_triggers(estate, &epq, table->rri, &old->tts_tid, slot);
@@ -871,14 +889,15 @@ prepare_update(RowTable *table, TupleTableSlot *old, TupleTableSlot *slot, int n
 static TM_Result
 write_update(RowTable *table, TupleTableSlot *old, TupleTableSlot *slot)
 {
-	EState	   *estate = table->scope->estate;
-	ItemPointerData tid = old->tts_tid;
-	TM_FailureData failure;
-	LockTupleMode mode;
+	EState			   *estate = table->scope->estate;
+	ItemPointerData		tid = old->tts_tid;
+	TM_FailureData		failure;
+	LockTupleMode		mode;
 	CompatUpdateIndexes indexes;
-	List	   *recheck = NIL;
-	TM_Result	result = table_tuple_update(table->rel, &tid, slot, estate->es_output_cid, estate->es_snapshot,
-											InvalidSnapshot, true, &failure, &mode, &indexes);
+	List			   *recheck = NIL;
+	TM_Result			result =
+		table_tuple_update(table->rel, &tid, slot, estate->es_output_cid, estate->es_snapshot,
+						   InvalidSnapshot, true, &failure, &mode, &indexes);
 
 	if (result != TM_Ok)
 		return result;
@@ -886,28 +905,33 @@ write_update(RowTable *table, TupleTableSlot *old, TupleTableSlot *slot)
 		recheck = compat_insert_index_tuples(table->rri, slot, estate, true, false, NULL, NIL,
 											 compat_only_summarizing(indexes));
 	if (table->rri->ri_TrigDesc)
-		ExecARUpdateTriggers(estate, table->rri, NULL, NULL, &tid, NULL, slot, recheck, NULL, false);
+		ExecARUpdateTriggers(estate, table->rri, NULL, NULL, &tid, NULL, slot, recheck, NULL,
+							 false);
 	return TM_Ok;
 }
 
 void
-row_update(RowTable *table, TupleTableSlot *old, TupleTableSlot *slot, int ncolumns, const int *columns)
+row_update(RowTable *table, TupleTableSlot *old, TupleTableSlot *slot, int ncolumns,
+		   const int *columns)
 {
-	TM_Result	result;
+	TM_Result result;
 
 	prepare_update(table, old, slot, ncolumns, columns);
 	result = write_update(table, old, slot);
 	if (result != TM_Ok)
-		ereport(ERROR,
-				(errcode(ERRCODE_TRIGGERED_DATA_CHANGE_VIOLATION),
-				 errmsg("row of table \"%s\" was changed by an operation triggered by the current command",
-						RelationGetRelationName(table->rel))));
+		ereport(
+			ERROR,
+			(errcode(ERRCODE_TRIGGERED_DATA_CHANGE_VIOLATION),
+			 errmsg(
+				 "row of table \"%s\" was changed by an operation triggered by the current command",
+				 RelationGetRelationName(table->rel))));
 }
 
 bool
-row_update_if_unchanged(RowTable *table, TupleTableSlot *old, TupleTableSlot *slot, int ncolumns, const int *columns)
+row_update_if_unchanged(RowTable *table, TupleTableSlot *old, TupleTableSlot *slot, int ncolumns,
+						const int *columns)
 {
-	TM_Result	result;
+	TM_Result result;
 
 	/* BEFORE triggers run once only, so with them the row is locked first */
 	if (table->rri->ri_TrigDesc && table->rri->ri_TrigDesc->trig_update_before_row)

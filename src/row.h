@@ -21,30 +21,30 @@
 /* The columns that the engine knows of a table; users may add others. */
 typedef struct RowColumns
 {
-	const char *table;
-	int			ncolumns;
-	const char *const *names;	/* in the order of the table's enum */
-	bool		fixed;			/* a user's BEFORE INSERT trigger must leave them as they are */
+	const char		  *table;
+	int				   ncolumns;
+	const char *const *names; /* in the order of the table's enum */
+	bool			   fixed; /* a user's BEFORE INSERT trigger must leave them as they are */
 } RowColumns;
 
 typedef struct RowScope
 {
-	EState	   *estate;
-	List	   *tables;
+	EState *estate;
+	List   *tables;
 } RowScope;
 
 typedef struct RowTable
 {
-	RowScope   *scope;
-	Relation	rel;
-	ResultRelInfo *rri;
-	int			ncolumns;
-	AttrNumber	attno[ROW_MAX_COLUMNS]; /* of each column of RowColumns */
+	RowScope		 *scope;
+	Relation		  rel;
+	ResultRelInfo	 *rri;
+	int				  ncolumns;
+	AttrNumber		  attno[ROW_MAX_COLUMNS]; /* of each column of RowColumns */
 	const RowColumns *columns;
-	bool		user_triggers;	/* has row triggers that are not ours */
-	bool		user_columns;	/* has columns that are not ours */
-	bool		checks_compiled;
-	List	   *checks;			/* if checks_compiled: ExprState of each CHECK constraint */
+	bool			  user_triggers; /* has row triggers that are not ours */
+	bool			  user_columns;	 /* has columns that are not ours */
+	bool			  checks_compiled;
+	List			 *checks; /* if checks_compiled: ExprState of each CHECK constraint */
 } RowTable;
 
 /*
@@ -87,7 +87,7 @@ extern void row_copy(RowTable *table, TupleTableSlot *slot, TupleTableSlot *old)
 static inline void
 row_set(RowTable *table, TupleTableSlot *slot, int column, Datum value)
 {
-	AttrNumber	attno = table->attno[column];
+	AttrNumber attno = table->attno[column];
 
 	slot->tts_values[attno - 1] = value;
 	slot->tts_isnull[attno - 1] = false;
@@ -128,7 +128,8 @@ extern void row_insert(RowTable *table, TupleTableSlot *slot);
  * the table): then nothing is written, `conflict` is set to that row's address
  * and false returned.  Waits for a concurrent inserter of that key.
  */
-extern bool row_insert_unless(RowTable *table, TupleTableSlot *slot, Oid index, ItemPointer conflict);
+extern bool
+row_insert_unless(RowTable *table, TupleTableSlot *slot, Oid index, ItemPointer conflict);
 
 /* The number of a column of the engine's.  55000 if the table lacks it. */
 extern AttrNumber row_column(Relation rel, const char *name);
@@ -138,7 +139,7 @@ extern AttrNumber row_column(Relation rel, const char *name);
  * in which they are not null; an index of a user's own that holds some of them
  * will not do.  55000 if the table has none.
  */
-extern Oid	row_unique_index(RowTable *table, int ncolumns, const int *columns);
+extern Oid row_unique_index(RowTable *table, int ncolumns, const int *columns);
 
 /*
  * The same for readers without a scope: opens, with ACCESS SHARE lock, a unique
@@ -173,8 +174,8 @@ extern bool row_find_locked(RowTable *table, Oid index, int nkeys, ScanKey keys,
  * which row_find_locked() locked.  `columns` are those that change, for users'
  * UPDATE OF triggers.  Returns and raises as row_insert() does.
  */
-extern void row_update(RowTable *table, TupleTableSlot *old, TupleTableSlot *slot,
-					   int ncolumns, const int *columns);
+extern void row_update(RowTable *table, TupleTableSlot *old, TupleTableSlot *slot, int ncolumns,
+					   const int *columns);
 
 /*
  * The same for a row that was only found, not locked: false, with nothing
@@ -187,4 +188,4 @@ extern bool row_update_if_unchanged(RowTable *table, TupleTableSlot *old, TupleT
 /* Registers the cache's invalidation; from _PG_init. */
 extern void row_init(void);
 
-#endif							/* ORDER_ENGINE_ROW_H */
+#endif /* ORDER_ENGINE_ROW_H */
