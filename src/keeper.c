@@ -41,12 +41,14 @@
 #define FIRST_RETRY_MS 5000
 #define LAST_RETRY_MS (3600 * 1000)
 
-typedef struct Failure
+/* An order that is passed over for a while, unless it gets another due time. */
+typedef struct Rest
 {
 	int64		order_id; /* hash key */
+	TimestampTz due_at;
 	TimestampTz again_at;
 	int			delay_ms;
-} Failure;
+} Rest;
 
 /* The stock effect of one order for one stock key. */
 typedef struct StockWork
@@ -72,14 +74,14 @@ PG_FUNCTION_INFO_V1(order_engine_tend);
 void
 keeper_pass_init(KeeperPass *pass, MemoryContext parent, bool commits)
 {
-	HASHCTL ctl = {.keysize = sizeof(int64), .entrysize = sizeof(Failure)};
+	HASHCTL ctl = {.keysize = sizeof(int64), .entrysize = sizeof(Rest)};
 
 	memset(pass, 0, sizeof(*pass));
 	pass->commits = commits;
 	pass->context = AllocSetContextCreate(parent, "order_engine keeper", ALLOCSET_DEFAULT_SIZES);
 	ctl.hcxt = pass->context;
-	pass->failures =
-		hash_create("order_engine failures", 64, &ctl, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+	pass->resting =
+		hash_create("order_engine resting", 64, &ctl, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
 	pass->due = MemoryContextAlloc(pass->context, sizeof(DueOrder) * SEARCH_SIZE);
 }
 
@@ -93,11 +95,25 @@ keeper_pass_begin(KeeperPass *pass)
 }
 
 static bool
-rests(KeeperPass *pass, int64 order_id)
+rests(KeeperPass *pass, const DueOrder *due)
 {
-	Failure *failure = hash_search(pass->failures, &order_id, HASH_FIND, NULL);
+	Rest *rest = hash_search(pass->resting, &due->order_id, HASH_FIND, NULL);
 
-	return failure && failure->again_at > pass->now;
+	return rest && rest->due_at == due->due_at && rest->again_at > pass->now;
+}
+
+/* Lets it rest, each time twice as long. */
+static int
+let_rest(KeeperPass *pass, const DueOrder *due, int first_ms)
+{
+	bool  found;
+	Rest *rest = hash_search(pass->resting, &due->order_id, HASH_ENTER, &found);
+
+	rest->delay_ms =
+		found && rest->due_at == due->due_at ? Min(rest->delay_ms * 2, LAST_RETRY_MS) : first_ms;
+	rest->due_at = due->due_at;
+	rest->again_at = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), rest->delay_ms);
+	return rest->delay_ms;
 }
 
 /*
@@ -127,7 +143,7 @@ find_due(KeeperPass *pass)
 			DatumGetInt64(SPI_getbinval(tuple, SPI_tuptable->tupdesc, 1, &isnull));
 		pass->last.due_at =
 			DatumGetTimestampTz(SPI_getbinval(tuple, SPI_tuptable->tupdesc, 2, &isnull));
-		if (!rests(pass, pass->last.order_id))
+		if (!rests(pass, &pass->last))
 			pass->due[pass->ndue++] = pass->last;
 	}
 	pass->complete = SPI_processed < SEARCH_SIZE;
@@ -215,6 +231,8 @@ fire_due(KeeperPass *pass, const DueOrder *due, const ActionContext *context, St
 			collect_stock(works, &order, change.transition ? change.transition->stock : STOCK_NONE,
 						  &lines);
 		}
+		else if (event < 0)
+			let_rest(pass, due, LAST_RETRY_MS); /* its writer set a due time that means nothing */
 	}
 	order_end(&order);
 }
@@ -249,17 +267,14 @@ fire_all(KeeperPass *pass, const DueOrder *due, int n)
 }
 
 static void
-note_failure(KeeperPass *pass, int64 order_id, ErrorData *error)
+note_failure(KeeperPass *pass, const DueOrder *due, ErrorData *error)
 {
-	bool	 found;
-	Failure *failure = hash_search(pass->failures, &order_id, HASH_ENTER, &found);
+	int delay_ms = let_rest(pass, due, FIRST_RETRY_MS);
 
-	failure->delay_ms = found ? Min(failure->delay_ms * 2, LAST_RETRY_MS) : FIRST_RETRY_MS;
-	failure->again_at = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), failure->delay_ms);
-	ereport(LOG,
-			(errcode(error->sqlerrcode),
-			 errmsg("due event of order " INT64_FORMAT " failed: %s", order_id, error->message),
-			 errdetail("It will be tried again in %d s.", failure->delay_ms / 1000)));
+	ereport(LOG, (errcode(error->sqlerrcode),
+				  errmsg("due event of order " INT64_FORMAT " failed: %s", due->order_id,
+						 error->message),
+				  errdetail("It will be tried again in %d s.", delay_ms / 1000)));
 }
 
 /*
@@ -297,7 +312,7 @@ run_batch(KeeperPass *pass, const DueOrder *due, int n)
 				  error->sqlerrcode == ERRCODE_ADMIN_SHUTDOWN))
 		ReThrowError(error);
 	if (error && n == 1)
-		note_failure(pass, due->order_id, error);
+		note_failure(pass, due, error);
 	MemoryContextDelete(batch);
 	for (int i = 0; error && n > 1 && i < n; i++)
 		run_batch(pass, &due[i], 1);

@@ -18,9 +18,9 @@ typedef struct DueOrder
 /* One walk through all that is due at its beginning, oldest first. */
 typedef struct KeeperPass
 {
-	MemoryContext context;	/* outlives transactions */
-	bool		  commits;	/* each step is a transaction of its own */
-	HTAB		 *failures; /* orders that raised, and when to try them again */
+	MemoryContext context; /* outlives transactions */
+	bool		  commits; /* each step is a transaction of its own */
+	HTAB		 *resting; /* orders to pass over, and when to look at them again */
 	TimestampTz	  now;
 	DueOrder	 *due; /* found, not locked; [ndue] */
 	int			  ndue;

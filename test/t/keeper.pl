@@ -38,6 +38,16 @@ $payer->query_safe('COMMIT');
 $payer->quit;
 is($sql->("SELECT state FROM order_engine.orders WHERE order_id = $held"), 'paid', 'and the held one is paid');
 
+# A due time in a state that has no due event means nothing: the keeper looks once, and
+# does not lock the row time and again.
+$sql->("UPDATE order_engine.orders SET due_at = '2020-01-01' WHERE order_id = $held");
+my $pass = sub { my $next = $order->('b', '1 second'); $shop->poll_query_until('shop', "SELECT state = 'cancelled' FROM order_engine.orders WHERE order_id = $next") };
+$pass->();
+my $locked = $sql->("SELECT xmax FROM order_engine.orders WHERE order_id = $held");
+$pass->();
+isnt($locked, 0, 'the keeper looks at an order whose due time means nothing');
+is($sql->("SELECT xmax FROM order_engine.orders WHERE order_id = $held"), $locked, 'but not again');
+
 # One whose guard raises delays no other.
 my $machine = <<'JSON';
 {"final": ["done", "gone"], "void": ["gone"], "transitions": [
