@@ -170,9 +170,12 @@ compat_before_update_triggers(EState *estate, EPQState *epq, ResultRelInfo *rri,
 #if PG_VERSION_NUM >= 160000
 #define compat_function_aclcheck(function, role, mode) \
 	object_aclcheck(ProcedureRelationId, function, role, mode)
+#define compat_schema_aclcheck(schema, role, mode) \
+	object_aclcheck(NamespaceRelationId, schema, role, mode)
 #define compat_table_ownercheck(table, role) object_ownercheck(RelationRelationId, table, role)
 #else
 #define compat_function_aclcheck(function, role, mode) pg_proc_aclcheck(function, role, mode)
+#define compat_schema_aclcheck(schema, role, mode) pg_namespace_aclcheck(schema, role, mode)
 #define compat_table_ownercheck(table, role) pg_class_ownercheck(table, role)
 #endif
 

@@ -10,11 +10,14 @@
 
 #include "access/table.h"
 #include "catalog/namespace.h"
+#include "catalog/pg_class.h"
 #include "catalog/pg_language.h"
+#include "catalog/pg_namespace.h"
 #include "catalog/pg_proc.h"
 #include "miscadmin.h"
 #include "partitioning/partbounds.h"
 #include "partitioning/partdesc.h"
+#include "utils/acl.h"
 #include "utils/guc.h"
 #include "utils/inval.h"
 #include "utils/lsyscache.h"
@@ -23,6 +26,7 @@
 #include "utils/syscache.h"
 
 #include "shape.h"
+#include "compat.h"
 #include "errors.h"
 #include "shop.h"
 
@@ -78,12 +82,33 @@ shop_init(void)
 	CacheRegisterRelcacheCallback(shop_invalidate, (Datum) 0);
 }
 
+/*
+ * A restore makes triggers when the rows are there, and gives privileges last
+ * of all: so the owner, unless he is a superuser, gets into the schema at its end.
+ */
+static bool
+orders_are_whole(Oid schema, Oid orders)
+{
+	HeapTuple	  tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(orders));
+	Form_pg_class form;
+	bool		  whole;
+
+	if (!HeapTupleIsValid(tuple))
+		return false;
+	form = (Form_pg_class) GETSTRUCT(tuple);
+	whole = form->relhastriggers &&
+			compat_schema_aclcheck(schema, form->relowner, ACL_USAGE) == ACLCHECK_OK;
+	ReleaseSysCache(tuple);
+	return whole;
+}
+
 bool
-shop_exists(void)
+shop_is_whole(void)
 {
 	Oid schema = get_namespace_oid(SCHEMA_NAME, true);
 
-	return OidIsValid(schema) && OidIsValid(get_relname_relid("shop", schema));
+	return OidIsValid(schema) && OidIsValid(get_relname_relid("shop", schema)) &&
+		   orders_are_whole(schema, get_relname_relid(table_names[SHOP_ORDERS], schema));
 }
 
 static Oid

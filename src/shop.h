@@ -35,8 +35,11 @@ typedef struct OwnerScope
 	int guc_level; /* 0: nothing was changed */
 } OwnerScope;
 
-/* True if setup() has run in this database.  Never raises. */
-extern bool shop_exists(void);
+/*
+ * True if setup() has run in this database, and no restore of its tables is
+ * still under way: for workers.  Never raises.
+ */
+extern bool shop_is_whole(void);
 
 /*
  * OID of a table; of the leaf that holds a slot's orders (order tables only).

@@ -294,7 +294,7 @@ worker_begin(const char *activity)
 	SetCurrentStatementStartTimestamp();
 	StartTransactionCommand();
 	PushActiveSnapshot(GetTransactionSnapshot());
-	if (!shop_exists())
+	if (!shop_is_whole())
 	{
 		PopActiveSnapshot();
 		CommitTransactionCommand();

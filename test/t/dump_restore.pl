@@ -188,7 +188,10 @@ ok($new->poll_query_until('postgres', "SELECT count(*) = 2 FROM pg_stat_activity
 	'the new cluster has its workers before it has a shop');
 isnt($new->safe_psql('postgres', 'SELECT system_identifier FROM pg_control_system()'),
 	$old->safe_psql('postgres', 'SELECT system_identifier FROM pg_control_system()'), 'it is another cluster');
+my $log_start = -s $new->logfile;
 $new->command_ok([ 'pg_restore', '--exit-on-error', '-d', 'shop', $dump ], 'a superuser restores it, workers at work');
+ok($new->poll_query_until('shop', "SELECT state = 'paused' FROM order_engine.relay_status"), 'the relay there pauses as the old one did');
+unlike(slurp_file($new->logfile, $log_start), qr/ERROR:/, 'workers have waited for the end of it');
 is(differences(schema_of($old, 'shop'), schema_of($new, 'shop')), '', 'tables, partitions, indexes, triggers, constraints, grants and owners are as they were');
 is(rows_of($new, 'shop', @tables), rows_of($old, 'shop', @tables), 'so is each row: no second event, no second effect on the stock');
 is($new->safe_psql('shop', 'SELECT shop_id, partitions, relay_paused FROM order_engine.shop'),
@@ -200,12 +203,13 @@ foreach my $plan ('order_id = 7 << 12', 'order_id = 28672', "order_id = (28672):
 	is(join(' ', $new->safe_psql('shop', "EXPLAIN (COSTS OFF) SELECT * FROM order_engine.orders WHERE $plan") =~ /Scan.* on (\w+)/g),
 		'orders_3', "one order is in one leaf: $plan");
 }
+like($new->safe_psql('shop', 'SET plan_cache_mode = force_generic_plan; PREPARE one (bigint) AS SELECT * FROM order_engine.orders WHERE order_id = $1; EXPLAIN (COSTS OFF) EXECUTE one(28672)'),
+	qr/Subplans Removed: 3/, 'at run time, too');
 is($new->safe_psql('shop', 'SELECT count(*) FROM order_engine.orders o JOIN order_engine.orders x USING (order_id) WHERE x.tableoid <> '
 	  . "format('order_engine.orders_%s', order_engine.slot_of_order(o.order_id) % 4)::regclass"), 0, 'in its own');
 
 # ---- what was not delivered, once ----
 
-ok($new->poll_query_until('shop', "SELECT state = 'paused' FROM order_engine.relay_status"), 'the relay there pauses as the old one did');
 is($new->safe_psql('shop', "SELECT state || ' ' || published || ' ' || lag_events FROM order_engine.relay_status"), 'paused 0 ' . @waiting, 'the backlog is there');
 owner($new, 'shop', 'SELECT order_engine.relay_resume()');
 OrderEngine::wait_relayed($new);
