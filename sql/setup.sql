@@ -108,8 +108,25 @@ RESET ROLE;
 -- A superuser may, and is warned.
 SELECT remove_shop();
 SELECT order_engine.setup(2);
+CREATE FUNCTION pay() RETURNS text LANGUAGE plpgsql AS $$
+DECLARE
+	paid record;
+	back record;
+BEGIN
+	SELECT p.* INTO paid FROM order_engine.create_order(1, '[{"sku": "A", "stock_key": null, "quantity": 1, "unit_price": 5}]') o, order_engine.pay_order(o.order_id, 'p', 5) p;
+	SELECT * INTO back FROM order_engine.refund_order(paid.order_id, 'r');
+	RETURN concat_ws(' ', paid.outcome, paid.captured, back.state, back.refunded);
+END $$;
+SELECT pay();
 SELECT remove_shop();
--- Once the tables are gone, so can be the extension.
+-- Once the tables are gone, so can be the extension; to a session that goes on, a new one is as good.
+DROP EXTENSION order_engine;
+CREATE EXTENSION order_engine;
+SET client_min_messages = error;
+SELECT order_engine.setup(4);
+RESET client_min_messages;
+SELECT pay();
+SELECT remove_shop();
 DROP EXTENSION order_engine;
 SELECT count(*) FROM pg_namespace WHERE nspname = 'order_engine';
 DROP OWNED BY regress_setup_owner, regress_setup_other;

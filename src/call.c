@@ -9,6 +9,7 @@
 #include "funcapi.h"
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
+#include "utils/lsyscache.h"
 #include "utils/memutils.h"
 
 #include "call.h"
@@ -114,7 +115,8 @@ call_empty_object(void)
 Datum
 call_row(FunctionCallInfo fcinfo, TupleDesc *cache, Datum *values, bool *nulls)
 {
-	if (*cache == NULL)
+	/* a named row type goes with DROP EXTENSION; CREATE EXTENSION makes another one */
+	if (*cache == NULL || (*cache)->tdtypeid != get_func_rettype(fcinfo->flinfo->fn_oid))
 	{
 		TupleDesc	  desc;
 		MemoryContext old;

@@ -47,7 +47,8 @@ extern void call_check_amount(Numeric value, const char *name);
 
 /*
  * The row that a function with OUT parameters returns.  `cache` is a static
- * variable of the function: its shape is found once in a backend.
+ * variable of the function: its shape is found once in a backend, and again if
+ * the function's row type is another one since.
  */
 extern Datum call_row(FunctionCallInfo fcinfo, TupleDesc *cache, Datum *values, bool *nulls);
 
