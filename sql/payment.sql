@@ -72,6 +72,27 @@ SELECT outcome, state FROM pay_order(:id, 'free', 0);
 SELECT order_id AS id FROM create_order(8, '[{"sku": "tea", "quantity": 1}]') \gset
 SELECT state FROM fire(:id, 'pay');
 
+-- A machine that reserves only when an order is paid: whoever pays for what is sold out has paid all the same.
+SELECT define_machine('paid first', '{"final": ["packed", "gone"], "void": ["gone"], "transitions": [
+	{"from": null, "event": "create", "to": "open"}, {"from": "open", "event": "cancel", "to": "gone"},
+	{"from": "open", "event": "pay", "to": "paid", "stock": "reserve", "requires_payment": true},
+	{"from": "paid", "event": "pack", "to": "packed", "stock": "confirm"}]}') > 1 AS defined;
+SELECT on_hand FROM receive_stock('rare', 3);
+SELECT order_id AS first FROM create_order(11, '[{"sku": "rare", "quantity": 2, "unit_price": 5}]', machine => 'paid first') \gset
+SELECT order_id AS second FROM create_order(11, '[{"sku": "rare", "quantity": 2, "unit_price": 5}]', machine => 'paid first') \gset
+SELECT order_id AS third FROM create_order(11, '[{"sku": "never heard of", "quantity": 1, "unit_price": 5}]', machine => 'paid first') \gset
+SELECT outcome, state FROM pay_order(:first, 'p', 10);
+SELECT outcome, state FROM pay_order(:second, 'p', 9);
+SELECT outcome, state, version, captured FROM pay_order(:second, 'q', 1);
+SELECT * FROM last_event(:second);
+SELECT outcome, replayed FROM pay_order(:second, 'q', 1);
+SELECT outcome, state FROM pay_order(:third, 'p', 5);
+SELECT on_hand, reserved FROM stock WHERE sku = 'rare';
+SELECT attempt(format('SELECT fire(%s, ''pay'')', :second));
+SELECT on_hand FROM receive_stock('rare', 1);
+SELECT state, version FROM fire(:second, 'pay');
+SELECT on_hand, reserved FROM stock WHERE sku = 'rare';
+
 -- Refunds: in parts, the rest, all of it as the move.
 SELECT new_order(9) AS id \gset
 SELECT outcome FROM pay_order(:id, 'p', 10);
@@ -79,10 +100,10 @@ SELECT replayed, order_id = :id AS same, state, version, refunded FROM refund_or
 SELECT * FROM last_event(:id);
 SELECT replayed, state, version, refunded FROM refund_order(:id, 'r-1', 2.5);
 SELECT attempt(format('SELECT refund_order(%s, ''r-2'', 7.51)', :id));
-SELECT on_hand FROM stock;
+SELECT on_hand FROM stock WHERE sku = 'tea';
 SELECT replayed, state, version, refunded FROM refund_order(:id, 'r-2');
 SELECT * FROM last_event(:id);
-SELECT on_hand FROM stock;
+SELECT on_hand FROM stock WHERE sku = 'tea';
 SELECT attempt(format('SELECT refund_order(%s, ''r-3'')', :id));
 SELECT attempt(format('SELECT refund_order(%s, ''r-3'', 0.01)', :id));
 SELECT replayed, state FROM refund_order(:id, 'r-2');

@@ -19,6 +19,7 @@
 #include "errors.h"
 #include "order.h"
 #include "slot.h"
+#include "stock.h"
 
 #define KIND_CAPTURE "capture"
 #define KIND_REFUND "refund"
@@ -137,6 +138,18 @@ possible_move(LockedOrder *order, const char *event, Jsonb *attributes)
 	return transition;
 }
 
+/* A machine may reserve only when it is paid; what is sold out by then refuses the move. */
+static bool
+has_stock(LockedOrder *order, const Transition *move)
+{
+	OrderLines lines;
+
+	if (move->stock != STOCK_RESERVE)
+		return true;
+	lines_read(&order->scope, order->row.order_id, &lines);
+	return stock_suffices(&order->scope, move->stock, lines.keys, lines.nkeys);
+}
+
 static const char *
 pay(LockedOrder *order, PaymentCall *call)
 {
@@ -160,6 +173,11 @@ pay(LockedOrder *order, PaymentCall *call)
 	{
 		apply(order, call, "payment", "partly_paid");
 		return "partly_paid";
+	}
+	if (!has_stock(order, move))
+	{
+		apply(order, call, "payment", "refund_due");
+		return "refund_due";
 	}
 	call->update.transition = move;
 	if (amount_compare(amount_subtract(call->update.captured, row->refunded), row->amount) > 0)

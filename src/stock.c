@@ -547,6 +547,21 @@ stock_apply(RowScope *scope, StockEffect effect, const StockLine *lines, int nli
 		insert_movements(scope, effect, lines, nlines, ref, actor);
 }
 
+bool
+stock_suffices(RowScope *scope, StockEffect effect, const StockLine *lines, int nlines)
+{
+	Stock stock;
+
+	if (effects[effect].reserved <= 0)
+		return true;
+	stock_open(&stock, scope);
+	for (int i = 0; i < nlines; i++)
+		if (!stock_lock(&stock, lines[i].stock_key) ||
+			!effect_fits(&stock, effect, lines[i].quantity))
+			return false;
+	return true;
+}
+
 /* ---- receive_stock(), adjust_stock(), deduct_stock() ---- */
 
 PG_FUNCTION_INFO_V1(order_engine_receive_stock);
@@ -1073,7 +1088,9 @@ check_not_reserved(const HandWrite *write)
 		ereport(ERROR,
 				(errcode(ERRCODE_OE_DIRECT_WRITE),
 				 errmsg("cannot delete stock of SKU \"%s\" because some of it is reserved", sku),
-				 errdetail_internal("%s", sku_json(sku, "on_hand", on_hand, "reserved", reserved)),
+				 errdetail_internal(
+					 "{\"relation\": \"%s\", \"operation\": \"DELETE\", \"stock\": %s}",
+					 stock_columns.table, sku_json(sku, "on_hand", on_hand, "reserved", reserved)),
 				 errhint("Wait until its orders are paid or cancelled."), errtable(write->rel)));
 	}
 }

@@ -31,4 +31,11 @@ typedef struct StockLine
 extern void stock_apply(RowScope *scope, StockEffect effect, const StockLine *lines, int nlines,
 						const char *ref, const char *actor);
 
+/*
+ * True if what the effect takes is there.  Its rows are then locked, in the same
+ * order, so stock_apply() of the same lines in this transaction will find it.
+ * Raises 55000 and 40001 as that does.
+ */
+extern bool stock_suffices(RowScope *scope, StockEffect effect, const StockLine *lines, int nlines);
+
 #endif /* ORDER_ENGINE_STOCK_H */
