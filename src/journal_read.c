@@ -13,9 +13,11 @@
  * A batch can be of any size.  The reader keeps a window of the addresses of
  * the rows with the lowest ids still to be read, fetches those one by one, and
  * fills the window again when they are through.  Addresses outlive the
- * transaction in which they were found: a row does not move, and its leaf is
- * not emptied before the batch is acknowledged; only garbage may go meanwhile
- * and give its place to a younger row, so the row's id is compared.
+ * transaction in which they were found: a leaf is not emptied before the batch
+ * is acknowledged; only garbage may go meanwhile and give its place to a younger
+ * row, so the row's id is compared.  Somebody may write the whole leaf anew
+ * (VACUUM FULL, CLUSTER, ALTER TABLE), which moves rows: then its files are
+ * others than those noted, and the window is filled again.
  *
  * Takes ACCESS SHARE on leaves, within the transaction only.
  */
@@ -67,6 +69,7 @@ struct JournalReader
 	List		 *eras;	   /* of EraPosition, for batches of other eras */
 	Leaf		 *leaves;
 	int			  nleaves;
+	Oid			 *files;   /* of the leaves, when the window was filled */
 	int64		  after;   /* rows up to this id are read, or not asked for */
 	WindowEntry	 *entries; /* in id order, once filled */
 	int			  nentries;
@@ -455,6 +458,7 @@ collect_leaf(JournalReader *reader, int i, Snapshot snapshot)
 
 	if (!leaf_open(&leaf, reader->leaves[i].relid, snapshot))
 		return;
+	reader->files[i] = leaf.rel->rd_rel->relfilenode;
 	if (state->other_eras)
 	{
 		collector.slot = table_slot_create(leaf.rel, NULL);
@@ -474,8 +478,12 @@ find_leaves(JournalReader *reader)
 	MemoryContext old = MemoryContextSwitchTo(reader->context);
 
 	if (reader->leaves)
+	{
 		pfree(reader->leaves);
+		pfree(reader->files);
+	}
 	reader->leaves = ring_leaves(journal_table(reader->state.journal), &reader->nleaves);
+	reader->files = palloc0(sizeof(Oid) * reader->nleaves);
 	MemoryContextSwitchTo(old);
 }
 
@@ -496,6 +504,13 @@ fill_window(JournalReader *reader, Snapshot snapshot)
 	return reader->nentries > 0;
 }
 
+static void
+forget_window(JournalReader *reader)
+{
+	reader->filled = false;
+	reader->next = reader->nentries = 0;
+}
+
 /* The leaves that a chunk has met, open until its end. */
 typedef struct ReadLeaf
 {
@@ -505,6 +520,7 @@ typedef struct ReadLeaf
 	BlockNumber		nblocks;
 } ReadLeaf;
 
+/* NULL: its rows have moved since the window was filled; from now on this transaction's lock keeps them. */
 static ReadLeaf *
 read_leaf(JournalReader *reader, ReadLeaf *open, int i)
 {
@@ -517,7 +533,7 @@ read_leaf(JournalReader *reader, ReadLeaf *open, int i)
 		leaf->id = get_attnum(RelationGetRelid(leaf->rel), "id");
 		leaf->nblocks = RelationGetNumberOfBlocks(leaf->rel);
 	}
-	return leaf;
+	return leaf->rel->rd_rel->relfilenode == reader->files[i] ? leaf : NULL;
 }
 
 static void
@@ -535,10 +551,9 @@ close_leaves(ReadLeaf *open, int n)
 
 /* The row of an entry; NULL if it was garbage, or is gone and something else stands there. */
 static TupleTableSlot *
-read_entry(JournalReader *reader, ReadLeaf *open, WindowEntry *entry, Snapshot snapshot)
+read_entry(ReadLeaf *leaf, WindowEntry *entry, Snapshot snapshot)
 {
-	ReadLeaf *leaf = read_leaf(reader, open, entry->leaf);
-	bool	  isnull;
+	bool isnull;
 
 	if (ItemPointerGetBlockNumber(&entry->tid) >= leaf->nblocks ||
 		!table_tuple_fetch_row_version(leaf->rel, &entry->tid, snapshot, leaf->slot) ||
@@ -557,6 +572,8 @@ journal_read(JournalReader *reader, JournalRow row, void *argument)
 
 	while (proceed)
 	{
+		WindowEntry	   *entry;
+		ReadLeaf	   *leaf;
 		TupleTableSlot *slot;
 
 		CHECK_FOR_INTERRUPTS();
@@ -570,8 +587,16 @@ journal_read(JournalReader *reader, JournalRow row, void *argument)
 		}
 		if (open == NULL)
 			open = palloc0(reader->nleaves * sizeof(ReadLeaf));
-		reader->after = reader->entries[reader->next].id;
-		slot = read_entry(reader, open, &reader->entries[reader->next++], snapshot);
+		entry = &reader->entries[reader->next];
+		leaf = read_leaf(reader, open, entry->leaf);
+		if (leaf == NULL)
+		{
+			forget_window(reader);
+			continue;
+		}
+		reader->next++;
+		reader->after = entry->id;
+		slot = read_entry(leaf, entry, snapshot);
 		if (slot == NULL)
 			continue;
 		count++;
