@@ -59,6 +59,7 @@ SELECT f, attempt(format('SELECT order_engine.emit(%s)', f)) FROM unnest(ARRAY[
 	$$'x', 'a', 't', '1', '[]'$$, $$'x', 'a', 't', '1', '1'$$, $$'x', 'a', 't', '1', '{"": "a"}'$$, $$'x', 'a', 't', '1', '{"a\tb": "a"}'$$,
 	$$'x', 'a', 't', '1', '{"a": {"b": 1}}'$$, $$'x', 'a', 't', '1', '{"a": [1]}'$$, $$'x', 'a', 't', '1', '{"a": true}'$$,
 	$$'x', 'a', 't', '1', '{}', ''$$, $$'x', 'a', 't', '1', '{}', '.'$$, $$'x', 'a', 't', '1', '{}', '..'$$, $$'x', 'a', 't', '1', '{}', 'a/b'$$,
+	$$'x', 'a', 't', '1', '{}', '__consumer_offsets'$$, $$'..', 'a', 't', '1'$$,
 	$$'x', 'a', 't', '1', '{}', NULL, -1$$]) AS f;
 SELECT length, left(attempt(format('SELECT order_engine.emit(%L, %L, %L, %L, %L, %L)', repeat('a', l[1]), repeat('i', l[2]), repeat('t', l[3]), '1', '{}', repeat('o', l[4]))), 40)
 FROM (VALUES ('longest', ARRAY[200, 255, 255, 249]), ('aggregatetype', ARRAY[201, 1, 1, 1]), ('aggregateid', ARRAY[1, 256, 1, 1]),
@@ -67,7 +68,8 @@ FROM (VALUES ('longest', ARRAY[200, 255, 255, 249]), ('aggregatetype', ARRAY[201
 SELECT what, attempt(format('SELECT order_engine.emit(%s)', f)) FROM (VALUES
 	('fits', $$'x', 'a', 't', to_json(repeat('x', 990000))$$),
 	('payload', $$'x', 'a', 't', to_json(repeat('x', 1000000))$$),
-	('headers', $$'x', 'a', 't', '1', jsonb_build_object('h', repeat('x', 1000000))$$)) AS t (what, f);
+	('headers', $$'x', 'a', 't', '1', jsonb_build_object('h', repeat('x', 1000000))$$),
+	('digits', $$'x', 'a', 't', '1', (SELECT jsonb_object_agg('h' || g, 1e131071) FROM generate_series(1, 8) g)$$)) AS t (what, f);
 SET order_engine.max_message_bytes = '2MB';
 SELECT attempt($$SELECT order_engine.emit('x', 'a', 't', to_json(repeat('x', 1000000)))$$);
 RESET order_engine.max_message_bytes;
@@ -129,6 +131,7 @@ BEGIN
 		WHEN 'era' THEN NEW.era := 1;
 		WHEN 'size' THEN NEW.payload := to_json(repeat('x', 1000000));
 		WHEN 'topic' THEN NEW.topic := 'a b';
+		WHEN 'name' THEN NEW.aggregatetype := 'a b';
 		ELSE
 	END CASE;
 	RETURN NEW;
@@ -137,7 +140,7 @@ $$;
 CREATE TRIGGER spoil BEFORE INSERT ON outbox FOR EACH ROW EXECUTE FUNCTION public.spoil();
 SELECT t, attempt(format('SELECT order_engine.emit(''note'', ''n12'', %L, ''1'')', t)) AS emitted,
 	attempt(format('INSERT INTO order_engine.outbox (aggregatetype, aggregateid, type) VALUES (''note'', ''n12'', %L)', t)) AS inserted
-FROM unnest(ARRAY['id', 'xid', 'era', 'size', 'topic', 'none']) AS t;
+FROM unnest(ARRAY['id', 'xid', 'era', 'size', 'topic', 'name', 'none']) AS t;
 SELECT type, id > :own AS stamped, xid::text::bigint > 3 AS own_xid, era <> 1 AS own_era, topic FROM outbox WHERE aggregateid = 'n12' ORDER BY id;
 DROP TRIGGER spoil ON outbox;
 

@@ -112,12 +112,29 @@ check_size(const MessageSize *part)
 			 "Publish a reference to the data instead, or raise order_engine.max_message_bytes together with the broker's limits.")));
 }
 
+/* Names that the broker keeps from producers, though they have the right characters. */
 static bool
-is_topic_text(const char *value, int max_length)
+is_reserved_topic(const char *value)
+{
+	static const char *const names[] = {".",
+										"..",
+										"__consumer_offsets",
+										"__transaction_state",
+										"__share_group_state",
+										"__cluster_metadata"};
+
+	for (int i = 0; i < lengthof(names); i++)
+		if (strcmp(value, names[i]) == 0)
+			return true;
+	return false;
+}
+
+static bool
+is_topic_name(const char *value, int max_length)
 {
 	size_t length = strlen(value);
 
-	return length > 0 && length <= max_length &&
+	return length > 0 && length <= max_length && !is_reserved_topic(value) &&
 		   strspn(value, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-") ==
 			   length;
 }
@@ -137,12 +154,15 @@ column_json(const char *column, const char *value)
 void
 outbox_check_aggregatetype(const char *value)
 {
-	if (!is_topic_text(value, MAX_AGGREGATETYPE_LENGTH))
-		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-						errmsg("aggregatetype cannot be part of a topic's name"),
-						errdetail_internal("%s", column_json("aggregatetype", value)),
-						errhint("Use 1 to %d letters, digits, dots, underscores and hyphens.",
-								MAX_AGGREGATETYPE_LENGTH)));
+	if (!is_topic_name(value, MAX_AGGREGATETYPE_LENGTH))
+		ereport(
+			ERROR,
+			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+			 errmsg("aggregatetype cannot be part of a topic's name"),
+			 errdetail_internal("%s", column_json("aggregatetype", value)),
+			 errhint(
+				 "Use 1 to %d letters, digits, dots, underscores and hyphens, but no name that Kafka reserves.",
+				 MAX_AGGREGATETYPE_LENGTH)));
 }
 
 static void
@@ -150,15 +170,14 @@ check_topic(const char *value)
 {
 	if (value == NULL)
 		return;
-	if (!is_topic_text(value, MAX_TOPIC_LENGTH) || strcmp(value, ".") == 0 ||
-		strcmp(value, "..") == 0)
+	if (!is_topic_name(value, MAX_TOPIC_LENGTH))
 		ereport(
 			ERROR,
 			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 			 errmsg("topic is not a name that Kafka accepts"),
 			 errdetail_internal("%s", column_json("topic", value)),
 			 errhint(
-				 "Use 1 to %d letters, digits, dots, underscores and hyphens, but neither \".\" nor \"..\".",
+				 "Use 1 to %d letters, digits, dots, underscores and hyphens, but no name that Kafka reserves.",
 				 MAX_TOPIC_LENGTH)));
 }
 
@@ -196,6 +215,21 @@ is_header_name(const char *name, int length)
 	return true;
 }
 
+/* Of a header's value as the relay writes it: of a number all digits, however short it is stored. */
+static Size
+header_size(const JsonbValue *value)
+{
+	char *text;
+	Size  size;
+
+	if (value->type != jbvNumeric)
+		return value->type == jbvString ? value->val.string.len : 0;
+	text = DatumGetCString(DirectFunctionCall1(numeric_out, NumericGetDatum(value->val.numeric)));
+	size = strlen(text);
+	pfree(text);
+	return size;
+}
+
 /* Raises 22023 unless the headers are a flat object; returns their size in a message. */
 static Size
 check_headers(Jsonb *headers)
@@ -224,7 +258,7 @@ check_headers(Jsonb *headers)
 		{
 			if (value.type != jbvString && value.type != jbvNumeric && value.type != jbvNull)
 				raise_headers("headers", name);
-			size += value.type == jbvString ? value.val.string.len : 48;
+			size += header_size(&value);
 		}
 	}
 	return size;
@@ -299,6 +333,26 @@ check_message(const NewRow *row)
 	check_size(&size);
 }
 
+static void
+check_names(const char *aggregatetype, const char *aggregateid, const char *type)
+{
+	outbox_check_aggregatetype(aggregatetype);
+	call_check_name(aggregateid, "aggregateid");
+	call_check_name(type, "type");
+}
+
+/* The names as emit() wants them; what is null its constraint tells better. */
+static void
+check_new_names(const NewRow *row)
+{
+	char *aggregatetype = new_text(row, OUTBOX_AGGREGATETYPE);
+	char *aggregateid = new_text(row, OUTBOX_AGGREGATEID);
+	char *type = new_text(row, OUTBOX_TYPE);
+
+	if (aggregatetype && aggregateid && type)
+		check_names(aggregatetype, aggregateid, type);
+}
+
 static int64
 new_int64(const NewRow *row, int column)
 {
@@ -345,6 +399,7 @@ check_written(RowTable *table, TupleTableSlot *slot, const Draft *draft)
 							   RelationGetRelationName(table->rel)),
 						errdetail_internal("{\"columns\": [\"id\", \"xid\", \"era\"]}"),
 						errhint("A BEFORE trigger there must leave these columns alone.")));
+	check_new_names(&row);
 	check_message(&row);
 	if (should_free)
 		heap_freetuple(row.tuple);
@@ -482,14 +537,6 @@ add_traceparent(Jsonb *headers)
 	return JsonbValueToJsonb(result);
 }
 
-static void
-check_names(const char *aggregatetype, const char *aggregateid, const char *type)
-{
-	outbox_check_aggregatetype(aggregatetype);
-	call_check_name(aggregateid, "aggregateid");
-	call_check_name(type, "type");
-}
-
 /* emit(aggregatetype, aggregateid, type, payload, headers, topic, partition) */
 static void
 read_draft(FunctionCallInfo fcinfo, Draft *draft)
@@ -552,18 +599,6 @@ order_engine_outbox_ring(PG_FUNCTION_ARGS)
 
 	(void) journal_leaf(JOURNAL_OUTBOX, &ring);
 	PG_RETURN_INT32(ring);
-}
-
-/* The names as emit() wants them; what is null its constraint tells better. */
-static void
-check_new_names(const NewRow *row)
-{
-	char *aggregatetype = new_text(row, OUTBOX_AGGREGATETYPE);
-	char *aggregateid = new_text(row, OUTBOX_AGGREGATEID);
-	char *type = new_text(row, OUTBOX_TYPE);
-
-	if (aggregatetype && aggregateid && type)
-		check_names(aggregatetype, aggregateid, type);
 }
 
 /* The row with what only the engine knows, whatever the writer gave. */
