@@ -299,6 +299,15 @@ event_refused(void)
 	relay.mode = MODE_DRAIN;
 }
 
+/* Those that were offered behind the refused event may be refused too. */
+static void
+retry_carefully(void)
+{
+	relay.careful = Max(relay.careful, (int64) (relay.next_tag - relay.first_tag) + 1);
+	close_handle();
+	wait_before_retry(RETRY_MS);
+}
+
 static void
 handle_broken(void)
 {
@@ -361,15 +370,10 @@ collect(void)
 		status.batch = relay.batch;
 		status.event_id = relay.acked;
 	}
-	if (broken)
+	if (relay.mode == MODE_DRAIN && (broken || relay.outstanding == 0))
+		retry_carefully();
+	else if (broken)
 		handle_broken();
-	else if (relay.mode == MODE_DRAIN && relay.outstanding == 0)
-	{
-		/* those that were offered may be refused too */
-		relay.careful = Max(relay.careful, (int64) (relay.next_tag - relay.first_tag) + 1);
-		close_handle();
-		wait_before_retry(RETRY_MS);
-	}
 }
 
 /* ---- offering ---- */

@@ -132,8 +132,20 @@ on_delivery(rd_kafka_t *rk, const rd_kafka_message_t *message, void *opaque)
 		return;
 	}
 	outcome->status = concerns_message(message->err) ? PUBLISHER_REJECTED : PUBLISHER_FAILED;
+	if (message->err == RD_KAFKA_RESP_ERR__PURGE_QUEUE)
+		return; /* because of another error, which is the one to tell */
 	set_last_error(kafka, rd_kafka_err2str(message->err),
 				   message->rkt ? rd_kafka_topic_name(message->rkt) : NULL);
+}
+
+/* A message was refused, and none behind it is sent any more: outcomes say it of each. */
+static bool
+stopped_at_gap(rd_kafka_t *rk)
+{
+	char reason[1];
+
+	return rd_kafka_fatal_error(rk, reason, sizeof(reason)) ==
+		   RD_KAFKA_RESP_ERR__GAPLESS_GUARANTEE;
 }
 
 static void
@@ -141,6 +153,8 @@ on_error(rd_kafka_t *rk, int err, const char *reason, void *opaque)
 {
 	KafkaPublisher *kafka = opaque;
 
+	if (err == RD_KAFKA_RESP_ERR__FATAL && stopped_at_gap(rk))
+		return;
 	set_last_error(kafka, reason, NULL);
 	if (err == RD_KAFKA_RESP_ERR__FATAL)
 	{
@@ -163,11 +177,21 @@ on_statistics(rd_kafka_t *rk, char *json, size_t length, void *opaque)
 	return 0;
 }
 
+/* What the relay says itself, and that a property of ours is experimental. */
+static bool
+is_told_already(const char *facility, const char *text)
+{
+	return strcmp(facility, "FATAL") == 0 ||
+		   (strcmp(facility, "CONFWARN") == 0 && strstr(text, "enable.gapless.guarantee") != NULL);
+}
+
 static void
 on_log(const rd_kafka_t *rk, int level, const char *facility, const char *text)
 {
 	KafkaPublisher *kafka = rd_kafka_opaque(rk);
 
+	if (is_told_already(facility, text))
+		return;
 	if (kafka->nlines == LOG_LINES)
 		kafka->lost_lines++;
 	else
@@ -275,11 +299,15 @@ set_users_properties(rd_kafka_conf_t *conf, List *properties, char **error)
 	return true;
 }
 
-/* Without an end, or a later message could overtake one that was given up. */
+/*
+ * No message may overtake another of its key for good: so none is given up for
+ * its age, and when the broker refuses one, none behind it is sent.
+ */
 static bool
 set_owned_properties(rd_kafka_conf_t *conf, char **error)
 {
 	return set_property(conf, "enable.idempotence", "true", error) &&
+		   set_property(conf, "enable.gapless.guarantee", "true", error) &&
 		   set_property(conf, "message.timeout.ms", "0", error) &&
 		   set_property(conf, "partitioner", "murmur2_random", error) &&
 		   set_property(conf, "queue.buffering.max.messages", CppAsString2(MAX_IN_FLIGHT), error) &&
@@ -445,7 +473,8 @@ kafka_publish(void *state, const PublisherMessage *message)
 		kafka->in_flight++;
 		return PUBLISHER_OK;
 	}
-	if (err == RD_KAFKA_RESP_ERR__QUEUE_FULL && kafka->in_flight > 0)
+	if (kafka->in_flight > 0 && (err == RD_KAFKA_RESP_ERR__QUEUE_FULL ||
+								 (err == RD_KAFKA_RESP_ERR__FATAL && stopped_at_gap(kafka->rk))))
 		return PUBLISHER_FULL;
 	set_last_error(kafka, rd_kafka_err2str(err), message->topic);
 	if (concerns_message(err))

@@ -14,7 +14,7 @@ my $broker = OrderEngine::new_broker('auto.create.topics.enable=false');
 my $address = OrderEngine::broker_address($broker);
 my $node = OrderEngine::new_shop('relay_broker', publisher => 'kafka', bootstrap => $address);
 my $prefix = OrderEngine::topic_prefix($node);
-my $config = "bootstrap.servers=$address reconnect.backoff.max.ms=200 topic.metadata.propagation.max.ms=500";
+my $config = "bootstrap.servers=$address reconnect.backoff.max.ms=200 topic.metadata.propagation.max.ms=500 batch.num.messages=50";
 
 OrderEngine::broker('topic', $broker, "${prefix}flow", 4);
 $node->append_conf('postgresql.conf', "order_engine.kafka_config = '$config'\n");
@@ -130,13 +130,17 @@ check_flow('topic made at last');
 is((OrderEngine::consume(topic => "${prefix}unborn", count => 1, bootstrap => $address))[0]{key}, '1', 'the event that was refused has arrived');
 wait_state('running', 'and the relay runs');
 
-OrderEngine::broker('topic', $broker, "${prefix}narrow", 1, 'max.message.bytes=1000');
+OrderEngine::broker('topic', $broker, "${prefix}narrow", 1, 'max.message.bytes=20000');
+$node->safe_psql('shop', "SELECT order_engine.emit('narrow', '0', 't', '{}')");
+OrderEngine::wait_relayed($node);
 $node->safe_psql('shop', <<'EOF');
-SELECT order_engine.emit('narrow', n::text, 't', to_json(repeat('x', CASE n WHEN 50 THEN 2000 ELSE 10 END))) FROM generate_series(1, 99) n;
+SELECT order_engine.emit('narrow', n::text, 't', to_json(repeat('x', CASE n WHEN 50 THEN 30000 ELSE 10 END))) FROM generate_series(1, 99) n;
 EOF
 wait_state('blocked', 'an event that is too large for its topic blocks the relay');
 ok($node->poll_query_until('shop', "SELECT lag_events = 50 FROM order_engine.relay_status"), 'at that very event: those before it are published');
 like($node->safe_psql('shop', 'SELECT last_error FROM order_engine.relay_status'), qr/size too large/, 'and it says why');
+is( join(',', map { $_->{key} } OrderEngine::consume(topic => "${prefix}narrow", bootstrap => $address)),
+	join(',', 0 .. 49), 'none behind it has overtaken it, though they were in other batches');
 
 # ---- the server stops while the broker does not answer ----
 
