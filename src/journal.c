@@ -582,7 +582,7 @@ journal_expire(Journal journal, int64 retention_ms)
 	state_get(journal, &state);
 	if (state.last_id != JOURNAL_WHOLE)
 	{
-		if (GetCurrentTimestamp() - state.tick_at < retention_ms * 1000)
+		if ((GetCurrentTimestamp() - state.tick_at) / 1000 < retention_ms)
 			return;
 		state.last_id = JOURNAL_WHOLE;
 		state_append(&state);
@@ -694,6 +694,9 @@ order_engine_journal_expire(PG_FUNCTION_ARGS)
 	OwnerScope owner;
 
 	call_require(fcinfo, 1, "retention_ms");
+	if (PG_GETARG_INT64(1) < 0)
+		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+						errmsg("\"retention_ms\" must not be negative")));
 	owner_begin(&owner);
 	journal_expire(journal, PG_GETARG_INT64(1));
 	owner_end(&owner);

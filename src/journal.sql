@@ -28,7 +28,7 @@ REVOKE ALL ON FUNCTION order_engine.journal_rotate(text) FROM PUBLIC;
 CREATE FUNCTION order_engine.journal_expire(journal text, retention_ms bigint) RETURNS void
 LANGUAGE C AS 'MODULE_PATHNAME', 'order_engine_journal_expire';
 COMMENT ON FUNCTION order_engine.journal_expire(text, bigint) IS
-'internal: counts the rows of a journal without a consumer that are older than retention_ms milliseconds as consumed; they stay at most twice as long, until the next rotation.';
+'internal: counts the rows of a journal without a consumer that are older than retention_ms milliseconds as consumed; they stay at most twice as long, until the next rotation. Errors: 22023 for a negative time.';
 REVOKE ALL ON FUNCTION order_engine.journal_expire(text, bigint) FROM PUBLIC;
 
 /*

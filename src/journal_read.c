@@ -346,7 +346,7 @@ journal_reader_open(Journal journal, int64 batch, int64 after_id, MemoryContext 
 
 	reader->context = context;
 	reader->after = after_id;
-	if (!state_find(journal, journal_era(), batch, &reader->state) ||
+	if (batch < 0 || !state_find(journal, journal_era(), batch, &reader->state) ||
 		reader->state.snapshot == NULL)
 		ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 						errmsg("batch " INT64_FORMAT " of the journal is not known", batch)));

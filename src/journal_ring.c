@@ -505,7 +505,11 @@ pending_to_safe(Rotation *rotation)
 	MemoryContextReset(context);
 }
 
-/* The newest position known to be seen by every snapshot in use; NULL: none yet. */
+/*
+ * The newest position known to be seen by every snapshot in use; NULL: none yet.
+ * One that this transaction wrote may never be, nor does anybody else see it: it
+ * is for the next call.
+ */
 static const Mark *
 rotation_mark(Rotation *rotation, const JournalState *state)
 {
@@ -513,6 +517,8 @@ rotation_mark(Rotation *rotation, const JournalState *state)
 
 	if (rotation->positions != positions)
 		rotation_reset(rotation, positions);
+	if (TransactionIdIsCurrentTransactionId(state->xmin))
+		return rotation->safe;
 	if (rotation->pending)
 		mark_refresh(rotation->pending, false);
 	else

@@ -339,20 +339,13 @@ keeper_step(KeeperPass *pass)
 	return pass->next < pass->ndue || !pass->complete;
 }
 
-/*
- * With nobody to publish to, the outbox keeps what is younger than
- * order_engine.outbox_retention.  In a transaction of its own, which is short:
- * emptying a leaf locks it.
- */
-static void
-expire_outbox(void)
-{
-	journal_expire(JOURNAL_OUTBOX, (int64) outbox_retention * 1000);
-	(void) journal_rotate(JOURNAL_OUTBOX);
-}
-
 /* ---- the worker, and the call ---- */
 
+/*
+ * With nobody to publish to, the outbox keeps what is younger than
+ * order_engine.outbox_retention.  Rotation has a transaction of its own: it goes
+ * by what is committed, and is short, since emptying a leaf locks it.
+ */
 static void
 worker_expire_outbox(TimestampTz *last)
 {
@@ -364,21 +357,29 @@ worker_expire_outbox(TimestampTz *last)
 	*last = now;
 	if (worker_begin("keeper: expiring the outbox"))
 	{
-		expire_outbox();
+		journal_expire(JOURNAL_OUTBOX, (int64) outbox_retention * 1000);
+		worker_end();
+	}
+	if (worker_begin("keeper: rotating the outbox"))
+	{
+		(void) journal_rotate(JOURNAL_OUTBOX);
 		worker_end();
 	}
 }
 
-/* Twice: what the first look had to leave to a snapshot in use, the second one may empty. */
+/* The same; a second rotation may empty what the first had to leave to a snapshot in use. */
 static void
 call_expire_outbox(void)
 {
-	for (int i = 0; i < 2; i++)
+	for (int i = 0; i < 3; i++)
 	{
 		OwnerScope owner;
 
 		owner_begin(&owner);
-		expire_outbox();
+		if (i == 0)
+			journal_expire(JOURNAL_OUTBOX, (int64) outbox_retention * 1000);
+		else
+			(void) journal_rotate(JOURNAL_OUTBOX);
 		owner_end(&owner);
 		SPI_commit();
 	}
