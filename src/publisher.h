@@ -44,7 +44,7 @@ typedef enum PublisherStatus
 {
 	PUBLISHER_DELIVERED,
 	PUBLISHER_REJECTED, /* the broker refuses this message; none behind it of its key is delivered any more */
-	PUBLISHER_FAILED,	/* not known to be delivered; nothing wrong with the message */
+	PUBLISHER_FAILED, /* not known to be delivered; nothing wrong with the message */
 } PublisherStatus;
 
 typedef struct PublisherOutcome

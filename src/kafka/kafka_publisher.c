@@ -144,8 +144,7 @@ stopped_at_gap(rd_kafka_t *rk)
 {
 	char reason[1];
 
-	return rd_kafka_fatal_error(rk, reason, sizeof(reason)) ==
-		   RD_KAFKA_RESP_ERR__GAPLESS_GUARANTEE;
+	return rd_kafka_fatal_error(rk, reason, sizeof(reason)) == RD_KAFKA_RESP_ERR__GAPLESS_GUARANTEE;
 }
 
 static void
