@@ -188,18 +188,23 @@ order_engine_orders_before_insert(PG_FUNCTION_ARGS)
 	return patched(&patch, trigger->tg_relation, trigger->tg_trigtuple);
 }
 
-static char *
-first_state_detail(const char *given, const char *allowed)
+pg_noreturn static void
+raise_first_state(const char *given, const Machine *machine)
 {
-	StringInfoData detail;
+	const Transition *creation = machine->creation;
+	StringInfoData	  detail;
 
 	initStringInfo(&detail);
 	appendStringInfoString(&detail, "{\"from\": null, \"to\": ");
 	escape_json(&detail, given);
 	appendStringInfoString(&detail, ", \"allowed\": [");
-	escape_json(&detail, allowed);
+	escape_json(&detail, machine->events[creation->event]);
 	appendStringInfoString(&detail, "]}");
-	return detail.data;
+	ereport(ERROR,
+			(errcode(ERRCODE_OE_ILLEGAL_TRANSITION),
+			 errmsg("a new order cannot be in state \"%s\"", given), errdetail("%s", detail.data),
+			 errhint("Leave state null: a new order of this machine begins in state \"%s\".",
+					 machine->states[creation->to])));
 }
 
 /* What a new order by raw SQL must be: unpaid, in its first state and version. */
@@ -211,11 +216,7 @@ check_inserted(TupleTableSlot *slot, const AttrNumber *attno, const OrderRow *ro
 
 	check_new(slot, attno);
 	if (strcmp(row->state, machine->states[machine->creation->to]) != 0)
-		ereport(ERROR, (errcode(ERRCODE_OE_ILLEGAL_TRANSITION),
-						errmsg("a new order cannot be in state \"%s\"", row->state),
-						errdetail("%s", first_state_detail(row->state,
-														   machine->states[machine->creation->to])),
-						errhint("Leave state null: the machine says where an order begins.")));
+		raise_first_state(row->state, machine);
 	if (row->version != 1)
 		order_raise_version(1, row->version, row->state);
 	if (amount_compare(row->captured, amount_zero()) != 0 ||
