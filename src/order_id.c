@@ -107,15 +107,15 @@ clock_counter(void)
 
 /*
  * Takes the next value of the shared counter, if there is one that works under
- * the present sequence and its lease reaches far enough.
+ * this sequence and its lease reaches far enough.
  */
 static inline bool
-counter_take(uint64 *value)
+counter_take(Oid sequence, uint64 *value)
 {
 	uint64 now, last, lease;
 
-	if (counter == NULL || !OidIsValid(lease_sequence) ||
-		pg_atomic_read_u32(&counter->sequence) != lease_sequence)
+	if (counter == NULL || !OidIsValid(sequence) ||
+		pg_atomic_read_u32(&counter->sequence) != sequence)
 		return false;
 	pg_read_barrier();
 	lease = pg_atomic_read_u64(&counter->lease);
@@ -305,7 +305,8 @@ lease_try(uint64 *value)
 	if (sequence->rd_createSubid == InvalidSubTransactionId && counter_claim())
 	{
 		lease_extend(sequence);
-		done = counter_take(value);
+		/* it is locked: what lease_invalidate() has heard meanwhile does not matter */
+		done = counter_take(RelationGetRelid(sequence), value);
 	}
 	else
 	{
@@ -316,7 +317,7 @@ lease_try(uint64 *value)
 	return done;
 }
 
-/* Another try is needed where others emptied the lease at once, or a catalog change was seen. */
+/* Another try is needed where others emptied the lease at once. */
 static uint64
 lease_take(void)
 {
@@ -339,7 +340,7 @@ order_id_next(int slot)
 	PreventCommandDuringRecovery(CALL_NAME);
 	PreventCommandIfParallelMode(CALL_NAME);
 
-	if (!counter_take(&value))
+	if (!counter_take(lease_sequence, &value))
 		value = lease_take();
 	return (int64) ((value >> SEQUENCE_BITS << (SLOT_BITS + SEQUENCE_BITS)) |
 					((uint64) slot << SEQUENCE_BITS) | (value & (SEQUENCE_COUNT - 1)));
