@@ -18,6 +18,7 @@
 #include "nodes/parsenodes.h"
 #include "postmaster/bgworker.h"
 #include "storage/ipc.h"
+#include "utils/guc.h"
 #include "utils/memutils.h"
 #include "utils/resowner.h"
 #include "utils/snapmgr.h"
@@ -40,6 +41,9 @@
 #define SEARCH_SIZE 10000
 #define FIRST_RETRY_MS 5000
 #define LAST_RETRY_MS (3600 * 1000)
+
+/* Who holds a stock row for longer must not stop the others' orders and stock with it. */
+#define LOCK_TIMEOUT_OF_BATCH "1s"
 
 /* An order that is passed over for a while, unless it gets another due time. */
 typedef struct Rest
@@ -89,7 +93,7 @@ void
 keeper_pass_begin(KeeperPass *pass)
 {
 	pass->now = GetCurrentTimestamp();
-	pass->ndue = pass->next = 0;
+	pass->ndue = pass->next = pass->alone = 0;
 	pass->last = (DueOrder){PG_INT64_MIN, DT_NOBEGIN};
 	pass->complete = false;
 }
@@ -277,11 +281,15 @@ note_failure(KeeperPass *pass, const DueOrder *due, ErrorData *error)
 				  errdetail("It will be tried again in %d s.", delay_ms / 1000)));
 }
 
-/*
- * Runs one batch in a subtransaction.  Should it fail, its orders are tried one
- * by one, so that only the culprit stays behind.
- */
-static void
+/* The guard of an order may raise what a cancel request raises: the timeout of another server, say. */
+static bool
+is_cancel(const KeeperPass *pass, const ErrorData *error)
+{
+	return !pass->worker && error->sqlerrcode == ERRCODE_QUERY_CANCELED;
+}
+
+/* Runs one batch in a subtransaction.  False if it has failed; of one order, that is noted. */
+static bool
 run_batch(KeeperPass *pass, const DueOrder *due, int n)
 {
 	MemoryContext caller = CurrentMemoryContext;
@@ -289,11 +297,15 @@ run_batch(KeeperPass *pass, const DueOrder *due, int n)
 		AllocSetContextCreate(caller, "order_engine batch", ALLOCSET_DEFAULT_SIZES);
 	ResourceOwner owner = CurrentResourceOwner;
 	ErrorData *volatile error = NULL;
+	bool done;
 
 	BeginInternalSubTransaction(NULL);
 	MemoryContextSwitchTo(batch);
 	PG_TRY();
 	{
+		if (pass->worker)
+			(void) set_config_option("lock_timeout", LOCK_TIMEOUT_OF_BATCH, PGC_USERSET,
+									 PGC_S_SESSION, GUC_ACTION_LOCAL, true, 0, false);
 		fire_all(pass, due, n);
 		ReleaseCurrentSubTransaction();
 	}
@@ -308,16 +320,20 @@ run_batch(KeeperPass *pass, const DueOrder *due, int n)
 	MemoryContextSwitchTo(caller);
 	CurrentResourceOwner = owner;
 
-	if (error && (error->sqlerrcode == ERRCODE_QUERY_CANCELED ||
-				  error->sqlerrcode == ERRCODE_ADMIN_SHUTDOWN))
+	if (error && is_cancel(pass, error))
 		ReThrowError(error);
 	if (error && n == 1)
 		note_failure(pass, due, error);
+	done = error == NULL;
 	MemoryContextDelete(batch);
-	for (int i = 0; error && n > 1 && i < n; i++)
-		run_batch(pass, &due[i], 1);
+	return done;
 }
 
+/*
+ * Should a batch fail, its orders are tried one by one, so that only the culprit
+ * stays behind: in a step each, since together they would take their stock in no
+ * order, and keep it locked.
+ */
 bool
 keeper_step(KeeperPass *pass)
 {
@@ -332,10 +348,15 @@ keeper_step(KeeperPass *pass)
 		find_due(pass);
 		owner_end(&owner);
 	}
-	n = Min(BATCH_SIZE, pass->ndue - pass->next);
-	if (n > 0)
-		run_batch(pass, &pass->due[pass->next], n);
+	n = Min(pass->alone > 0 ? 1 : BATCH_SIZE, pass->ndue - pass->next);
+	if (n > 0 && !run_batch(pass, &pass->due[pass->next], n) && n > 1)
+	{
+		pass->alone = n;
+		return true;
+	}
 	pass->next += n;
+	if (pass->alone > 0)
+		pass->alone--;
 	return pass->next < pass->ndue || !pass->complete;
 }
 
@@ -393,6 +414,7 @@ keeper_main(Datum arg)
 
 	worker_start(WORKER_KEEPER, arg);
 	keeper_pass_init(&pass, TopMemoryContext, true);
+	pass.worker = true;
 	while (!worker_stopping())
 	{
 		bool more = true;
@@ -445,7 +467,7 @@ order_engine_tend(PG_FUNCTION_ARGS)
 		more = keeper_step(&pass);
 		if (!atomic)
 			SPI_commit();
-	} while (more && GetCurrentTimestamp() < deadline);
+	} while (more && (GetCurrentTimestamp() < deadline || pass.alone > 0));
 	if (!atomic && relay_publisher == RELAY_PUBLISHER_NONE)
 		call_expire_outbox();
 	SPI_finish();

@@ -20,11 +20,13 @@ typedef struct KeeperPass
 {
 	MemoryContext context; /* outlives transactions */
 	bool		  commits; /* each step is a transaction of its own */
+	bool		  worker;  /* nobody cancels it, and it waits for no lock for long */
 	HTAB		 *resting; /* orders to pass over, and when to look at them again */
 	TimestampTz	  now;
 	DueOrder	 *due; /* found, not locked; [ndue] */
 	int			  ndue;
 	int			  next;
+	int			  alone;	/* so many of them go one by one, their batch has failed */
 	DueOrder	  last;		/* where the search goes on */
 	bool		  complete; /* nothing is left to find */
 } KeeperPass;

@@ -42,6 +42,7 @@
 #include "utils/guc.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
+#include "utils/timeout.h"
 #include "utils/timestamp.h"
 #include "utils/varlena.h"
 
@@ -181,6 +182,17 @@ on_terminate(SIGNAL_ARGS)
 		die(postgres_signal_arg);
 }
 
+/*
+ * Of what can cancel a statement only the lock timeout may: a cancelled wait for
+ * synchronous standbys would look like a commit that they confirmed.
+ */
+static void
+on_interrupt(SIGNAL_ARGS)
+{
+	if (get_timeout_indicator(LOCK_TIMEOUT, false))
+		StatementCancelHandler(postgres_signal_arg);
+}
+
 /* Settings of the database or the owner must not change what a worker does. */
 static void
 pin_settings(void)
@@ -258,9 +270,7 @@ worker_start(WorkerKind kind, Datum arg)
 	my_kind = kind;
 	pqsignal(SIGHUP, SignalHandlerForConfigReload);
 	pqsignal(SIGTERM, on_terminate);
-
-	/* a cancelled wait for synchronous standbys would look like a commit that they confirmed */
-	pqsignal(SIGINT, SIG_IGN);
+	pqsignal(SIGINT, on_interrupt);
 	BackgroundWorkerUnblockSignals();
 	BackgroundWorkerInitializeConnectionByOid(DatumGetObjectId(arg), InvalidOid, 0);
 	pin_settings();
@@ -318,6 +328,9 @@ worker_begin(const char *activity)
 void
 worker_end(void)
 {
+	/* a lock was granted as its timeout came: that is not to cancel a wait for standbys */
+	if (get_timeout_indicator(LOCK_TIMEOUT, true))
+		QueryCancelPending = false;
 	PopActiveSnapshot();
 	CommitTransactionCommand();
 	SetUserIdAndSecContext(owner_scope.userid, owner_scope.sec_context);

@@ -48,7 +48,20 @@ $pass->();
 isnt($locked, 0, 'the keeper looks at an order whose due time means nothing');
 is($sql->("SELECT xmax FROM order_engine.orders WHERE order_id = $held"), $locked, 'but not again');
 
-# One whose guard raises delays no other.
+# A stock row that somebody holds on to: what is due with it waits, other orders and
+# other stock do not wait with it.
+my $blocked = $order->('held', '1 hour');
+my $beside = $order->('a', '1 hour');
+my $clerk = $shop->background_psql('shop');
+$clerk->query_safe("BEGIN; SELECT order_engine.adjust_stock('held', 1, 'count')");
+$sql->("UPDATE order_engine.orders SET due_at = now() WHERE order_id IN ($blocked, $beside)");
+ok($shop->poll_query_until('shop', "SELECT state = 'cancelled' FROM order_engine.orders WHERE order_id = $beside"), 'an order expires beside one whose stock row is locked');
+is($sql->("SELECT state FROM order_engine.orders WHERE order_id = $blocked"), 'pending', 'which stays');
+$clerk->query_safe('COMMIT');
+$clerk->quit;
+ok($shop->poll_query_until('shop', "SELECT state = 'cancelled' FROM order_engine.orders WHERE order_id = $blocked"), 'until the row is free');
+
+# One whose guard raises delays no other, whatever it raises: a timeout of another server, say.
 my $machine = <<'JSON';
 {"final": ["done", "gone"], "void": ["gone"], "transitions": [
 	{"from": null, "event": "create", "to": "open", "stock": "reserve", "due": "1 second", "due_event": "expire"},
@@ -56,7 +69,7 @@ my $machine = <<'JSON';
 	{"from": "open", "event": "expire", "to": "gone", "stock": "release", "guard": "public.stubborn"}]}
 JSON
 $sql->("CREATE FUNCTION public.stubborn(o order_engine.orders, event text, attributes jsonb) RETURNS boolean LANGUAGE plpgsql SECURITY DEFINER
-	SET search_path = pg_catalog, pg_temp AS \$\$ BEGIN IF o.user_id % 2 = 1 THEN RAISE 'not this one'; END IF; RETURN true; END \$\$");
+	SET search_path = pg_catalog, pg_temp AS \$\$ BEGIN IF o.user_id % 2 = 1 THEN RAISE 'not this one' USING ERRCODE = CASE o.user_id % 4 WHEN 1 THEN 'query_canceled' ELSE 'P0001' END; END IF; RETURN true; END \$\$");
 $sql->("SELECT order_engine.define_machine('stubborn', '$machine')");
 $sql->("SELECT count(order_engine.create_order(u, '[{\"sku\": \"guarded\", \"quantity\": 1}]', machine => 'stubborn')) FROM generate_series(1, 40) u");
 ok($shop->poll_query_until('shop', "SELECT count(*) = 20 FROM order_engine.orders WHERE state = 'gone'"), 'those beside one that raises expire');
