@@ -133,6 +133,12 @@ tick_sees(const TickSnapshot *snapshot, uint64 xid)
 	return true;
 }
 
+bool
+tick_past(const TickSnapshot *snapshot, uint64 xid)
+{
+	return snapshot != NULL && xid < snapshot->xmin;
+}
+
 TickSnapshot *
 tick_copy(const TickSnapshot *snapshot, MemoryContext context)
 {

@@ -76,8 +76,8 @@ count_other(IndexScanDesc scan, const LeafEntry *entry, void *argument)
 		return true;
 	writer = row_writer(count->slot);
 	if (state &&
-		(tick_sees(state->adopted, writer) ||
-		 (state->other_eras && entry->id <= state->last_id && tick_sees(state->snapshot, writer))))
+		(tick_past(state->adopted, writer) ||
+		 (state->other_eras && entry->id <= state->last_id && tick_past(state->snapshot, writer))))
 		return true;
 	return count_row(count);
 }

@@ -32,6 +32,13 @@ typedef struct TickSnapshot
 /* True if the transaction had ended when the snapshot was taken; NULL is before everything. */
 extern bool tick_sees(const TickSnapshot *snapshot, uint64 xid);
 
+/*
+ * True if all transactions up to this one had ended; NULL is before everything.
+ * For the xmin of a row, which may be a subtransaction's: a snapshot names the
+ * top ones alone.
+ */
+extern bool tick_past(const TickSnapshot *snapshot, uint64 xid);
+
 /* A copy in `context`; NULL of NULL. */
 extern TickSnapshot *tick_copy(const TickSnapshot *snapshot, MemoryContext context);
 
@@ -159,7 +166,7 @@ leaf_has_rows(LeafScan *leaf, int64 era, const TickSnapshot *before, const TickS
 
 /*
  * True if there is a row of another era that the snapshot sees, whoever brought
- * it is not seen by `adopted`, and (unless `eras` is NULL) that era's own
+ * it is not past for `adopted`, and (unless `eras` is NULL) that era's own
  * position does not cover; *eras remembers these positions.
  */
 extern bool leaf_has_others(LeafScan *leaf, int64 era, const TickSnapshot *adopted, Journal journal,

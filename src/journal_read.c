@@ -273,7 +273,7 @@ look_at_other(IndexScanDesc scan, const LeafEntry *entry, void *argument)
 
 	if (look->eras && era_consumed(look->eras, look->journal, entry))
 		return true;
-	return !index_fetch_heap(scan, look->slot) || tick_sees(look->adopted, row_writer(look->slot));
+	return !index_fetch_heap(scan, look->slot) || tick_past(look->adopted, row_writer(look->slot));
 }
 
 bool
@@ -444,7 +444,7 @@ collect_other(IndexScanDesc scan, const LeafEntry *entry, void *argument)
 	if (consumed || !index_fetch_heap(scan, collector->slot))
 		return true;
 	writer = row_writer(collector->slot);
-	if (tick_sees(state->snapshot, writer) && !tick_sees(state->adopted, writer))
+	if (tick_past(state->snapshot, writer) && !tick_past(state->adopted, writer))
 		add_entry(reader, entry, collector->leaf);
 	return true;
 }

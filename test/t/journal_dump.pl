@@ -176,6 +176,23 @@ acknowledge(tick($other), $other);
 value("SELECT order_engine.journal_rotate('outbox') FROM generate_series(1, 3)", $other);
 is(value("SELECT count(*) FROM order_engine.outbox WHERE aggregateid !~ '^new'", $other), 0, 'and the leaves that came with it are emptied');
 
+# ---- more of it comes later, while the consumer is at work ----
+
+# In a savepoint: the rows say its transaction id, not the one that the consumer sees in progress.
+my $loader = $other->background_psql('shop');
+$loader->query_safe($_) foreach 'SET session_replication_role = replica', 'BEGIN', 'SAVEPOINT s', <<'EOF', 'RELEASE s';
+INSERT INTO order_engine.outbox (id, aggregatetype, aggregateid, type, payload, created_at, xid, era, ring)
+VALUES (1, 'note', 'late', 'note.written', '1', now(), '500', 1, 0)
+EOF
+emit($other, 'new4');
+$batch = tick($other);
+is(batch($batch, $other), 'new4', 'what is being loaded is not read yet');
+acknowledge($batch, $other);
+$loader->query_safe('COMMIT');
+$loader->quit;
+is(value('SELECT lag_events FROM order_engine.relay_status', $other), 1, 'it counts once it is there');
+is(batch(tick($other), $other), 'late', '... and is read');
+
 $node->stop;
 $other->stop;
 done_testing();
