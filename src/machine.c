@@ -13,8 +13,8 @@
  *
  * Publishers take SHARE ROW EXCLUSIVE on the table until their transaction
  * ends: one at a time, so ids are dense and no version is published twice;
- * readers (ACCESS SHARE) do not wait.  The table is always read under the
- * latest snapshot, in every isolation level: the cache outlives transactions,
+ * readers (ACCESS SHARE) do not wait.  The table is read under the latest
+ * snapshot, in every isolation level: the cache outlives transactions,
  * and a publisher must see what the one before it committed.
  */
 #include "postgres.h"
@@ -164,6 +164,16 @@ read_row(Relation rel, HeapTuple tuple, MachineRow *row)
 }
 
 /*
+ * What is committed now.  In parallel mode there is no such snapshot: but who
+ * sees an order there sees its machine too, which was published before.
+ */
+static Snapshot
+current_snapshot(void)
+{
+	return IsInParallelMode() ? GetActiveSnapshot() : GetLatestSnapshot();
+}
+
+/*
  * Reads the row that a condition on one column gives; of several the one with
  * the highest id.  machine_id stays 0 if there is none.  The table has a row
  * for each version ever published, few enough to go through.
@@ -172,7 +182,7 @@ static void
 find_row(Oid relid, int column, RegProcedure equal, Datum value, MachineRow *row)
 {
 	Relation	rel = table_open(relid, AccessShareLock);
-	Snapshot	snapshot = RegisterSnapshot(GetLatestSnapshot());
+	Snapshot	snapshot = RegisterSnapshot(current_snapshot());
 	ScanKeyData key;
 	SysScanDesc scan;
 	HeapTuple	tuple;

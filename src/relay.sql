@@ -22,7 +22,7 @@ COMMENT ON FUNCTION order_engine.relay_resume() IS
 REVOKE ALL ON FUNCTION order_engine.relay_resume() FROM PUBLIC;
 
 CREATE FUNCTION order_engine.relay_lag(OUT lag_events bigint, OUT lag_bytes bigint, OUT lag_seconds double precision)
-LANGUAGE C STABLE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'order_engine_relay_lag';
+LANGUAGE C STABLE AS 'MODULE_PATHNAME', 'order_engine_relay_lag';
 COMMENT ON FUNCTION order_engine.relay_lag() IS
 'How far the relay is behind: see the view relay_status. Error: 55000 before setup().';
 REVOKE ALL ON FUNCTION order_engine.relay_lag() FROM PUBLIC;

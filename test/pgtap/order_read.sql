@@ -36,7 +36,7 @@ RESET session_replication_role;
 SELECT mine, neighbour, stranger, leaf FROM who \gset
 SELECT pg_temp.id(:mine, 3) AS an_order \gset
 
-SELECT plan(43);
+SELECT plan(48);
 
 -- ---- get_order ----
 SELECT is(order_engine.get_order(:an_order), jsonb_build_object(
@@ -147,6 +147,28 @@ COMMIT;
 BEGIN ISOLATION LEVEL SERIALIZABLE READ ONLY DEFERRABLE;
 SELECT is((SELECT count(*) FROM order_engine.user_orders(:mine)), 20::bigint, 'in a serializable one');
 COMMIT;
+
+-- Workers start with empty caches, and may not look further than their leader.
+SET parallel_setup_cost = 0;
+SET parallel_tuple_cost = 0;
+SET min_parallel_table_scan_size = 0;
+SET parallel_leader_participation = off;
+CREATE FUNCTION pg_temp.plan_of(query text) RETURNS text LANGUAGE plpgsql AS $$
+DECLARE
+	plan json;
+BEGIN
+	EXECUTE 'EXPLAIN (FORMAT JSON) ' || query INTO plan;
+	RETURN plan::text;
+END $$;
+SELECT is((SELECT count(order_engine.get_order(order_id)) FROM order_engine.orders), (SELECT count(*) FROM order_engine.orders), 'in parallel workers');
+SELECT alike(pg_temp.plan_of('SELECT count(order_engine.get_order(order_id)) FROM order_engine.orders'), '%Gather%', 'so that was planned');
+SELECT is((SELECT count(d.*) FROM order_engine.orders o, order_engine.get_orders(ARRAY[o.order_id]) d), (SELECT count(*) FROM order_engine.orders), 'many at once too');
+SELECT is((SELECT count(h.*) FROM order_engine.orders o, order_engine.order_history(o.order_id) h), (SELECT count(*) FROM order_engine.order_event), 'and histories');
+SELECT is((SELECT count(*) FROM order_engine.orders o, order_engine.relay_status), (SELECT count(*) FROM order_engine.orders), 'the state of the relay beside them');
+RESET parallel_setup_cost;
+RESET parallel_tuple_cost;
+RESET min_parallel_table_scan_size;
+RESET parallel_leader_participation;
 
 -- ---- the user's own columns, and what he breaks ----
 ALTER TABLE order_engine.orders ADD COLUMN warehouse text DEFAULT 'berlin';
