@@ -53,7 +53,6 @@
 
 #define AREA_NAME "order_engine worker"
 #define RESTART_MS 1000
-#define FULL_RETRY_MS 60000
 #define CLAIM_RETRY_MS 100
 #define LAST_LOCK_TIMEOUT "500ms"
 
@@ -374,6 +373,7 @@ typedef struct Watched
 	BackgroundWorkerHandle *handles[WORKER_KINDS];	  /* NULL: none was started */
 	TimestampTz				not_before[WORKER_KINDS]; /* of the next start */
 	bool					missing;				  /* and the log says so */
+	bool					full;					  /* no slot for a worker: likewise */
 	bool					listed;					  /* scratch of follow_list() */
 } Watched;
 
@@ -468,7 +468,8 @@ find_connectable(const char *name)
 	{
 		Form_pg_database database = (Form_pg_database) GETSTRUCT(tuple);
 
-		if (strcmp(NameStr(database->datname), name) == 0 && database->datallowconn)
+		if (strcmp(NameStr(database->datname), name) == 0 && database->datallowconn &&
+			database->datconnlimit != DATCONNLIMIT_INVALID_DB)
 			found = database->oid;
 	}
 	table_endscan(scan);
@@ -517,17 +518,25 @@ start_worker(Watched *w, WorkerKind kind, Oid database)
 	started = RegisterDynamicBackgroundWorker(&worker, &w->handles[kind]);
 	MemoryContextSwitchTo(context);
 	if (!started)
-	{
 		w->handles[kind] = NULL;
+	return started;
+}
+
+/* Others may only have the slots for a moment (parallel queries, workers that still end). */
+static void
+note_full(Watched *w, WorkerKind kind)
+{
+	if (!w->full)
 		ereport(
 			LOG,
 			(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
 			 errmsg("could not start \"%s\" for database \"%s\"", kinds[kind].type, w->name),
+			 errdetail(
+				 "All background worker slots are in use.  The launcher tries again every second."),
 			 errhint(
 				 "Increase max_worker_processes: order_engine needs one, and %d for each database.",
 				 WORKER_KINDS)));
-	}
-	return started;
+	w->full = true;
 }
 
 static void
@@ -543,6 +552,15 @@ note_missing(Watched *w, bool missing)
 }
 
 static bool
+is_complete(const Watched *w)
+{
+	for (int kind = 0; kind < WORKER_KINDS; kind++)
+		if (w->handles[kind] == NULL)
+			return false;
+	return true;
+}
+
+static bool
 is_due(Watched *w, WorkerKind kind, TimestampTz now)
 {
 	pid_t pid;
@@ -553,6 +571,10 @@ is_due(Watched *w, WorkerKind kind, TimestampTz now)
 		w->handles[kind] = NULL;
 		w->not_before[kind] = TimestampTzPlusMilliseconds(now, RESTART_MS);
 	}
+
+	/* further off than it can be: the clock was set back */
+	if (w->not_before[kind] > TimestampTzPlusMilliseconds(now, RESTART_MS))
+		w->not_before[kind] = now;
 	return w->handles[kind] == NULL && now >= w->not_before[kind];
 }
 
@@ -577,12 +599,13 @@ tend_database(Watched *w, TimestampTz now)
 	for (int kind = 0; kind < WORKER_KINDS; kind++)
 		if (due[kind])
 		{
-			bool full = OidIsValid(database) && !start_worker(w, kind, database);
-
-			w->not_before[kind] =
-				TimestampTzPlusMilliseconds(now, full ? FULL_RETRY_MS : RESTART_MS);
+			w->not_before[kind] = TimestampTzPlusMilliseconds(now, RESTART_MS);
+			if (OidIsValid(database) && !start_worker(w, kind, database))
+				note_full(w, kind);
 		}
 	CommitTransactionCommand();
+	if (is_complete(w))
+		w->full = false;
 	note_missing(w, !OidIsValid(database));
 }
 
@@ -593,13 +616,8 @@ launcher_timeout(void)
 	ListCell *cell;
 
 	foreach(cell, watched)
-	{
-		Watched *w = lfirst(cell);
-
-		for (int kind = 0; kind < WORKER_KINDS; kind++)
-			if (w->handles[kind] == NULL)
-				return RESTART_MS;
-	}
+		if (!is_complete(lfirst(cell)))
+			return RESTART_MS;
 	return -1;
 }
 

@@ -142,11 +142,33 @@ ok( $node->poll_query_until('postgres',
 	'after kill -9 the server restarts, and the relay with it');
 wait_workers('shop', 'one of each kind');
 
-# ---- too few slots ----
+# ---- what an interrupted DROP DATABASE leaves behind ----
+
+$node->safe_psql('postgres', 'CREATE DATABASE broken');
+$node->safe_psql('postgres', "UPDATE pg_database SET datconnlimit = -2 WHERE datname = 'broken'");
+$log_start = -s $node->logfile;
+$node->safe_psql('postgres', "ALTER SYSTEM SET order_engine.databases = 'shop, broken'");
+$node->reload;
+$node->wait_for_log(qr/database "broken" of order_engine.databases cannot be connected to/, $log_start);
+pass('a database that is half dropped is waited for');
+
+# ---- as many slots as are needed, and too few ----
+
+$node->safe_psql('postgres', 'CREATE DATABASE second');
+$node->append_conf('postgresql.conf', "max_logical_replication_workers = 0\nmax_worker_processes = 3\n");
+$node->safe_psql('postgres', "ALTER SYSTEM SET order_engine.databases = 'shop'");
+$node->restart;
+wait_workers('shop', 'there is a slot for the launcher and one for each worker');
+$node->safe_psql('postgres', "ALTER SYSTEM SET order_engine.databases = 'second'");
+$node->reload;
+{
+	local $PostgreSQL::Test::Utils::timeout_default = 20;
+	wait_workers('second', 'those of another database take the slots as soon as they are free');
+}
 
 $node->append_conf('postgresql.conf', "max_worker_processes = 2\n");
 $node->restart;
-$node->wait_for_log(qr/could not start "order_engine (relay|keeper)" for database "shop"/);
+$node->wait_for_log(qr/could not start "order_engine (relay|keeper)" for database "second"/);
 pass('too few background workers are told of');
 
 $node->stop('fast');
