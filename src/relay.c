@@ -533,6 +533,12 @@ use_journal(TimestampTz now)
 		relay.opened = false;
 		return;
 	}
+	if (worker_stopping())
+	{
+		/* perhaps before this transaction began: then nothing would end a tick's wait for standbys */
+		worker_end();
+		return;
+	}
 	if (!relay.opened)
 		open_journal();
 	look_at_control(now);

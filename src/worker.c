@@ -315,8 +315,12 @@ worker_begin(const char *activity)
 
 	/* asked to stop already, so no signal will end a wait */
 	if (worker_stopping())
+	{
 		(void) set_config_option("lock_timeout", LAST_LOCK_TIMEOUT, PGC_USERSET, PGC_S_SESSION,
 								 GUC_ACTION_LOCAL, true, 0, false);
+		(void) set_config_option("synchronous_commit", "local", PGC_USERSET, PGC_S_SESSION,
+								 GUC_ACTION_LOCAL, true, 0, false);
+	}
 	return true;
 }
 
