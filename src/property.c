@@ -9,6 +9,7 @@
 #include <sys/stat.h>
 
 #include "lib/stringinfo.h"
+#include "mb/pg_wchar.h"
 #include "storage/fd.h"
 
 #include "property.h"
@@ -59,10 +60,11 @@ skip_spaces(const char *p)
 
 /*
  * Reads one `name=value` at `p`, which is not at a space or the end.  Returns
- * where it ends, NULL if it cannot be read.
+ * where it ends, NULL if it cannot be read.  Then nothing of it may be told:
+ * it may be a piece of a password that was not quoted.
  */
 static const char *
-next_pair(const char *p, StringInfo name, StringInfo value, char **error)
+next_pair(const char *p, StringInfo name, StringInfo value, const char **error)
 {
 	bool quoted;
 
@@ -73,7 +75,7 @@ next_pair(const char *p, StringInfo name, StringInfo value, char **error)
 	p = skip_spaces(p);
 	if (*p != '=' || name->len == 0)
 	{
-		*error = psprintf("missing \"=\" after \"%s\"", name->data);
+		*error = "missing \"=\"";
 		return NULL;
 	}
 	p = skip_spaces(p + 1);
@@ -89,7 +91,7 @@ next_pair(const char *p, StringInfo name, StringInfo value, char **error)
 	}
 	if (quoted && *p++ != '\'')
 	{
-		*error = psprintf("unterminated quoted value of \"%s\"", name->data);
+		*error = "unterminated quoted value";
 		return NULL;
 	}
 	return p;
@@ -100,14 +102,21 @@ property_parse(const char *text, List **properties, char **error)
 {
 	StringInfoData name;
 	StringInfoData value;
+	const char	  *problem;
 
 	initStringInfo(&name);
 	initStringInfo(&value);
 	for (const char *p = skip_spaces(text); *p; p = skip_spaces(p))
 	{
-		p = next_pair(p, &name, &value, error);
+		const char *start = p;
+
+		p = next_pair(p, &name, &value, &problem);
 		if (p == NULL)
+		{
+			*error = psprintf("%s in what begins at character %d", problem,
+							  pg_mbstrlen_with_len(text, start - text) + 1);
 			return false;
+		}
 		add_property(properties, name.data, value.data);
 	}
 	return true;
@@ -128,7 +137,7 @@ property_mask(const char *text)
 	for (;;)
 	{
 		const char *start = p;
-		char	   *error;
+		const char *error;
 
 		p = skip_spaces(p);
 		appendBinaryStringInfo(&masked, start, p - start);
@@ -201,18 +210,29 @@ trim_end(StringInfo text)
 		text->data[--text->len] = '\0';
 }
 
+static int
+line_number(const char *content, const char *p)
+{
+	int number = 1;
+
+	while (content < p)
+		if (*content++ == '\n')
+			number++;
+	return number;
+}
+
 bool
 property_read_file(const char *path, List **properties, char **error)
 {
-	const char	  *p = read_whole_file(path, error);
+	const char	  *content = read_whole_file(path, error);
 	StringInfoData name;
 	StringInfoData value;
 
-	if (p == NULL)
+	if (content == NULL)
 		return false;
 	initStringInfo(&name);
 	initStringInfo(&value);
-	for (p = skip_spaces(p); *p; p = skip_spaces(p))
+	for (const char *p = skip_spaces(content); *p; p = skip_spaces(p))
 	{
 		resetStringInfo(&name);
 		resetStringInfo(&value);
@@ -226,7 +246,8 @@ property_read_file(const char *path, List **properties, char **error)
 		trim_end(&name);
 		if (*p != '=' && *p != ':')
 		{
-			*error = psprintf("missing \"=\" after \"%s\" in file \"%s\"", name.data, path);
+			*error =
+				psprintf("missing \"=\" in line %d of file \"%s\"", line_number(content, p), path);
 			return false;
 		}
 		for (p++; *p == ' ' || *p == '\t';)

@@ -18,8 +18,8 @@ typedef struct Property
 /*
  * Appends what `text` says to *properties (Property).  Syntax of a libpq
  * connection string: `name=value`, values with spaces in single quotes,
- * backslash escapes.  False and *error (palloc'ed, never a value) if it cannot
- * be parsed.
+ * backslash escapes.  False and *error (palloc'ed, quoting nothing of `text`) if
+ * it cannot be parsed.
  */
 extern bool property_parse(const char *text, List **properties, char **error);
 

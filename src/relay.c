@@ -22,6 +22,7 @@
 #include <unistd.h>
 
 #include "fmgr.h"
+#include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "storage/ipc.h"
 #include "utils/guc.h"
@@ -115,17 +116,34 @@ COMPAT_WORKER_MAIN(relay_main);
 
 /* ---- errors ---- */
 
+/*
+ * False if it is the same again.  It becomes text of this database, whatever
+ * bytes a foreign library, a file's content or a cut at the end make of it.
+ */
+static bool
+set_error(const char *error)
+{
+	char text[RELAY_ERROR_LENGTH];
+	bool changed;
+
+	strlcpy(text, error, RELAY_ERROR_LENGTH);
+	if (!pg_verifymbstr(text, strlen(text), true))
+		for (char *c = text; *c; c++)
+			if (IS_HIGHBIT_SET(*c))
+				*c = '?';
+	changed = status.error_at == 0 || strcmp(status.error, text) != 0;
+	strlcpy(status.error, text, RELAY_ERROR_LENGTH);
+	status.error_at = GetCurrentTimestamp();
+	return changed;
+}
+
 /* Says it once: the same error again and again is for relay_status alone. */
 static void
 note_error(const char *error, const char *hint)
 {
-	bool again = status.error_at != 0 && strncmp(status.error, error, RELAY_ERROR_LENGTH - 1) == 0;
-
-	strlcpy(status.error, error, RELAY_ERROR_LENGTH);
-	status.error_at = GetCurrentTimestamp();
-	ereport(again ? DEBUG1 : LOG,
+	ereport(set_error(error) ? LOG : DEBUG1,
 			(errcode(ERRCODE_EXTERNAL_ROUTINE_EXCEPTION),
-			 errmsg("the relay cannot publish: %s", error), hint ? errhint("%s", hint) : 0));
+			 errmsg("the relay cannot publish: %s", status.error), hint ? errhint("%s", hint) : 0));
 }
 
 static void
@@ -586,13 +604,15 @@ rotate(TimestampTz now)
 static RelayState
 current_state(void)
 {
+	bool unreachable = relay.handle && !relay.publisher->reachable(relay.handle);
+
 	if (relay_publisher == RELAY_PUBLISHER_NONE)
 		return RELAY_DISABLED;
-	if (relay.blocked)
+	if (relay.blocked && !unreachable)
 		return RELAY_BLOCKED;
 	if (relay.paused && relay.outstanding == 0)
 		return RELAY_PAUSED;
-	if (relay.handle ? !relay.publisher->reachable(relay.handle) : relay.mode == MODE_WAIT)
+	if (unreachable || relay.mode == MODE_WAIT)
 		return RELAY_UNREACHABLE;
 	return RELAY_RUNNING;
 }
@@ -602,6 +622,10 @@ tell_status(void)
 {
 	status.state = current_state();
 	status.publisher = relay_publisher;
+
+	/* not for the log, where the publisher has said it itself */
+	if (status.state == RELAY_UNREACHABLE && relay.handle)
+		(void) set_error(relay.publisher->last_error(relay.handle));
 	relay_status_set(&status);
 }
 
@@ -688,8 +712,7 @@ tell_error(void)
 
 	MemoryContextSwitchTo(turn_context);
 	error = CopyErrorData();
-	strlcpy(status.error, error->message, RELAY_ERROR_LENGTH);
-	status.error_at = GetCurrentTimestamp();
+	(void) set_error(error->message);
 	relay_status_set(&status);
 }
 

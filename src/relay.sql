@@ -35,7 +35,7 @@ BEGIN
 			l.lag_events, l.lag_bytes, l.lag_seconds, s.since, s.last_published_at, s.last_error, s.last_error_at
 		FROM order_engine.relay_state() s, order_engine.relay_lag() l;
 	COMMENT ON VIEW order_engine.relay_status IS
-		'This database''s relay, in one row. state: stopped (no worker runs: see order_engine.databases), disabled (order_engine.publisher is none), running, paused, unreachable (no broker answers: it waits), blocked (the configuration or the event behind last_event_id is refused: last_error says why; it is tried again every few seconds, and nothing behind it is published). published and refused count since the worker''s start. lag_*: events committed and not acknowledged by the broker, their bytes, and the age of the oldest in seconds; exact up to 100000 events, then estimated.';
+		'This database''s relay, in one row. state: stopped (no worker runs: see order_engine.databases), disabled (order_engine.publisher is none), running, paused, unreachable (no broker answers: it waits; last_error says why), blocked (the configuration or the event behind last_event_id is refused: last_error says why; it is tried again every few seconds, and nothing behind it is published). published and refused count since the worker''s start. lag_*: events committed and not acknowledged by the broker, their bytes, and the age of the oldest in seconds; exact up to 100000 events, then estimated.';
 END
 $relay$;
 COMMENT ON FUNCTION order_engine.create_relay() IS 'internal: creates the view relay_status; called by setup()';

@@ -154,7 +154,8 @@ on_error(rd_kafka_t *rk, int err, const char *reason, void *opaque)
 
 	if (err == RD_KAFKA_RESP_ERR__FATAL && stopped_at_gap(rk))
 		return;
-	set_last_error(kafka, reason, NULL);
+	if (err != RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN) /* the last of them has said why */
+		set_last_error(kafka, reason, NULL);
 	if (err == RD_KAFKA_RESP_ERR__FATAL)
 	{
 		rd_kafka_fatal_error(rk, kafka->last_error, LINE_LENGTH);
@@ -314,13 +315,25 @@ set_owned_properties(rd_kafka_conf_t *conf, char **error)
 		   set_property(conf, "log.queue", "true", error);
 }
 
+/* Without it librdkafka would wait for ever. */
+static bool
+names_a_broker(rd_kafka_conf_t *conf, char **error)
+{
+	size_t size;
+
+	if (rd_kafka_conf_get(conf, "bootstrap.servers", NULL, &size) == RD_KAFKA_CONF_OK && size > 1)
+		return true;
+	*error = pstrdup("Kafka property \"bootstrap.servers\" is not set");
+	return false;
+}
+
 static rd_kafka_conf_t *
 make_configuration(KafkaPublisher *kafka, const char *client_id, List *properties, char **error)
 {
 	rd_kafka_conf_t *conf = rd_kafka_conf_new();
 
 	if (!set_defaults(conf, client_id, error) || !set_users_properties(conf, properties, error) ||
-		!set_owned_properties(conf, error))
+		!names_a_broker(conf, error) || !set_owned_properties(conf, error))
 	{
 		rd_kafka_conf_destroy(conf);
 		return NULL;

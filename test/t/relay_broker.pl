@@ -76,6 +76,7 @@ check_flow('broker up');
 OrderEngine::broker('stop', $broker);
 flow(5);
 wait_state('unreachable', 'a broker that is down');
+like($node->safe_psql('shop', 'SELECT last_error FROM order_engine.relay_status'), qr/Connection refused/, 'and why');
 flow(100);
 is($node->safe_psql('shop', 'SELECT lag_events FROM order_engine.relay_status'), 105 * 20, 'the backlog grows');
 is( $node->safe_psql('shop',

@@ -134,7 +134,13 @@ config_refused('enable.idempotence=false', '"enable.idempotence" is set by the r
 config_refused('partitioner=random', '"partitioner" is set by the relay', 'another');
 config_refused('no.such.property=1', 'No such configuration property', 'an unknown property');
 config_refused('retry.backoff.ms=soon', 'retry.backoff.ms', 'a value that is none');
-config_refused("sasl.password=''unterminated", 'unterminated quoted value of "sasl.password"', 'a string that cannot be parsed');
+my $at = length($bootstrap) + 2;
+config_refused("sasl.password=''unterminated", "unterminated quoted value in what begins at character $at", 'a string that cannot be parsed');
+$at += length('sasl.password=Tr0ub ');
+config_refused('sasl.password=Tr0ub 4dor', "missing .=. in what begins at character $at", 'a password that is not quoted');
+set_conf('order_engine.kafka_config' => 'compression.codec=lz4');
+ok($node->poll_query_until('shop', q{SELECT state = 'blocked' AND last_error ~ '"bootstrap.servers" is not set' FROM order_engine.relay_status}),
+	'refused: a configuration that names no broker');
 emit('while refused');
 
 my $secret = 'Tr0ub4dor';
@@ -159,13 +165,22 @@ wait_state('running', 'properties come from a file');
 append_to_file($file, "acks=0\n");
 $node->reload;
 wait_state('blocked', 'which is read again on reload');
+append_to_file($file, "ssl.key.pem=-----BEGIN PRIVATE KEY-----\n4dorTr0ub\n");
+$node->reload;
+ok($node->poll_query_until('shop', "SELECT last_error ~ 'missing .=. in line 10 of file' FROM order_engine.relay_status"),
+	'a key whose lines are not continued');
+my $latin1 = $node->data_dir . '/latin1.properties';
+append_to_file($latin1, "bootstrap.servers=nowhere\ns\xfc\xdf=1\n");
+set_conf('order_engine.kafka_config_file' => $latin1);
+ok($node->poll_query_until('shop', "SELECT convert_to(last_error, 'LATIN1') = 'No such configuration property: \"s??\"' FROM order_engine.relay_status"),
+	'what is no text of this database becomes such');
 set_conf('order_engine.kafka_config_file' => '/no/such/file');
 ok($node->poll_query_until('shop', "SELECT last_error LIKE 'could not open file%' FROM order_engine.relay_status"),
 	'a file that is missing is told of');
 set_conf('order_engine.kafka_config' => $bootstrap, 'order_engine.kafka_config_file' => '');
 OrderEngine::wait_relayed($node);
 wait_state('running', 'all is well again');
-unlike(slurp_file($node->logfile, $log_start), qr/(?:librdkafka|cannot publish).*(?:$secret|unterminated'')/, 'the relay has logged no secret');
+unlike(slurp_file($node->logfile, $log_start), qr/(?:librdkafka|cannot publish).*(?:$secret|unterminated''|4dor)/, 'the relay has logged no secret');
 
 $node->stop;
 done_testing();
