@@ -82,6 +82,14 @@ SELECT :'state', :version, :machine_id, :amount, :'due', :'fresh';
 SELECT * FROM history(:id);
 SELECT attempt('INSERT INTO orders (order_id, user_id) VALUES (next_order_id(4), 5)');
 SELECT attempt('INSERT INTO orders (order_id, user_id) VALUES (next_order_id(4), NULL)');
+-- an id that will be handed out one day is not one for today; one that was, by a clock that ran ahead, is
+SELECT attempt('INSERT INTO orders (order_id, user_id) VALUES (next_order_id(4) + (60000::bigint << 22), 4)');
+SELECT attempt('INSERT INTO orders (order_id, user_id) VALUES ((2::bigint ^ 62)::bigint | (slot_of_user(4) << 12), 4)');
+SELECT attempt('INSERT INTO orders (order_id, user_id) VALUES (next_order_id(4) - (86400000::bigint << 22), 4)');
+SET order_engine.debug_clock_offset = 60000;
+SELECT next_order_id(4) AS ahead \gset
+RESET order_engine.debug_clock_offset;
+SELECT attempt(format('INSERT INTO orders (order_id, user_id) VALUES (%s, 4)', :ahead));
 SELECT attempt('INSERT INTO orders (user_id) VALUES (4)');
 SELECT c.assignment, attempt(format('INSERT INTO orders (order_id, user_id, %s) VALUES (next_order_id(4), 4, %s)', split_part(c.assignment, '=', 1), split_part(c.assignment, '=', 2)))
 FROM (VALUES ('state=''paid'''), ('state=''nowhere'''), ('version=2'), ('machine_id=77'), ('captured=1'), ('request_hash=''x'''), ('amount=-1'), ('amount=''NaN'''), ('adjustments=''{}'''), ('attributes=''[]'''), ('private=''7''')) AS c (assignment);

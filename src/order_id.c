@@ -346,6 +346,36 @@ order_id_next(int slot)
 					((uint64) slot << SEQUENCE_BITS) | (value & (SEQUENCE_COUNT - 1)));
 }
 
+/* All that the sequence says, which is at least what the shared counter has handed out. */
+static uint64
+lease_spent(void)
+{
+	OwnerScope owner;
+	Relation   sequence;
+	uint64	   spent;
+
+	owner_begin(&owner);
+	sequence = lease_open();
+	spent = lease_read(sequence);
+	relation_close(sequence, NoLock);
+	owner_end(&owner);
+	return spent;
+}
+
+void
+order_id_check(int64 order_id)
+{
+	uint64 value = ((uint64) order_id >> (SLOT_BITS + SEQUENCE_BITS) << SEQUENCE_BITS) |
+				   (order_id & (SEQUENCE_COUNT - 1));
+
+	if (value < clock_counter() + LEASE_BLOCK || value <= lease_spent())
+		return;
+	ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+					errmsg("order id " INT64_FORMAT " lies in the future", order_id),
+					errdetail("{\"order_id\": \"" INT64_FORMAT "\"}", order_id),
+					errhint("Take the id from order_engine.next_order_id(user_id).")));
+}
+
 void
 order_id_init(void)
 {

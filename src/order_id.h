@@ -16,6 +16,13 @@
  */
 extern int64 order_id_next(int slot);
 
+/*
+ * Raises 22023 for an id that cannot have been handed out yet: an order that lay
+ * ahead of its user's later ones would be the newest for years, and take an id
+ * from one of them.  Backend, in a transaction.
+ */
+extern void order_id_check(int64 order_id);
+
 /* Requests shared memory, defines the settings; from _PG_init. */
 extern void order_id_init(void);
 

@@ -23,6 +23,7 @@
 #include "call.h"
 #include "errors.h"
 #include "order.h"
+#include "order_id.h"
 #include "slot.h"
 
 PG_FUNCTION_INFO_V1(order_engine_orders_before_insert);
@@ -134,8 +135,10 @@ check_name(TupleTableSlot *slot, AttrNumber attno, const char *name)
 static void
 check_new(TupleTableSlot *slot, const AttrNumber *attno)
 {
-	check_slot(DatumGetInt64(row_require(slot, attno[ORDER_ORDER_ID])),
-			   DatumGetInt64(row_require(slot, attno[ORDER_USER_ID])));
+	int64 order_id = DatumGetInt64(row_require(slot, attno[ORDER_ORDER_ID]));
+
+	check_slot(order_id, DatumGetInt64(row_require(slot, attno[ORDER_USER_ID])));
+	order_id_check(order_id);
 	check_given(slot, attno);
 	check_name(slot, attno[ORDER_CURRENCY], "currency");
 	check_name(slot, attno[ORDER_IDEMPOTENCY_KEY], "idempotency_key");
