@@ -19,6 +19,7 @@
  */
 #include "postgres.h"
 
+#include <errno.h>
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
@@ -27,6 +28,7 @@
 
 #include <librdkafka/rdkafka.h>
 
+#include "common/string.h"
 #include "fmgr.h"
 #include "portability/instr_time.h"
 #include "utils/hsearch.h"
@@ -40,7 +42,12 @@ PG_MODULE_MAGIC;
 #define LOG_LINES 32
 #define LINE_LENGTH 512
 
-/* librdkafka 2.0 never asks its bootstrap servers again; after this long with no broker up, a new handle does */
+/*
+ * librdkafka 2.0 never asks its bootstrap servers again; after this long with
+ * no broker up, a new handle does.  The property has the name and the default
+ * that Kafka's own clients gave it later.
+ */
+#define REBOOTSTRAP_PROPERTY "metadata.recovery.rebootstrap.trigger.ms"
 #define REBOOTSTRAP_MS 300000
 
 #if RD_KAFKA_VERSION < 0x020000ff
@@ -64,6 +71,7 @@ typedef struct KafkaPublisher
 	bool			  broken;
 	bool			  down; /* all brokers are */
 	instr_time		  down_since;
+	int				  rebootstrap_ms;
 	char			  last_error[LINE_LENGTH];
 
 	/* filled by callbacks: never more outcomes than messages in flight */
@@ -274,28 +282,45 @@ set_defaults(rd_kafka_conf_t *conf, const char *client_id, char **error)
 }
 
 static bool
-set_users_properties(rd_kafka_conf_t *conf, List *properties, char **error)
+set_rebootstrap(KafkaPublisher *kafka, const char *value, char **error)
+{
+	char *end;
+
+	errno = 0;
+	kafka->rebootstrap_ms = strtoint(value, &end, 10);
+	if (errno == 0 && end != value && *end == '\0' && kafka->rebootstrap_ms > 0)
+		return true;
+	*error = psprintf("invalid value for Kafka property \"%s\"", REBOOTSTRAP_PROPERTY);
+	return false;
+}
+
+static bool
+set_users_property(KafkaPublisher *kafka, rd_kafka_conf_t *conf, const Property *property,
+				   char **error)
+{
+	if (owned_by_relay(property->name))
+	{
+		*error = psprintf("Kafka property \"%s\" is set by the relay and cannot be configured",
+						  property->name);
+		return false;
+	}
+	if (strcmp(property->name, REBOOTSTRAP_PROPERTY) == 0)
+		return set_rebootstrap(kafka, property->value, error);
+	if (set_property(conf, property->name, property->value, error))
+		return true;
+	if (property->secret) /* librdkafka's message quotes the value */
+		*error = psprintf("invalid value for Kafka property \"%s\"", property->name);
+	return false;
+}
+
+static bool
+set_users_properties(KafkaPublisher *kafka, rd_kafka_conf_t *conf, List *properties, char **error)
 {
 	ListCell *cell;
 
 	foreach(cell, properties)
-	{
-		Property *property = lfirst(cell);
-
-		if (owned_by_relay(property->name))
-		{
-			*error = psprintf("Kafka property \"%s\" is set by the relay and cannot be configured",
-							  property->name);
+		if (!set_users_property(kafka, conf, lfirst(cell), error))
 			return false;
-		}
-		if (!set_property(conf, property->name, property->value, error))
-		{
-			/* librdkafka's message quotes the value */
-			if (property->secret)
-				*error = psprintf("invalid value for Kafka property \"%s\"", property->name);
-			return false;
-		}
-	}
 	return true;
 }
 
@@ -332,8 +357,9 @@ make_configuration(KafkaPublisher *kafka, const char *client_id, List *propertie
 {
 	rd_kafka_conf_t *conf = rd_kafka_conf_new();
 
-	if (!set_defaults(conf, client_id, error) || !set_users_properties(conf, properties, error) ||
-		!names_a_broker(conf, error) || !set_owned_properties(conf, error))
+	if (!set_defaults(conf, client_id, error) ||
+		!set_users_properties(kafka, conf, properties, error) || !names_a_broker(conf, error) ||
+		!set_owned_properties(conf, error))
 	{
 		rd_kafka_conf_destroy(conf);
 		return NULL;
@@ -397,6 +423,7 @@ kafka_open(const char *client_id, List *properties, char **error)
 		*error = pstrdup("out of memory");
 		return NULL;
 	}
+	kafka->rebootstrap_ms = REBOOTSTRAP_MS;
 	conf = make_configuration(kafka, client_id, properties, error);
 	if (conf == NULL || !start_producer(kafka, conf, error))
 	{
@@ -528,7 +555,12 @@ needs_bootstrap(KafkaPublisher *kafka)
 		return false;
 	INSTR_TIME_SET_CURRENT(elapsed);
 	INSTR_TIME_SUBTRACT(elapsed, kafka->down_since);
-	return INSTR_TIME_GET_MILLISEC(elapsed) > REBOOTSTRAP_MS;
+	if (INSTR_TIME_GET_MILLISEC(elapsed) <= kafka->rebootstrap_ms)
+		return false;
+	ereport(LOG, (errmsg("no Kafka broker has answered for %d ms: beginning anew with "
+						 "bootstrap.servers",
+						 kafka->rebootstrap_ms)));
+	return true;
 }
 
 static int

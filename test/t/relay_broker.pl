@@ -4,7 +4,9 @@
 use strict;
 use warnings;
 
+use File::Path qw(remove_tree);
 use OrderEngine;
+use PostgreSQL::Test::RecursiveCopy;
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
@@ -117,6 +119,53 @@ is($node->safe_psql('postgres', "SET statement_timeout = '30s'; CREATE DATABASE 
 	'a broker that does not answer holds up nothing in the server');
 OrderEngine::broker('resume', $broker);
 check_flow('broker silent for a while');
+
+# ---- a broker that has lost what it acknowledged ----
+
+# To the client that is a fatal error: the broker's sequence numbers are behind its own.
+my $relay = $node->safe_psql('shop', 'SELECT pid FROM order_engine.relay_status');
+
+sub record
+{
+	my ($name) = @_;
+	$node->safe_psql('shop', "SELECT order_engine.emit('lost', 'K', 't', to_json('$name'::text))");
+	OrderEngine::wait_relayed($node);
+	return;
+}
+
+OrderEngine::broker('topic', $broker, "${prefix}lost", 1);
+record('before');
+OrderEngine::broker('stop', $broker);
+PostgreSQL::Test::RecursiveCopy::copypath("$broker/data", "$broker/snapshot");
+OrderEngine::broker('start', $broker);
+record('lost');
+OrderEngine::broker('kill', $broker);
+remove_tree("$broker/data");
+rename "$broker/snapshot", "$broker/data" or die;
+OrderEngine::broker('start', $broker);
+record('after');
+ok($node->log_contains(qr/the relay cannot publish: .*sequence desynchronization/), 'the client gives up with a fatal error');
+is(join(',', map { $_->{payload} } OrderEngine::consume(topic => "${prefix}lost", bootstrap => $address)),
+	'"before","after"', 'the relay opens another and goes on behind what was acknowledged');
+is($node->safe_psql('shop', 'SELECT state, pid FROM order_engine.relay_status'), "running|$relay", 'in the same process');
+check_flow('client opened again after a fatal error');
+
+# ---- down for so long that the client looks for other brokers ----
+
+$node->append_conf('postgresql.conf', "order_engine.kafka_config = '$config metadata.recovery.rebootstrap.trigger.ms=500'\n");
+OrderEngine::broker('stop', $broker);
+my $log_start = -s $node->logfile;
+$node->reload;
+flow(50);
+OrderEngine::wait_for {
+	my $times = () = slurp_file($node->logfile, $log_start) =~ /no Kafka broker has answered for 500 ms/g;
+	$times >= 3;
+} 'other clients';
+wait_state('unreachable', 'however often the client is opened again');
+OrderEngine::broker('start', $broker);
+check_flow('broker back after that');
+$node->append_conf('postgresql.conf', "order_engine.kafka_config = '$config'\n");
+$node->reload;
 
 # ---- an event that the broker refuses for good ----
 
