@@ -38,7 +38,7 @@ BEGIN
 END
 $setup$;
 COMMENT ON FUNCTION order_engine.setup(int) IS
-'Creates the shop''s tables in schema order_engine, owned by the caller; run again after ALTER EXTENSION UPDATE, migrates them. partitions: leaves of each order table, a power of two from 1 to 1024, fixed for ever. Errors: 22023 for another number, 42501 if the tables belong to another role, 55000 if they exist with another number of partitions.';
+'Creates the shop''s tables in schema order_engine, owned by the caller; run again after ALTER EXTENSION UPDATE, migrates them. partitions: leaves of each order table, a power of two from 1 to 1024, fixed for ever; more than 256 need a larger max_locks_per_transaction (53200 without it). Errors: 22023 for another number, 42501 if the tables belong to another role, 55000 if they exist with another number of partitions.';
 REVOKE ALL ON FUNCTION order_engine.setup(int) FROM PUBLIC;
 
 /* Version 1 is the first: there is nothing to migrate from. */
