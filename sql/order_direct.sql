@@ -94,6 +94,11 @@ SELECT attempt('INSERT INTO orders (user_id) VALUES (4)');
 SELECT c.assignment, attempt(format('INSERT INTO orders (order_id, user_id, %s) VALUES (next_order_id(4), 4, %s)', split_part(c.assignment, '=', 1), split_part(c.assignment, '=', 2)))
 FROM (VALUES ('state=''paid'''), ('state=''nowhere'''), ('version=2'), ('machine_id=77'), ('captured=1'), ('request_hash=''x'''), ('amount=-1'), ('amount=''NaN'''), ('adjustments=''{}'''), ('attributes=''[]'''), ('private=''7''')) AS c (assignment);
 SELECT attempt('INSERT INTO orders (order_id, user_id, idempotency_key) VALUES (next_order_id(4), 4, ''twice''), (next_order_id(4), 4, ''twice'')');
+-- Nothing that is wrong gets as far as PostgreSQL's own constraints, which would show the whole row.
+SELECT attempt('INSERT INTO orders (order_id, user_id, refunded) VALUES (next_order_id(4), 4, 1)');
+SELECT attempt(format('INSERT INTO orders_%s (order_id, user_id) VALUES (next_order_id(4), 4)', (slot_of_user(4) + 1) % 4));
+SELECT attempt(format('INSERT INTO orders_%s SELECT next_order_id(4), 4, ''pending'', 1, 1, 0, 0, 0, 0, NULL, NULL, NULL, ''[]'', ''{}'', ''{}'', now(), now(), now()', (slot_of_user(4) + 1) % 4));
+INSERT INTO orders (order_id, user_id, adjustments, attributes, private) VALUES (next_order_id(4), 4, NULL, NULL, NULL) RETURNING adjustments, attributes, private;
 -- A key that raw SQL claimed is taken for create_order() too.
 INSERT INTO orders (order_id, user_id, idempotency_key) VALUES (next_order_id(4), 4, 'raw');
 SELECT left(attempt($$SELECT create_order(4, '[{"sku": "tea", "quantity": 1}]', 'raw')$$), 50);

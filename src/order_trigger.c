@@ -91,6 +91,17 @@ check_slot(int64 order_id, int64 user_id)
 }
 
 static void
+check_leaf(Relation rel, int64 order_id)
+{
+	if (shop_leaf(SHOP_ORDERS, slot_of_order(order_id)) == RelationGetRelid(rel))
+		return;
+	ereport(ERROR, (errcode(ERRCODE_CHECK_VIOLATION),
+					errmsg("order id " INT64_FORMAT " does not belong in partition \"%s\"",
+						   order_id, RelationGetRelationName(rel)),
+					errhint("Insert into order_engine.orders."), errtable(rel)));
+}
+
+static void
 check_object(TupleTableSlot *slot, AttrNumber attno, const char *name)
 {
 	bool  isnull;
@@ -99,24 +110,30 @@ check_object(TupleTableSlot *slot, AttrNumber attno, const char *name)
 	call_check_object(isnull ? NULL : DatumGetJsonbP(value), name);
 }
 
-static void
+/* What was given, 0 for null. */
+static Numeric
 check_amount(TupleTableSlot *slot, AttrNumber attno, const char *name)
 {
 	bool  isnull;
 	Datum value = slot_getattr(slot, attno, &isnull);
 
-	if (!isnull)
-		call_check_amount(DatumGetNumeric(value), name);
+	if (isnull)
+		return amount_zero();
+	call_check_amount(DatumGetNumeric(value), name);
+	return DatumGetNumeric(value);
 }
 
 /* What a constraint would refuse with all of the row, private data included, in its DETAIL. */
 static void
 check_given(TupleTableSlot *slot, const AttrNumber *attno)
 {
-	check_amount(slot, attno[ORDER_SUBTOTAL], "subtotal");
-	check_amount(slot, attno[ORDER_AMOUNT], "amount");
-	check_amount(slot, attno[ORDER_CAPTURED], "captured");
-	check_amount(slot, attno[ORDER_REFUNDED], "refunded");
+	Numeric captured = check_amount(slot, attno[ORDER_CAPTURED], "captured");
+	Numeric refunded = check_amount(slot, attno[ORDER_REFUNDED], "refunded");
+
+	if (amount_compare(refunded, captured) > 0)
+		order_raise_direct_write("orders", "\"captured\", \"refunded\"");
+	(void) check_amount(slot, attno[ORDER_SUBTOTAL], "subtotal");
+	(void) check_amount(slot, attno[ORDER_AMOUNT], "amount");
 	check_object(slot, attno[ORDER_ATTRIBUTES], "attributes");
 	check_object(slot, attno[ORDER_PRIVATE], "private");
 }
@@ -160,6 +177,7 @@ order_engine_orders_before_insert(PG_FUNCTION_ARGS)
 
 	row_layout(trigger->tg_relation, &order_columns, attno);
 	check_new(slot, attno);
+	check_leaf(trigger->tg_relation, DatumGetInt64(row_require(slot, attno[ORDER_ORDER_ID])));
 
 	owner_begin(&owner);
 	value = slot_getattr(slot, attno[ORDER_MACHINE_ID], &isnull);
@@ -181,6 +199,7 @@ order_engine_orders_before_insert(PG_FUNCTION_ARGS)
 	FILL(ORDER_AMOUNT, NumericGetDatum(amount_zero()));
 	FILL(ORDER_CAPTURED, NumericGetDatum(amount_zero()));
 	FILL(ORDER_REFUNDED, NumericGetDatum(amount_zero()));
+	FILL(ORDER_ADJUSTMENTS, DirectFunctionCall1(jsonb_in, CStringGetDatum("[]")));
 	FILL(ORDER_ATTRIBUTES, JsonbPGetDatum(call_empty_object()));
 	FILL(ORDER_PRIVATE, JsonbPGetDatum(call_empty_object()));
 	FILL(ORDER_CREATED_AT, TimestampTzGetDatum(now));

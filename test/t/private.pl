@@ -86,6 +86,14 @@ foreach my $change ("state = 'pending'", 'version = 1', 'user_id = 2', 'refunded
 }
 told("INSERT INTO order_engine.orders (order_id, user_id, private) VALUES (1, 1, $private)");
 told("INSERT INTO order_engine.orders (user_id, state, private) VALUES (1, 'paid', $private)");
+foreach my $given (['refunded', 1], ['adjustments', 'NULL'], ['amount', -1], ['captured', "'NaN'"], ['state', "''"], ['version', 7], ['user_id', 'NULL'])
+{
+	my ($column, $value) = @$given;
+	my %row = (order_id => 'order_engine.next_order_id(1)', user_id => 1, private => $private, $column => $value);
+	told(sprintf('INSERT INTO order_engine.orders (%s) VALUES (%s)', join(', ', keys %row), join(', ', values %row)));
+}
+told("INSERT INTO order_engine.orders_$_ SELECT order_engine.next_order_id(1), 1, 'pending', 1, 1, 0, 0, 0, 0, NULL, NULL, NULL, '[]', '{}', $private, now(), now(), now()")
+	foreach (0, 1);
 told("DELETE FROM order_engine.orders WHERE order_id = $order");
 
 # Rules of the shop's own that the engine's writes break: PostgreSQL would show the row.
