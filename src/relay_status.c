@@ -34,7 +34,8 @@
 #include "worker.h"
 
 #define AREA_NAME "order_engine relay"
-#define LIMIT_MARGIN 4096 /* Kafka's own part of a message */
+#define LIMIT_MARGIN 4096  /* Kafka's own part of a message */
+#define QUEUE_KBYTES 65536 /* of messages in the client library, copied or in flight */
 
 int	  relay_publisher = RELAY_PUBLISHER_NONE;
 char *relay_topic_prefix;
@@ -92,16 +93,26 @@ assign_kafka_config(const char *newval, void *extra)
 	kafka_config = extra ? extra : "";
 }
 
+static void
+add_number(List **properties, const char *name, int value)
+{
+	Property *property = palloc0(sizeof(Property));
+
+	property->name = pstrdup(name);
+	property->value = psprintf("%d", value);
+	*properties = lappend(*properties, property);
+}
+
 bool
 relay_read_properties(List **properties, char **error)
 {
-	Property *limit = palloc0(sizeof(Property));
-
 	/* what the outbox lets through, the client library shall not refuse */
-	limit->name = "message.max.bytes";
-	limit->value = psprintf(
-		"%d", atoi(GetConfigOption("order_engine.max_message_bytes", false, false)) + LIMIT_MARGIN);
-	*properties = list_make1(limit);
+	int limit =
+		atoi(GetConfigOption("order_engine.max_message_bytes", false, false)) + LIMIT_MARGIN;
+
+	*properties = NIL;
+	add_number(properties, "message.max.bytes", limit);
+	add_number(properties, "queue.buffering.max.kbytes", Max(QUEUE_KBYTES, limit / 1024 + 1));
 	if (kafka_config_file[0] != '\0' && !property_read_file(kafka_config_file, properties, error))
 		return false;
 	if (!property_parse(kafka_config, properties, error))

@@ -69,7 +69,8 @@ typedef struct KafkaPublisher
 	MemoryContext	  context;	 /* of the topics */
 	int				  in_flight; /* accepted and not yet handed out as outcome */
 	bool			  broken;
-	bool			  down; /* all brokers are */
+	bool			  down;	  /* no broker is connected */
+	bool			  failed; /* and not only because brokers close idle connections */
 	instr_time		  down_since;
 	int				  rebootstrap_ms;
 	char			  last_error[LINE_LENGTH];
@@ -136,11 +137,11 @@ on_delivery(rd_kafka_t *rk, const rd_kafka_message_t *message, void *opaque)
 	if (message->err == RD_KAFKA_RESP_ERR_NO_ERROR)
 	{
 		outcome->status = PUBLISHER_DELIVERED;
-		kafka->down = false;
+		kafka->down = kafka->failed = false;
 		return;
 	}
 	outcome->status = concerns_message(message->err) ? PUBLISHER_REJECTED : PUBLISHER_FAILED;
-	if (message->err == RD_KAFKA_RESP_ERR__PURGE_QUEUE)
+	if (kafka->broken || message->err == RD_KAFKA_RESP_ERR__PURGE_QUEUE)
 		return; /* because of another error, which is the one to tell */
 	set_last_error(kafka, rd_kafka_err2str(message->err),
 				   message->rkt ? rd_kafka_topic_name(message->rkt) : NULL);
@@ -162,17 +163,19 @@ on_error(rd_kafka_t *rk, int err, const char *reason, void *opaque)
 
 	if (err == RD_KAFKA_RESP_ERR__FATAL && stopped_at_gap(rk))
 		return;
-	if (err != RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN) /* the last of them has said why */
-		set_last_error(kafka, reason, NULL);
+	if (err == RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN)
+	{
+		if (!kafka->down)
+			INSTR_TIME_SET_CURRENT(kafka->down_since);
+		kafka->down = true;
+		return;
+	}
+	set_last_error(kafka, reason, NULL);
+	kafka->failed = true;
 	if (err == RD_KAFKA_RESP_ERR__FATAL)
 	{
 		rd_kafka_fatal_error(rk, kafka->last_error, LINE_LENGTH);
 		kafka->broken = true;
-	}
-	else if (err == RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN && !kafka->down)
-	{
-		kafka->down = true;
-		INSTR_TIME_SET_CURRENT(kafka->down_since);
 	}
 }
 
@@ -180,8 +183,10 @@ on_error(rd_kafka_t *rk, int err, const char *reason, void *opaque)
 static int
 on_statistics(rd_kafka_t *rk, char *json, size_t length, void *opaque)
 {
+	KafkaPublisher *kafka = opaque;
+
 	if (strstr(json, "\"state\":\"UP\"") != NULL)
-		((KafkaPublisher *) opaque)->down = false;
+		kafka->down = kafka->failed = false;
 	return 0;
 }
 
@@ -277,7 +282,6 @@ set_defaults(rd_kafka_conf_t *conf, const char *client_id, char **error)
 		   set_property(conf, "socket.nagle.disable", "true", error) &&
 		   set_property(conf, "socket.keepalive.enable", "true", error) &&
 		   set_property(conf, "linger.ms", "0", error) &&
-		   set_property(conf, "queue.buffering.max.kbytes", "65536", error) &&
 		   set_property(conf, "log.connection.close", "false", error);
 }
 
@@ -546,12 +550,18 @@ serve_callbacks(KafkaPublisher *kafka)
 	emit_log_lines(kafka);
 }
 
+static inline bool
+is_unreachable(const KafkaPublisher *kafka)
+{
+	return kafka->down && kafka->failed;
+}
+
 static bool
 needs_bootstrap(KafkaPublisher *kafka)
 {
 	instr_time elapsed;
 
-	if (!kafka->down)
+	if (!is_unreachable(kafka))
 		return false;
 	INSTR_TIME_SET_CURRENT(elapsed);
 	INSTR_TIME_SUBTRACT(elapsed, kafka->down_since);
@@ -595,7 +605,7 @@ kafka_last_error(void *state)
 static bool
 kafka_reachable(void *state)
 {
-	return !((KafkaPublisher *) state)->down;
+	return !is_unreachable(state);
 }
 
 /* ---- closing ---- */

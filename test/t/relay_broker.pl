@@ -12,7 +12,7 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 use Time::HiRes qw(time);
 
-my $broker = OrderEngine::new_broker('auto.create.topics.enable=false');
+my $broker = OrderEngine::new_broker('auto.create.topics.enable=false', 'connections.max.idle.ms=5000');
 my $address = OrderEngine::broker_address($broker);
 my $node = OrderEngine::new_shop('relay_broker', publisher => 'kafka', bootstrap => $address);
 my $prefix = OrderEngine::topic_prefix($node);
@@ -87,6 +87,22 @@ is( $node->safe_psql('shop',
 OrderEngine::broker('start', $broker);
 check_flow('broker restarted');
 wait_state('running', 'the relay has found the broker again by itself');
+
+# The broker closes idle connections, and the client makes another at once.
+my $pid = $node->safe_psql('shop', 'SELECT pid FROM order_engine.relay_status');
+
+sub connections
+{
+	return join ',', sort grep { defined && /^socket/ } map { readlink } glob("/proc/$pid/fd/*");
+}
+
+my ($connections, $false_alarms) = (connections(), 0);
+OrderEngine::wait_for {
+	$false_alarms++ if $node->safe_psql('shop', 'SELECT state FROM order_engine.relay_status') eq 'unreachable';
+	my $now = connections();
+	$now ne $connections && $now =~ tr/,// == $connections =~ tr/,//;
+} 'another connection to the broker';
+is($false_alarms, 0, 'a connection that is closed for being idle is no alarm');
 
 OrderEngine::broker('stop', $broker);
 wait_state('unreachable', 'with nothing to send it notices too that the broker is gone');

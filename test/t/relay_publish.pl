@@ -126,6 +126,15 @@ is( $node->safe_psql('shop',
 	'relay_status: all is well');
 is($node->safe_psql('shop', 'SELECT published FROM order_engine.relay_status'), 2011, 'and counts what was published');
 
+# ---- as large as the settings allow ----
+
+OrderEngine::create_topic(OrderEngine::topic($node, 'huge'), 1, 'max.message.bytes=90000000');
+$node->append_conf('postgresql.conf', "order_engine.max_message_bytes = '80MB'\n");
+$node->reload;
+ok($node->poll_query_until('shop', "SELECT current_setting('order_engine.max_message_bytes') = '80MB'"), 'large messages are allowed');
+publish("SELECT order_engine.emit('huge', 'H-1', 't', to_json(repeat('x', 70 * 1024 * 1024)))");
+is($node->safe_psql('shop', 'SELECT state, last_error FROM order_engine.relay_status'), 'running|', 'and published');
+
 # ---- the log as publisher, then none ----
 
 my $log_start = -s $node->logfile;
