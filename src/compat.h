@@ -157,6 +157,13 @@ compat_before_update_triggers(EState *estate, EPQState *epq, ResultRelInfo *rri,
 #define compat_wait_event(name) PG_WAIT_EXTENSION
 #endif
 
+/* 17 can end a transaction that takes long; before, a setting could end no more than a statement */
+#if PG_VERSION_NUM >= 170000
+#define COMPAT_TRANSACTION_TIMEOUT "transaction_timeout"
+#else
+#define COMPAT_TRANSACTION_TIMEOUT "statement_timeout"
+#endif
+
 /* 16 keeps what a check hook gives back in a memory context of its own */
 #if PG_VERSION_NUM >= 160000
 #define compat_guc_malloc(size) guc_malloc(LOG, size)

@@ -205,6 +205,7 @@ pin_settings(void)
 		{"statement_timeout", "0"},
 		{"lock_timeout", "0"},
 		{"idle_in_transaction_session_timeout", "0"},
+		{COMPAT_TRANSACTION_TIMEOUT, "0"},
 	};
 
 	for (int i = 0; i < lengthof(settings); i++)

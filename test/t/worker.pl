@@ -68,6 +68,27 @@ my $locks = "SELECT count(*) FROM pg_locks l JOIN pg_stat_activity a USING (pid)
 ok($node->poll_query_until('shop', "SELECT ($locks) = 0 AND count(*) = 0 FROM pg_stat_activity"
 		. " WHERE backend_type LIKE 'order_engine %' AND (backend_xmin IS NOT NULL OR xact_start IS NOT NULL)"),
 	'between turns a worker holds no lock, no snapshot and no transaction');
+
+# ---- settings of the database that would end their transactions do not reach them ----
+
+my $locker = $node->background_psql('shop');
+foreach my $setting ('lock_timeout', 'statement_timeout', 'transaction_timeout')
+{
+	next if $setting eq 'transaction_timeout' && $node->pg_version < 17;
+	$node->safe_psql('postgres', "ALTER DATABASE shop SET $setting = '100ms'");
+}
+my $keeper = pid_of('order_engine keeper');
+$node->safe_psql('postgres', "SELECT pg_terminate_backend($keeper)");
+$node->poll_query_until('postgres', "SELECT count(*) = 1 FROM pg_stat_activity WHERE backend_type = 'order_engine keeper' AND pid <> $keeper") or die;
+$keeper = pid_of('order_engine keeper');
+$locker->query_safe($_) foreach 'BEGIN', 'LOCK TABLE order_engine.orders';
+ok($node->poll_query_until('postgres',
+		"SELECT clock_timestamp() - xact_start > interval '500 ms' AND wait_event_type = 'Lock' FROM pg_stat_activity WHERE pid = $keeper"),
+	'a worker waits for a lock longer than that');
+$locker->query_safe('COMMIT');
+$locker->quit;
+is(pid_of('order_engine keeper'), $keeper, '... and lives');
+$node->safe_psql('postgres', 'ALTER DATABASE shop RESET ALL');
 $node->safe_psql('shop', "SET statement_timeout = '30s'; DROP EXTENSION order_engine CASCADE;"
 	  . ' DROP TABLE IF EXISTS order_engine.orders');
 pass('an idle worker does not stand in the way of DROP EXTENSION');
