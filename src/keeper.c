@@ -362,10 +362,23 @@ keeper_step(KeeperPass *pass)
 
 /* ---- the worker, and the call ---- */
 
+static void
+expire_outbox(void)
+{
+	journal_expire(JOURNAL_OUTBOX, (int64) outbox_retention * 1000);
+}
+
+static void
+rotate_outbox(void)
+{
+	(void) journal_rotate(JOURNAL_OUTBOX);
+}
+
 /*
  * With nobody to publish to, the outbox keeps what is younger than
  * order_engine.outbox_retention.  Rotation has a transaction of its own: it goes
- * by what is committed, and is short, since emptying a leaf locks it.
+ * by what is committed, and is short, since emptying a leaf locks it.  Whatever
+ * keeps it from that does not keep orders from expiring.
  */
 static void
 worker_expire_outbox(TimestampTz *last)
@@ -376,16 +389,8 @@ worker_expire_outbox(TimestampTz *last)
 		now < TimestampTzPlusMilliseconds(*last, EXPIRE_OUTBOX_MS))
 		return;
 	*last = now;
-	if (worker_begin("keeper: expiring the outbox"))
-	{
-		journal_expire(JOURNAL_OUTBOX, (int64) outbox_retention * 1000);
-		worker_end();
-	}
-	if (worker_begin("keeper: rotating the outbox"))
-	{
-		(void) journal_rotate(JOURNAL_OUTBOX);
-		worker_end();
-	}
+	(void) worker_try("keeper: expiring the outbox", expire_outbox);
+	(void) worker_try("keeper: rotating the outbox", rotate_outbox);
 }
 
 /* The same; a second rotation may empty what the first had to leave to a snapshot in use. */
@@ -398,9 +403,9 @@ call_expire_outbox(void)
 
 		owner_begin(&owner);
 		if (i == 0)
-			journal_expire(JOURNAL_OUTBOX, (int64) outbox_retention * 1000);
+			expire_outbox();
 		else
-			(void) journal_rotate(JOURNAL_OUTBOX);
+			rotate_outbox();
 		owner_end(&owner);
 		SPI_commit();
 	}

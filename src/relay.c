@@ -46,6 +46,7 @@
 #define STORE_MS 100	/* the position is stored at most this often while events flow */
 #define CONTROL_MS 1000 /* and the pause looked at at least this often */
 #define ROTATE_MS 1000
+#define ROTATE_RETRY_MS 60000
 #define REOPEN_MS 100 /* after a broken handle; doubles up to the maximum */
 #define RETRY_MS 1000 /* after a refused event or configuration; the same */
 #define MAX_BACKOFF_MS 10000
@@ -587,16 +588,20 @@ leave_journal(void)
 }
 
 static void
+rotate_outbox(void)
+{
+	(void) journal_rotate(JOURNAL_OUTBOX);
+}
+
+/* Whatever keeps a leaf from being added or emptied, events go out all the same. */
+static void
 rotate(TimestampTz now)
 {
 	if (now < TimestampTzPlusMilliseconds(relay.rotated_at, ROTATE_MS))
 		return;
 	relay.rotated_at = now;
-	if (worker_begin("relay: rotating the outbox"))
-	{
-		journal_rotate(JOURNAL_OUTBOX);
-		worker_end();
-	}
+	if (!worker_try("relay: rotating the outbox", rotate_outbox))
+		relay.rotated_at = TimestampTzPlusMilliseconds(now, ROTATE_RETRY_MS);
 }
 
 /* ---- the loop ---- */

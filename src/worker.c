@@ -347,6 +347,37 @@ worker_end(void)
 }
 
 bool
+worker_try(const char *activity, void (*work)(void))
+{
+	MemoryContext context = CurrentMemoryContext;
+	volatile bool done = true;
+
+	PG_TRY();
+	{
+		if (worker_begin(activity))
+		{
+			work();
+			worker_end();
+		}
+	}
+	PG_CATCH();
+	{
+		HOLD_INTERRUPTS();
+		EmitErrorReport();
+		AbortCurrentTransaction(); /* restores the user, too */
+		FlushErrorState();
+		in_transaction = false;
+		QueryCancelPending = ProcDiePending = false;
+		done = false;
+		RESUME_INTERRUPTS();
+		pgstat_report_activity(STATE_IDLE, NULL);
+	}
+	PG_END_TRY();
+	MemoryContextSwitchTo(context);
+	return done;
+}
+
+bool
 worker_wait(pgsocket fd, long timeout_ms)
 {
 	static uint32 wait_event = 0;

@@ -20,7 +20,8 @@
  *		}
  *		proc_exit(0);
  *
- * An error ends the process; the launcher starts another after a second.
+ * An error ends the process; the launcher starts another after a second
+ * (but see worker_try()).
  */
 #ifndef ORDER_ENGINE_WORKER_H
 #define ORDER_ENGINE_WORKER_H
@@ -62,6 +63,13 @@ extern bool worker_begin(const char *activity);
  * not have confirmed the commit: what depends on that must not follow.
  */
 extern void worker_end(void);
+
+/*
+ * Does `work` in such a transaction, if the tables exist.  An error is logged
+ * and ends the transaction but not the process: for what others shall not
+ * suffer from, and can be tried again.  False if there was one.
+ */
+extern bool worker_try(const char *activity, void (*work)(void));
 
 /*
  * Sleeps until the latch is set, `fd` becomes readable (PGINVALID_SOCKET:
