@@ -129,6 +129,16 @@ UPDATE regress_attach.lamp_b SET light = 'red', n = 9;
 UPDATE regress_attach.lamp SET street = 'b' WHERE no = 7;
 RESET ROLE;
 SELECT aggregatetype, aggregateid, type, payload FROM outbox WHERE aggregatetype = 'lamp' ORDER BY n;
+-- A key whose text depends on settings: for consumers it is one key all the same.
+CREATE TABLE regress_attach.slot (at timestamptz, weight float8, code bytea, lasts interval, light text,
+	PRIMARY KEY (at, weight, code, lasts));
+SELECT order_engine.attach_machine('regress_attach.slot', 'light', 'lamp');
+INSERT INTO regress_attach.slot VALUES ('2026-02-01 10:00+00', 0.1::float4, 'ab', '1 day');
+BEGIN;
+SET LOCAL datestyle = 'German'; SET LOCAL timezone = 'Asia/Tokyo'; SET LOCAL extra_float_digits = 0; SET LOCAL bytea_output = 'escape'; SET LOCAL intervalstyle = 'iso_8601';
+UPDATE regress_attach.slot SET light = 'green' RETURNING at, weight, code, lasts;
+COMMIT;
+SELECT aggregateid, type, payload -> 'key' AS key FROM outbox WHERE aggregateid LIKE '%2026-02-01%' OR aggregateid LIKE '%01.02.2026%' ORDER BY n;
 -- A version that does not fit any more.
 CREATE TABLE regress_attach.full (id int PRIMARY KEY, light text, n int);
 INSERT INTO regress_attach.full VALUES (1, 'red', 2147483647);

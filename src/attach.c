@@ -27,6 +27,7 @@
 #include "utils/builtins.h"
 #include "utils/datetime.h"
 #include "utils/datum.h"
+#include "utils/guc.h"
 #include "utils/json.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
@@ -361,6 +362,25 @@ order_engine_attached_before(PG_FUNCTION_ARGS)
 	return PointerGetDatum(before_update(&attached, data->tg_trigtuple, data->tg_newtuple));
 }
 
+/*
+ * One row has one key, whatever the settings of the session that writes it: as
+ * postgres_fdw sends values, and times in UTC.  Until AtEOXact_GUC(true, level).
+ */
+static int
+pin_output(void)
+{
+	static const char *const settings[][2] = {
+		{"datestyle", "ISO"},	 {"intervalstyle", "postgres"}, {"extra_float_digits", "3"},
+		{"bytea_output", "hex"}, {"timezone", "UTC"},
+	};
+	int level = NewGUCNestLevel();
+
+	for (int i = 0; i < lengthof(settings); i++)
+		(void) set_config_option(settings[i][0], settings[i][1], PGC_USERSET, PGC_S_SESSION,
+								 GUC_ACTION_SAVE, true, 0, false);
+	return level;
+}
+
 /* The primary key as text; of several columns, a JSON array of strings. */
 static char *
 aggregate_id(const Attached *attached, HeapTuple tuple)
@@ -381,27 +401,29 @@ aggregate_id(const Attached *attached, HeapTuple tuple)
 	return id.data;
 }
 
-static void
-append_key(StringInfo json, const Attached *attached, HeapTuple tuple)
+/* The same as a JSON object of strings. */
+static char *
+key_object(const Attached *attached, HeapTuple tuple)
 {
-	AttrNumber columns[INDEX_MAX_KEYS];
-	int		   count = key_columns(attached->rel, columns);
+	AttrNumber	   columns[INDEX_MAX_KEYS];
+	int			   count = key_columns(attached->rel, columns);
+	StringInfoData json;
 
-	appendStringInfoString(json, ", \"key\": {");
+	initStringInfo(&json);
 	for (int i = 0; i < count; i++)
 	{
-		if (i > 0)
-			appendStringInfoString(json, ", ");
-		escape_json(json, NameStr(column_of(attached->rel, columns[i])->attname));
-		appendStringInfoString(json, ": ");
-		escape_json(json, column_text(attached->rel, tuple, columns[i]));
+		appendStringInfoString(&json, i == 0 ? "{" : ", ");
+		escape_json(&json, NameStr(column_of(attached->rel, columns[i])->attname));
+		appendStringInfoString(&json, ": ");
+		escape_json(&json, column_text(attached->rel, tuple, columns[i]));
 	}
-	appendStringInfoChar(json, '}');
+	appendStringInfoChar(&json, '}');
+	return json.data;
 }
 
 /* What an attached table's event says; of the row itself, only the key. */
 static char *
-event_payload(const Attached *attached, int64 event_id, HeapTuple tuple, const AttachedRow *was,
+event_payload(const Attached *attached, int64 event_id, const char *key, const AttachedRow *was,
 			  const AttachedRow *row, const Transition *move)
 {
 	static const int utc = 0;
@@ -416,7 +438,7 @@ event_payload(const Attached *attached, int64 event_id, HeapTuple tuple, const A
 	append_json_string(&json, was->state);
 	appendStringInfoString(&json, ", \"to\": ");
 	append_json_string(&json, row->state);
-	append_key(&json, attached, tuple);
+	appendStringInfo(&json, ", \"key\": %s", key);
 	if (attached->version)
 		appendStringInfo(&json, ", \"version\": " INT64_FORMAT, row->version);
 	JsonEncodeDateTime(at, TimestampTzGetDatum(GetCurrentTimestamp()), TIMESTAMPTZOID, &utc);
@@ -432,15 +454,20 @@ publish_move(const Attached *attached, HeapTuple tuple, const AttachedRow *was,
 	ActionContext context;
 	OwnerScope	  owner;
 	RowScope	  scope;
+	char		 *key;
+	int			  guc_level = pin_output();
+
+	event.aggregateid = aggregate_id(attached, tuple);
+	key = key_object(attached, tuple);
+	AtEOXact_GUC(true, guc_level);
 
 	context_parse(NULL, &context);
-	event.aggregateid = aggregate_id(attached, tuple);
 	owner_begin(&owner);
 	row_scope_begin(&scope, "a change of a table with a state machine");
 	event.id = outbox_next_id(event.aggregateid);
 	event.aggregatetype = attached->machine->name;
 	event.type = move->publish_attached;
-	event.payload = event_payload(attached, event.id, tuple, was, row, move);
+	event.payload = event_payload(attached, event.id, key, was, row, move);
 	event.payload_length = strlen(event.payload);
 	event.seq = row->version <= PG_INT32_MAX ? (int) row->version : 0;
 	event.traceparent = context.traceparent;
