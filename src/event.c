@@ -51,7 +51,7 @@ static const RowColumns event_columns = {
 static RowTable *
 open_events(RowScope *scope, int64 order_id)
 {
-	return row_open(scope, shop_leaf(SHOP_ORDER_EVENT, slot_of_order(order_id)), &event_columns);
+	return row_open_leaf(scope, SHOP_ORDER_EVENT, slot_of_order(order_id), &event_columns);
 }
 
 static void

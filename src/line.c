@@ -352,8 +352,7 @@ adjustments_parse(Jsonb *json, int nlines)
 void
 lines_insert(RowScope *scope, int64 order_id, const OrderLines *lines)
 {
-	RowTable *table =
-		row_open(scope, shop_leaf(SHOP_ORDER_LINE, slot_of_order(order_id)), &line_columns);
+	RowTable *table = row_open_leaf(scope, SHOP_ORDER_LINE, slot_of_order(order_id), &line_columns);
 	TupleTableSlot *slot = row_slot(table);
 
 	for (int i = 0; i < lines->nlines; i++)
@@ -391,9 +390,8 @@ read_line(RowTable *table, TupleTableSlot *slot, OrderLine *line)
 void
 lines_read(RowScope *scope, int64 order_id, OrderLines *lines)
 {
-	RowTable *table =
-		row_open(scope, shop_leaf(SHOP_ORDER_LINE, slot_of_order(order_id)), &line_columns);
-	Oid			index = row_unique_index(table, 2, (const int[]){LINE_ORDER_ID, LINE_LINE_NO});
+	RowTable *table = row_open_leaf(scope, SHOP_ORDER_LINE, slot_of_order(order_id), &line_columns);
+	Oid		  index = row_unique_index(table, 2, (const int[]){LINE_ORDER_ID, LINE_LINE_NO});
 	ScanKeyData key;
 	List	   *rows;
 	ListCell   *lc;

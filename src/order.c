@@ -198,7 +198,7 @@ lock_order(LockedOrder *order, int64 order_id, const char *call, LockWaitPolicy 
 	owner_begin(&order->owner);
 	row_scope_begin(&order->scope, call);
 	order->table =
-		row_open(&order->scope, shop_leaf(SHOP_ORDERS, slot_of_order(order_id)), &order_columns);
+		row_open_leaf(&order->scope, SHOP_ORDERS, slot_of_order(order_id), &order_columns);
 	order->old = row_slot(order->table);
 
 	ScanKeyInit(&key, 1, BTEqualStrategyNumber, F_INT8EQ, Int64GetDatum(order_id));

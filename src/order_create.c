@@ -373,7 +373,7 @@ create(CreateRequest *request, CreateResult *result)
 	};
 
 	row_scope_begin(&scope, "create_order()");
-	table = row_open(&scope, shop_leaf(SHOP_ORDERS, slot_no), &order_columns);
+	table = row_open_leaf(&scope, SHOP_ORDERS, slot_no, &order_columns);
 	slot = row_slot(table);
 	fill_row(table, slot, request, machine, order_id_next(slot_no), change.at);
 	if (table->user_triggers)

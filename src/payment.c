@@ -60,8 +60,8 @@ PG_FUNCTION_INFO_V1(order_engine_refund_order);
 static RowTable *
 open_payments(LockedOrder *order)
 {
-	return row_open(&order->scope, shop_leaf(SHOP_PAYMENT, slot_of_order(order->row.order_id)),
-					&payment_columns);
+	return row_open_leaf(&order->scope, SHOP_PAYMENT, slot_of_order(order->row.order_id),
+						 &payment_columns);
 }
 
 /*

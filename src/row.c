@@ -396,6 +396,23 @@ row_open(RowScope *scope, Oid relid, const RowColumns *columns)
 	return table;
 }
 
+/*
+ * Only the leaf is locked, not the table that it is a part of: while its lock was
+ * waited for it may have been detached.  With the lock it cannot be.
+ */
+RowTable *
+row_open_leaf(RowScope *scope, ShopTable table, int slot, const RowColumns *columns)
+{
+	for (;;)
+	{
+		Oid		  leaf = shop_leaf(table, slot);
+		RowTable *opened = row_open(scope, leaf, columns);
+
+		if (likely(shop_leaf(table, slot) == leaf))
+			return opened;
+	}
+}
+
 Datum
 row_require(TupleTableSlot *slot, AttrNumber attno)
 {

@@ -16,6 +16,8 @@
 #include "nodes/lockoptions.h"
 #include "utils/rel.h"
 
+#include "shop.h"
+
 #define ROW_MAX_COLUMNS 24
 
 /* The columns that the engine knows of a table; users may add others. */
@@ -71,6 +73,13 @@ extern void row_scope_refresh(RowScope *scope);
  * lacks one of the columns.
  */
 extern RowTable *row_open(RowScope *scope, Oid relid, const RowColumns *columns);
+
+/*
+ * Opens the leaf of an order table that holds a slot's orders.  OE060 if there is
+ * none, or none any more once its lock is there.
+ */
+extern RowTable *
+row_open_leaf(RowScope *scope, ShopTable table, int slot, const RowColumns *columns);
 
 /* Where these columns stand in a relation, for triggers; [columns->ncolumns].  55000 as row_open(). */
 extern void row_layout(Relation rel, const RowColumns *columns, AttrNumber *attno);
