@@ -24,6 +24,7 @@
 #include "fmgr.h"
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
+#include "portability/instr_time.h"
 #include "storage/ipc.h"
 #include "utils/guc.h"
 #include "utils/inval.h"
@@ -79,17 +80,17 @@ static struct
 	bool			 still_running; /* a closed handle has not ended yet */
 	bool			 blocked;		/* an event or the configuration is refused */
 
-	bool		opened; /* the journal is */
-	bool		paused;
-	bool		control_valid; /* reset by the relcache callback */
-	TimestampTz control_at;
+	bool  opened; /* the journal is */
+	bool  paused;
+	bool  control_valid; /* reset by the relcache callback */
+	int64 control_at;	 /* like the others below: of clock_ms() */
 
 	/* the position */
-	int64		batch;	/* the newest tick's, 0: none; */
-	int64		acked;	/* its events up to this id are delivered, or JOURNAL_WHOLE */
-	int64		stored; /* and up to here the table knows it */
-	TimestampTz stored_at;
-	TimestampTz rotated_at;
+	int64 batch;  /* the newest tick's, 0: none; */
+	int64 acked;  /* its events up to this id are delivered, or JOURNAL_WHOLE */
+	int64 stored; /* and up to here the table knows it */
+	int64 stored_at;
+	int64 rotated_at;
 
 	/* the batch's events behind the position: in flight, then in the chunk, then in the reader */
 	JournalReader *reader;	   /* NULL: starts behind the position */
@@ -103,9 +104,9 @@ static struct
 	int		 outstanding; /* without an outcome */
 	InFlight window[WINDOW_SIZE];
 
-	int64		careful; /* so many events to publish one by one */
-	int			backoff_ms;
-	TimestampTz resume_at;
+	int64 careful; /* so many events to publish one by one */
+	int	  backoff_ms;
+	int64 resume_at;
 } relay;
 
 static MemoryContext chunk_context;
@@ -147,11 +148,21 @@ note_error(const char *error, const char *hint)
 			 errmsg("the relay cannot publish: %s", status.error), hint ? errhint("%s", hint) : 0));
 }
 
+/* For periods: a clock that is set back must not make the relay wait until it has caught up. */
+static int64
+clock_ms(void)
+{
+	instr_time now;
+
+	INSTR_TIME_SET_CURRENT(now);
+	return (int64) INSTR_TIME_GET_MILLISEC(now);
+}
+
 static void
 wait_before_retry(int first_ms)
 {
 	relay.backoff_ms = relay.backoff_ms == 0 ? first_ms : Min(relay.backoff_ms * 2, MAX_BACKOFF_MS);
-	relay.resume_at = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), relay.backoff_ms);
+	relay.resume_at = clock_ms() + relay.backoff_ms;
 	relay.mode = MODE_WAIT;
 }
 
@@ -442,9 +453,9 @@ forget_control(Datum arg, Oid relid)
 }
 
 static void
-look_at_control(TimestampTz now)
+look_at_control(int64 now)
 {
-	if (relay.control_valid && now < TimestampTzPlusMilliseconds(relay.control_at, CONTROL_MS))
+	if (relay.control_valid && now < relay.control_at + CONTROL_MS)
 		return;
 	relay.control_valid = true; /* before the look: a change that arrives meanwhile must win */
 	relay.control_at = now;
@@ -472,7 +483,7 @@ batch_consumed(void)
 }
 
 static void
-store_position(TimestampTz now)
+store_position(int64 now)
 {
 	if (relay.acked == relay.stored)
 		return;
@@ -524,18 +535,17 @@ note_batch_end(void)
 }
 
 static inline bool
-wants_to_store(TimestampTz now)
+wants_to_store(int64 now)
 {
 	return relay.acked != relay.stored &&
-		   (relay.acked == JOURNAL_WHOLE ||
-			now >= TimestampTzPlusMilliseconds(relay.stored_at, STORE_MS));
+		   (relay.acked == JOURNAL_WHOLE || now >= relay.stored_at + STORE_MS);
 }
 
 static bool
-needs_journal(TimestampTz now)
+needs_journal(int64 now)
 {
 	return !relay.opened || relay.paused || wants_chunk() || wants_to_store(now) ||
-		   batch_consumed() || now >= TimestampTzPlusMilliseconds(relay.control_at, CONTROL_MS);
+		   batch_consumed() || now >= relay.control_at + CONTROL_MS;
 }
 
 /*
@@ -544,7 +554,7 @@ needs_journal(TimestampTz now)
  * its events are offered.
  */
 static void
-use_journal(TimestampTz now)
+use_journal(int64 now)
 {
 	if (!worker_begin("relay: reading the outbox"))
 	{
@@ -581,7 +591,7 @@ leave_journal(void)
 {
 	if (relay.opened && relay.acked != relay.stored && worker_begin("relay: storing the position"))
 	{
-		store_position(GetCurrentTimestamp());
+		store_position(clock_ms());
 		worker_end();
 	}
 	relay.opened = false;
@@ -595,13 +605,13 @@ rotate_outbox(void)
 
 /* Whatever keeps a leaf from being added or emptied, events go out all the same. */
 static void
-rotate(TimestampTz now)
+rotate(int64 now)
 {
-	if (now < TimestampTzPlusMilliseconds(relay.rotated_at, ROTATE_MS))
+	if (now < relay.rotated_at + ROTATE_MS)
 		return;
 	relay.rotated_at = now;
 	if (!worker_try("relay: rotating the outbox", rotate_outbox))
-		relay.rotated_at = TimestampTzPlusMilliseconds(now, ROTATE_RETRY_MS);
+		relay.rotated_at = now + ROTATE_RETRY_MS;
 }
 
 /* ---- the loop ---- */
@@ -637,7 +647,7 @@ tell_status(void)
 static void
 turn(void)
 {
-	TimestampTz now = GetCurrentTimestamp();
+	int64 now = clock_ms();
 
 	MemoryContextSwitchTo(turn_context);
 	worker_clear_wake();
@@ -667,16 +677,16 @@ turn(void)
 static long
 next_turn(void)
 {
-	TimestampTz now = GetCurrentTimestamp();
-	long		wait = worker_idle_timeout;
-	bool		waits_for_outcome = relay.outstanding > 0;
+	int64 now = clock_ms();
+	long  wait = worker_idle_timeout;
+	bool  waits_for_outcome = relay.outstanding > 0;
 
 	if (relay_publisher == RELAY_PUBLISHER_NONE || !relay.opened)
 		return wait;
 	if (relay.acked != relay.stored)
 		wait = Min(wait, STORE_MS);
 	if (relay.mode == MODE_WAIT)
-		return Min(wait, TimestampDifferenceMilliseconds(now, relay.resume_at) + 1);
+		return Min(wait, Max(relay.resume_at - now, 0));
 	if (relay.mode == MODE_OPEN || wants_chunk() ||
 		(relay.acked == JOURNAL_WHOLE && relay.stored != JOURNAL_WHOLE))
 		return 0;
@@ -697,10 +707,10 @@ outcome_descriptor(void)
 static void
 finish(void)
 {
-	TimestampTz until = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), FINISH_MS);
+	int64 until = clock_ms() + FINISH_MS;
 
 	while (relay.handle && relay.outstanding > 0 && relay.publisher->reachable(relay.handle) &&
-		   GetCurrentTimestamp() < until)
+		   clock_ms() < until)
 	{
 		(void) worker_wait(outcome_descriptor(), FINISH_MS / 10);
 		collect();
