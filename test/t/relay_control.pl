@@ -172,7 +172,8 @@ ok($node->poll_query_until('shop', "SELECT last_error ~ 'missing .=. in line 10 
 my $latin1 = $node->data_dir . '/latin1.properties';
 append_to_file($latin1, "bootstrap.servers=nowhere\ns\xfc\xdf=1\n");
 set_conf('order_engine.kafka_config_file' => $latin1);
-ok($node->poll_query_until('shop', "SELECT convert_to(last_error, 'LATIN1') = 'No such configuration property: \"s??\"' FROM order_engine.relay_status"),
+ok( $node->poll_query_until('shop',
+		q{SELECT last_error LIKE 'No such configuration property: "s__"' AND (getdatabaseencoding() <> 'UTF8' OR last_error LIKE '%"s??"') FROM order_engine.relay_status}),
 	'what is no text of this database becomes such');
 set_conf('order_engine.kafka_config_file' => '/no/such/file');
 ok($node->poll_query_until('shop', "SELECT last_error LIKE 'could not open file%' FROM order_engine.relay_status"),
