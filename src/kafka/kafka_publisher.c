@@ -50,6 +50,8 @@ PG_MODULE_MAGIC;
 #define REBOOTSTRAP_PROPERTY "metadata.recovery.rebootstrap.trigger.ms"
 #define REBOOTSTRAP_MS 300000
 
+#define METADATA_MS 1000 /* how long a broker may take to say how many partitions there are */
+
 #if RD_KAFKA_VERSION < 0x020000ff
 #error "order_engine needs librdkafka 2.0 or newer"
 #endif
@@ -58,7 +60,18 @@ typedef struct Topic
 {
 	char			  name[256]; /* hash key */
 	rd_kafka_topic_t *handle;
+	int				  npartitions; /* 0: not known yet */
+	bool			 *written;	   /* of each: has taken a message of this handle's */
 } Topic;
+
+/* The one message that may be under way to a partition that has taken none yet. */
+typedef struct Probe
+{
+	Topic *topic; /* NULL: none is */
+	uint64 tag;
+	int	   expected;  /* where the key says it goes, -1: not known */
+	int	   partition; /* where it went, -1: not known yet */
+} Probe;
 
 typedef struct KafkaPublisher
 {
@@ -68,6 +81,7 @@ typedef struct KafkaPublisher
 	HTAB			 *topics;
 	MemoryContext	  context;	 /* of the topics */
 	int				  in_flight; /* accepted and not yet handed out as outcome */
+	Probe			  probe;
 	bool			  broken;
 	bool			  down;	  /* no broker is connected */
 	bool			  failed; /* and not only because brokers close idle connections */
@@ -127,6 +141,22 @@ set_last_error(KafkaPublisher *kafka, const char *error, const char *topic)
 }
 
 static void
+on_delivered(KafkaPublisher *kafka, const rd_kafka_message_t *message, PublisherOutcome *outcome)
+{
+	if (message->offset < 0)
+	{
+		/* no broker has said where it is: librdkafka infers it from a later one's delivery */
+		outcome->status = PUBLISHER_FAILED;
+		set_last_error(kafka, "acknowledged without an offset", rd_kafka_topic_name(message->rkt));
+		return;
+	}
+	outcome->status = PUBLISHER_DELIVERED;
+	kafka->down = kafka->failed = false;
+	if (kafka->probe.topic && kafka->probe.tag == outcome->tag)
+		kafka->probe.partition = message->partition;
+}
+
+static void
 on_delivery(rd_kafka_t *rk, const rd_kafka_message_t *message, void *opaque)
 {
 	KafkaPublisher	 *kafka = opaque;
@@ -136,10 +166,11 @@ on_delivery(rd_kafka_t *rk, const rd_kafka_message_t *message, void *opaque)
 	outcome->tag = (uint64) (uintptr_t) message->_private;
 	if (message->err == RD_KAFKA_RESP_ERR_NO_ERROR)
 	{
-		outcome->status = PUBLISHER_DELIVERED;
-		kafka->down = kafka->failed = false;
+		on_delivered(kafka, message, outcome);
 		return;
 	}
+	if (kafka->probe.topic && kafka->probe.tag == outcome->tag)
+		kafka->probe.topic = NULL;
 	outcome->status = concerns_message(message->err) ? PUBLISHER_REJECTED : PUBLISHER_FAILED;
 	if (kafka->broken || message->err == RD_KAFKA_RESP_ERR__PURGE_QUEUE)
 		return; /* because of another error, which is the one to tell */
@@ -441,7 +472,7 @@ kafka_open(const char *client_id, List *properties, char **error)
 }
 
 /* Kept: the first use of a topic asks for its leader, which takes a round trip. */
-static rd_kafka_topic_t *
+static Topic *
 get_topic(KafkaPublisher *kafka, const char *name)
 {
 	Topic *topic;
@@ -454,14 +485,88 @@ get_topic(KafkaPublisher *kafka, const char *name)
 	}
 	topic = hash_search(kafka->topics, name, HASH_ENTER, &found);
 	if (!found)
+	{
 		topic->handle = NULL;
+		topic->npartitions = 0;
+		topic->written = NULL;
+	}
 	if (topic->handle == NULL)
 	{
 		topic->handle = rd_kafka_topic_new(kafka->rk, name, NULL);
 		if (topic->handle == NULL)
 			set_last_error(kafka, rd_kafka_err2str(rd_kafka_last_error()), name);
 	}
-	return topic->handle;
+	return topic->handle ? topic : NULL;
+}
+
+/* ---- the first message to a partition goes alone ---- */
+
+/*
+ * A partition that has seen nothing of a producer takes any sequence number as
+ * its first.  So if the broker refuses the first request (it tells of a new
+ * topic's partitions a moment before it leads them) and takes the second, which
+ * is under way already, the first can never be written any more, and librdkafka
+ * counts it as delivered.  Once a partition has taken something, it takes
+ * nothing behind a gap.
+ */
+
+/* Where the message goes, -1: not known. */
+static int
+partition_of(const Topic *topic, const PublisherMessage *message)
+{
+	if (message->partition >= 0)
+		return message->partition;
+	if (topic->npartitions == 0 || message->key == NULL)
+		return -1;
+	return rd_kafka_msg_partitioner_murmur2_random(topic->handle, message->key, message->key_length,
+												   topic->npartitions, NULL, NULL);
+}
+
+static inline bool
+is_written(const Topic *topic, int partition)
+{
+	return partition >= 0 && partition < topic->npartitions && topic->written[partition];
+}
+
+/* Waits for the broker, which has just answered.  Without an answer the count stays as it is. */
+static void
+count_partitions(KafkaPublisher *kafka, Topic *topic)
+{
+	const struct rd_kafka_metadata *metadata;
+	int								count = 0;
+	bool						   *written;
+
+	if (rd_kafka_metadata(kafka->rk, 0, topic->handle, &metadata, METADATA_MS) !=
+		RD_KAFKA_RESP_ERR_NO_ERROR)
+		return;
+	if (metadata->topic_cnt == 1)
+		count = metadata->topics[0].partition_cnt;
+	rd_kafka_metadata_destroy(metadata);
+	if (count <= topic->npartitions)
+		return;
+	written = MemoryContextAllocZero(kafka->context, sizeof(bool) * count);
+	if (topic->written)
+	{
+		memcpy(written, topic->written, sizeof(bool) * topic->npartitions);
+		pfree(topic->written);
+	}
+	topic->written = written;
+	topic->npartitions = count;
+}
+
+static void
+finish_probe(KafkaPublisher *kafka)
+{
+	Probe *probe = &kafka->probe;
+	Topic *topic = probe->topic;
+
+	if (topic == NULL || probe->partition < 0)
+		return;
+	if (probe->partition != probe->expected || probe->partition >= topic->npartitions)
+		count_partitions(kafka, topic);
+	if (probe->partition < topic->npartitions)
+		topic->written[probe->partition] = true;
+	probe->topic = NULL;
 }
 
 /* One object for all: librdkafka 2.0 frees single headers twice when it cannot find the partition. */
@@ -499,7 +604,8 @@ static PublisherResult
 kafka_publish(void *state, const PublisherMessage *message)
 {
 	KafkaPublisher	   *kafka = state;
-	rd_kafka_topic_t   *topic;
+	Topic			   *topic;
+	int					partition;
 	rd_kafka_resp_err_t err;
 
 	if (kafka->broken)
@@ -509,10 +615,15 @@ kafka_publish(void *state, const PublisherMessage *message)
 	topic = get_topic(kafka, message->topic);
 	if (topic == NULL)
 		return PUBLISHER_REFUSED;
+	partition = partition_of(topic, message);
+	if (!is_written(topic, partition) && kafka->probe.topic)
+		return PUBLISHER_FULL;
 
-	err = produce(kafka, topic, message);
+	err = produce(kafka, topic->handle, message);
 	if (err == RD_KAFKA_RESP_ERR_NO_ERROR)
 	{
+		if (!is_written(topic, partition))
+			kafka->probe = (Probe){topic, message->tag, partition, -1};
 		kafka->in_flight++;
 		return PUBLISHER_OK;
 	}
@@ -547,6 +658,7 @@ serve_callbacks(KafkaPublisher *kafka)
 	(void) ignored; /* nothing to read is as good */
 	while (rd_kafka_poll(kafka->rk, 0) > 0)
 		;
+	finish_probe(kafka);
 	emit_log_lines(kafka);
 }
 
