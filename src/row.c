@@ -803,6 +803,17 @@ raise_concurrent_update(void)
 					errhint("Retry the transaction.")));
 }
 
+/* Only a user's trigger that wrote the very row while the engine was at it can bring that about. */
+pg_noreturn static void
+raise_changed_by_trigger(const RowTable *table)
+{
+	ereport(
+		ERROR,
+		(errcode(ERRCODE_TRIGGERED_DATA_CHANGE_VIOLATION),
+		 errmsg("row of table \"%s\" was changed by an operation triggered by the current command",
+				RelationGetRelationName(table->rel))));
+}
+
 /*
  * Locks the row in `slot` and brings its latest version there.  The lock mode
  * is that of an UPDATE which leaves the keys alone, so foreign keys of users'
@@ -832,18 +843,7 @@ lock_row(RowTable *table, TupleTableSlot *slot, LockWaitPolicy wait)
 				raise_concurrent_update();
 			return false;
 		case TM_SelfModified:
-
-			/*
-			 * Changed by a later command of ours: only a user's trigger that
-			 * wrote the very row while the engine was at it can do that.
-			 */
-			ereport(
-				ERROR,
-				(errcode(ERRCODE_TRIGGERED_DATA_CHANGE_VIOLATION),
-				 errmsg(
-					 "row of table \"%s\" was changed by an operation triggered by the current command",
-					 RelationGetRelationName(table->rel))));
-			return false; /* keep compiler quiet */
+			raise_changed_by_trigger(table);
 		default:
 			elog(ERROR, "unexpected table_tuple_lock status: %u", result);
 			return false; /* keep compiler quiet */
@@ -936,12 +936,7 @@ row_update(RowTable *table, TupleTableSlot *old, TupleTableSlot *slot, int ncolu
 	prepare_update(table, old, slot, ncolumns, columns);
 	result = write_update(table, old, slot);
 	if (result != TM_Ok)
-		ereport(
-			ERROR,
-			(errcode(ERRCODE_TRIGGERED_DATA_CHANGE_VIOLATION),
-			 errmsg(
-				 "row of table \"%s\" was changed by an operation triggered by the current command",
-				 RelationGetRelationName(table->rel))));
+		raise_changed_by_trigger(table);
 }
 
 bool
