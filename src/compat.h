@@ -115,6 +115,14 @@ compat_index_beginscan(Relation heap, Relation index, Snapshot snapshot, int nke
 #define compat_has_virtual_columns(constr) false
 #endif
 
+/* 18 has NOT NULL constraints that do not hold of the rows that were there before */
+#if PG_VERSION_NUM >= 180000
+#define compat_is_not_null(desc, i) \
+	(TupleDescCompactAttr(desc, i)->attnullability == ATTNULLABLE_VALID)
+#else
+#define compat_is_not_null(desc, i) (TupleDescAttr(desc, i)->attnotnull)
+#endif
+
 /* 18 has deferrable primary keys in mind; a table of ours has none */
 static inline Oid
 compat_primary_key_index(Relation relation)

@@ -36,8 +36,6 @@
 #include "commands/tablecmds.h"
 #include "executor/spi.h"
 #include "miscadmin.h"
-#include "partitioning/partbounds.h"
-#include "partitioning/partdesc.h"
 #include "pgstat.h"
 #include "port/atomics.h"
 #include "storage/bufmgr.h"
@@ -55,7 +53,7 @@
 
 #include "compat.h"
 #include "journal_internal.h"
-#include "shape.h"
+#include "row.h"
 #include "shared.h"
 
 #define SHARED_NAME "order_engine_journal"
@@ -131,12 +129,41 @@ ring_invalidate(Datum arg, Oid relid)
 			rings[i].valid = false;
 }
 
+static int
+compare_rings(const void *a, const void *b)
+{
+	int left = ((const Leaf *) a)->ring;
+	int right = ((const Leaf *) b)->ring;
+
+	return left < right ? -1 : left > right;
+}
+
+static void
+add_leaves(Ring *ring, const ShopPartition *partition)
+{
+	ListCell *lc;
+
+	if (get_rel_relkind(partition->relid) != RELKIND_RELATION)
+		ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+						errmsg("\"%s\" must be a plain table", get_rel_name(partition->relid)),
+						errhint("The order engine needs it as order_engine.setup() made it.")));
+	foreach(lc, partition->bound->listdatums)
+	{
+		Const *value = lfirst_node(Const, lc);
+
+		if (!value->constisnull)
+			ring->leaves[ring->nleaves++] =
+				(Leaf){.ring = DatumGetInt32(value->constvalue), .relid = partition->relid};
+	}
+}
+
+/* By the catalogs alone; see shop_partitions(). */
 static void
 ring_load(Ring *ring, Oid parent)
 {
-	Relation		   rel = table_open(parent, AccessShareLock);
-	PartitionDesc	   desc;
-	PartitionBoundInfo bounds;
+	List	 *partitions;
+	ListCell *lc;
+	int		  n = 0;
 
 	/* mark first: an invalidation that arrives while loading must win */
 	ring->parent = parent;
@@ -147,29 +174,32 @@ ring_load(Ring *ring, Oid parent)
 	else
 		ring->context =
 			AllocSetContextCreate(TopMemoryContext, "order_engine ring", ALLOCSET_SMALL_SIZES);
-	desc = RelationGetPartitionDesc(rel, true);
-	bounds = desc->boundinfo;
-	if (bounds && bounds->strategy == PARTITION_STRATEGY_LIST)
-	{
-		ring->leaves = MemoryContextAlloc(ring->context, sizeof(Leaf) * Max(bounds->ndatums, 1));
-		for (int i = 0; i < bounds->ndatums; i++)
-		{
-			Oid relid = desc->oids[bounds->indexes[i]];
-
-			shape_check_leaf(relid);
-			ring->leaves[ring->nleaves++] = (Leaf){
-				.ring = DatumGetInt32(bounds->datums[i][0]),
-				.relid = relid,
-			};
-		}
-	}
-	table_close(rel, AccessShareLock);
+	partitions = shop_partitions(parent);
+	foreach(lc, partitions)
+		n += list_length(((ShopPartition *) lfirst(lc))->bound->listdatums);
+	ring->leaves = MemoryContextAlloc(ring->context, sizeof(Leaf) * Max(n, 1));
+	foreach(lc, partitions)
+		add_leaves(ring, lfirst(lc));
 	if (ring->nleaves == 0)
-	{
-		ring->valid = false;
 		ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 						errmsg("table \"%s\" has no partitions", get_rel_name(parent))));
+	qsort(ring->leaves, ring->nleaves, sizeof(Leaf), compare_rings);
+}
+
+/* Half a load is none. */
+static void
+ring_reload(Ring *ring, Oid parent)
+{
+	PG_TRY();
+	{
+		ring_load(ring, parent);
 	}
+	PG_CATCH();
+	{
+		ring->valid = false;
+		PG_RE_THROW();
+	}
+	PG_END_TRY();
 }
 
 static const Ring *
@@ -179,7 +209,7 @@ ring_get(ShopTable table)
 	Oid	  parent = shop_table(table);
 
 	if (!ring->valid || ring->parent != parent)
-		ring_load(ring, parent);
+		ring_reload(ring, parent);
 	return ring;
 }
 
@@ -223,8 +253,7 @@ static bool
 index_matches(Relation index, int ncolumns, const char *const *columns)
 {
 	bool match = index->rd_index->indisvalid && index->rd_rel->relam == BTREE_AM_OID &&
-				 index->rd_index->indnkeyatts == ncolumns &&
-				 RelationGetIndexPredicate(index) == NIL;
+				 index->rd_index->indnkeyatts == ncolumns && !row_index_is_partial(index);
 
 	for (int i = 0; match && i < ncolumns; i++)
 	{

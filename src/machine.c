@@ -143,24 +143,27 @@ current_table(void)
 
 /* ---- reading the table ---- */
 
+/* NOT NULL may be a promise that older rows do not keep. */
 static Datum
-column_value(Relation rel, HeapTuple tuple, int column)
+column_value(Relation rel, HeapTuple tuple, AttrNumber attno)
 {
 	bool  isnull;
-	Datum value = heap_getattr(tuple, row_column(rel, machine_column_names[column]),
-							   RelationGetDescr(rel), &isnull);
+	Datum value = heap_getattr(tuple, attno, RelationGetDescr(rel), &isnull);
 
-	Assert(!isnull);
+	if (isnull)
+		ereport(ERROR, (errcode(ERRCODE_NOT_NULL_VIOLATION),
+						errmsg("column \"%s\" must not be null",
+							   NameStr(TupleDescAttr(RelationGetDescr(rel), attno - 1)->attname))));
 	return value;
 }
 
 static void
-read_row(Relation rel, HeapTuple tuple, MachineRow *row)
+read_row(Relation rel, const AttrNumber *attno, HeapTuple tuple, MachineRow *row)
 {
-	row->machine_id = DatumGetInt32(column_value(rel, tuple, MACHINE_MACHINE_ID));
+	row->machine_id = DatumGetInt32(column_value(rel, tuple, attno[MACHINE_MACHINE_ID]));
 	row->xmin = HeapTupleHeaderGetRawXmin(tuple->t_data);
-	row->name = TextDatumGetCString(column_value(rel, tuple, MACHINE_NAME));
-	row->definition = DatumGetJsonbPCopy(column_value(rel, tuple, MACHINE_DEFINITION));
+	row->name = TextDatumGetCString(column_value(rel, tuple, attno[MACHINE_NAME]));
+	row->definition = DatumGetJsonbPCopy(column_value(rel, tuple, attno[MACHINE_DEFINITION]));
 }
 
 /*
@@ -179,54 +182,58 @@ current_snapshot(void)
  * for each version ever published, few enough to go through.
  */
 static void
-find_row(Oid relid, int column, RegProcedure equal, Datum value, MachineRow *row)
+find_row(int column, RegProcedure equal, Datum value, MachineRow *row)
 {
-	Relation	rel = table_open(relid, AccessShareLock);
+	Relation	rel = row_open_for_reading(SHOP_MACHINE);
 	Snapshot	snapshot = RegisterSnapshot(current_snapshot());
+	AttrNumber	attno[MACHINE_COLUMNS];
 	ScanKeyData key;
 	SysScanDesc scan;
 	HeapTuple	tuple;
 	HeapTuple	found = NULL;
 
-	ScanKeyEntryInitialize(&key, 0, row_column(rel, machine_column_names[column]),
-						   BTEqualStrategyNumber, InvalidOid, C_COLLATION_OID, equal, value);
+	row_layout(rel, &machine_columns, attno);
+	ScanKeyEntryInitialize(&key, 0, attno[column], BTEqualStrategyNumber, InvalidOid,
+						   C_COLLATION_OID, equal, value);
 	scan = systable_beginscan(rel, InvalidOid, false, snapshot, 1, &key);
 	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
-		if (found == NULL || DatumGetInt32(column_value(rel, tuple, MACHINE_MACHINE_ID)) >
-								 DatumGetInt32(column_value(rel, found, MACHINE_MACHINE_ID)))
+		if (found == NULL || DatumGetInt32(column_value(rel, tuple, attno[MACHINE_MACHINE_ID])) >
+								 DatumGetInt32(column_value(rel, found, attno[MACHINE_MACHINE_ID])))
 			found = heap_copytuple(tuple);
 	memset(row, 0, sizeof(MachineRow));
 	if (found)
-		read_row(rel, found, row);
+		read_row(rel, attno, found, row);
 	systable_endscan(scan);
 	UnregisterSnapshot(snapshot);
 	table_close(rel, AccessShareLock);
 }
 
 static void
-find_by_id(Oid relid, int machine_id, MachineRow *row)
+find_by_id(int machine_id, MachineRow *row)
 {
-	find_row(relid, MACHINE_MACHINE_ID, F_INT4EQ, Int32GetDatum(machine_id), row);
+	find_row(MACHINE_MACHINE_ID, F_INT4EQ, Int32GetDatum(machine_id), row);
 }
 
 static void
-find_newest(Oid relid, const char *name, MachineRow *row)
+find_newest(const char *name, MachineRow *row)
 {
-	find_row(relid, MACHINE_NAME, F_TEXTEQ, CStringGetTextDatum(name), row);
+	find_row(MACHINE_NAME, F_TEXTEQ, CStringGetTextDatum(name), row);
 }
 
 /* The highest id ever given; under the publishers' lock. */
 static int
-highest_id(Oid relid)
+highest_id(void)
 {
-	Relation	rel = table_open(relid, AccessShareLock);
+	Relation	rel = row_open_for_reading(SHOP_MACHINE);
 	Snapshot	snapshot = RegisterSnapshot(GetLatestSnapshot());
 	SysScanDesc scan = systable_beginscan(rel, InvalidOid, false, snapshot, 0, NULL);
+	AttrNumber	attno[MACHINE_COLUMNS];
 	HeapTuple	tuple;
 	int			highest = 0;
 
+	row_layout(rel, &machine_columns, attno);
 	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
-		highest = Max(highest, DatumGetInt32(column_value(rel, tuple, MACHINE_MACHINE_ID)));
+		highest = Max(highest, DatumGetInt32(column_value(rel, tuple, attno[MACHINE_MACHINE_ID])));
 	systable_endscan(scan);
 	UnregisterSnapshot(snapshot);
 	table_close(rel, AccessShareLock);
@@ -265,7 +272,7 @@ reload_machine(Oid relid, int machine_id, MachineEntry *entry)
 	uint64	   epoch = machine_epoch; /* before the table is read: what comes later is seen again */
 	MachineRow row;
 
-	find_by_id(relid, machine_id, &row);
+	find_by_id(machine_id, &row);
 	if (row.machine_id == 0)
 		refuse_id(machine_id);
 	if (entry == NULL || entry->relid != relid || entry->xmin != row.xmin)
@@ -319,10 +326,11 @@ refuse_name(const char *name)
 const Machine *
 machine_latest(const char *name)
 {
-	Oid			 relid = current_table();
 	LatestEntry *entry;
 	uint64		 epoch;
 	MachineRow	 row;
+
+	(void) current_table();
 
 	/* a longer key would be cut by the hash table */
 	if (strlen(name) > MACHINE_MAX_NAME_LENGTH)
@@ -332,7 +340,7 @@ machine_latest(const char *name)
 		return machine_get(entry->machine_id);
 
 	epoch = machine_epoch;
-	find_newest(relid, name, &row);
+	find_newest(name, &row);
 	if (row.machine_id == 0)
 		refuse_name(name);
 	entry = hash_search(latest, name, HASH_ENTER, NULL);
@@ -502,6 +510,11 @@ published_guard(const Transition *transition)
 	return function;
 }
 
+/*
+ * The guard leaves nothing behind that would run later as somebody else: what is
+ * deferred to the commit (constraint triggers, cursors WITH HOLD) runs as whoever
+ * commits, the tables' owner in a worker, a superuser perhaps in a session.
+ */
 bool
 machine_guard_allows(const Transition *transition, const char *event, Datum order,
 					 Jsonb *attributes)
@@ -511,6 +524,8 @@ machine_guard_allows(const Transition *transition, const char *event, Datum orde
 	MemoryContext old;
 	FmgrInfo	  flinfo;
 	LOCAL_FCINFO(call, 3);
+	Oid	 user;
+	int	 sec_context;
 	bool allows;
 
 	check_guard(function, transition->guard);
@@ -524,7 +539,10 @@ machine_guard_allows(const Transition *transition, const char *event, Datum orde
 	call->args[1] = (NullableDatum){CStringGetTextDatum(event), false};
 	call->args[2] =
 		(NullableDatum){JsonbPGetDatum(attributes ? attributes : call_empty_object()), false};
+	GetUserIdAndSecContext(&user, &sec_context);
+	SetUserIdAndSecContext(user, sec_context | SECURITY_RESTRICTED_OPERATION);
 	allows = DatumGetBool(FunctionCallInvoke(call)) && !call->isnull;
+	SetUserIdAndSecContext(user, sec_context);
 	MemoryContextSwitchTo(old);
 	MemoryContextDelete(context);
 	return allows;
@@ -604,13 +622,13 @@ machine_publish(const char *name, Jsonb *definition)
 	owner_begin(&owner);
 	row_scope_begin(&scope, "define_machine()");
 	LockRelationOid(relid, ShareRowExclusiveLock);
-	find_newest(relid, name, &newest);
+	find_newest(name, &newest);
 	if (newest.machine_id > 0 &&
 		compareJsonbContainers(&newest.definition->root, &checked->root) == 0)
 		machine_id = newest.machine_id;
 	else
 	{
-		machine_id = highest_id(relid) + 1;
+		machine_id = highest_id() + 1;
 		/* before the row can be seen, so that an abort after that is noticed too */
 		CacheInvalidateRelcacheByRelid(relid);
 		insert_machine(&scope, relid, machine_id, name, checked);

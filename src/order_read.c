@@ -3,9 +3,11 @@
  *		Reads of orders: whole documents, a user's pages, the history.
  *
  * Owns nothing.  Every read is an index scan of the one leaf that the slot
- * names, under the caller's active snapshot: no plan, no transaction id, no
- * lock but ACCESS SHARE on that leaf, so it works in read-only transactions
- * and on standbys, and no part of one answer is newer than another.  Nothing
+ * names, under one snapshot, the caller's active one unless that is older than a
+ * change of a table: no plan, no transaction id, no lock but ACCESS SHARE on
+ * that leaf, so it works in read-only transactions and on standbys.  The leaves
+ * of one answer are locked before the first of them is read, so no part of it is
+ * newer than another.  Nothing
  * is executed for a row, so there is nobody to switch to: who may execute the
  * function may read.  `private` is not part of any answer.
  */
@@ -124,6 +126,7 @@ typedef struct LeafScan
 {
 	Relation		leaf;
 	Relation		index;
+	Snapshot		snapshot;
 	IndexScanDesc	scan;
 	TupleTableSlot *slot;
 	const Field	   *fields;
@@ -156,15 +159,16 @@ int8_comparison(StrategyNumber strategy)
 	}
 }
 
+/* `snapshot` NULL: what row_reading_snapshot() says of this leaf. */
 static void
-leaf_scan_begin(LeafScan *scan, Oid leaf, const Field *fields, int nfields, const LeafKey *keys,
-				int nkeys)
+leaf_scan_begin(LeafScan *scan, ShopTable table, int slot, Snapshot snapshot, const Field *fields,
+				int nfields, const LeafKey *keys, int nkeys)
 {
 	AttrNumber	columns[MAX_KEYS];
 	ScanKeyData conditions[MAX_KEYS];
 
 	Assert(nfields <= MAX_FIELDS && nkeys <= MAX_KEYS);
-	scan->leaf = table_open(leaf, AccessShareLock);
+	scan->leaf = row_open_leaf_for_reading(table, slot);
 	scan->fields = fields;
 	scan->nfields = nfields;
 	for (int i = 0; i < nfields; i++)
@@ -177,17 +181,20 @@ leaf_scan_begin(LeafScan *scan, Oid leaf, const Field *fields, int nfields, cons
 	}
 	scan->index = row_open_index(scan->leaf, nkeys, columns);
 	scan->slot = table_slot_create(scan->leaf, NULL);
-	scan->scan = compat_index_beginscan(scan->leaf, scan->index, GetActiveSnapshot(), nkeys);
+	scan->snapshot =
+		snapshot ? RegisterSnapshot(snapshot) : row_reading_snapshot(&scan->leaf, &table, 1);
+	scan->scan = compat_index_beginscan(scan->leaf, scan->index, scan->snapshot, nkeys);
 	index_rescan(scan->scan, conditions, nkeys, NULL, 0);
 }
 
 /* Starts the scan of an order's rows in one of the order tables, in the order of its primary key. */
 static void
-order_scan_begin(LeafScan *scan, ShopTable table, int64 order_id, const Field *fields, int nfields)
+order_scan_begin(LeafScan *scan, ShopTable table, int64 order_id, Snapshot snapshot,
+				 const Field *fields, int nfields)
 {
 	LeafKey key = {"order_id", BTEqualStrategyNumber, order_id};
 
-	leaf_scan_begin(scan, shop_leaf(table, slot_of_order(order_id)), fields, nfields, &key, 1);
+	leaf_scan_begin(scan, table, slot_of_order(order_id), snapshot, fields, nfields, &key, 1);
 }
 
 /* The values point into the buffer's page: they are good until the next call. */
@@ -207,6 +214,7 @@ static void
 leaf_scan_end(LeafScan *scan)
 {
 	index_endscan(scan->scan);
+	UnregisterSnapshot(scan->snapshot);
 	ExecDropSingleTupleTableSlot(scan->slot);
 	index_close(scan->index, NoLock);
 	table_close(scan->leaf, NoLock);
@@ -285,13 +293,13 @@ push_fields(JsonbParseState **state, LeafScan *scan)
 /* All of an order's rows in one table, as an array of objects under `key`. */
 static void
 push_rows(JsonbParseState **state, const char *key, ShopTable table, int64 order_id,
-		  const Field *fields, int nfields)
+		  Snapshot snapshot, const Field *fields, int nfields)
 {
 	LeafScan scan;
 
 	push_key(state, key);
 	pushJsonbValue(state, WJB_BEGIN_ARRAY, NULL);
-	order_scan_begin(&scan, table, order_id, fields, nfields);
+	order_scan_begin(&scan, table, order_id, snapshot, fields, nfields);
 	while (leaf_scan_next(&scan, ForwardScanDirection))
 	{
 		pushJsonbValue(state, WJB_BEGIN_OBJECT, NULL);
@@ -319,30 +327,62 @@ push_machine(JsonbParseState **state, LeafScan *scan)
 	push_value(state, NUMERICOID, NumericGetDatum(order_refund_due(machine, &row)), false);
 }
 
+/* The order and what its machine says of it; false if there is none of this id. */
+static bool
+push_order(JsonbParseState **state, int64 order_id, Snapshot snapshot)
+{
+	LeafScan scan;
+	bool	 found;
+
+	order_scan_begin(&scan, SHOP_ORDERS, order_id, snapshot, order_fields, lengthof(order_fields));
+	found = leaf_scan_next(&scan, ForwardScanDirection);
+	if (found)
+	{
+		push_fields(state, &scan);
+		push_machine(state, &scan);
+	}
+	leaf_scan_end(&scan);
+	return found;
+}
+
+/* Locks what a document is read from, until the transaction ends, and says under which snapshot. */
+static Snapshot
+document_snapshot(int64 order_id)
+{
+	static const ShopTable tables[] = {SHOP_ORDERS, SHOP_ORDER_LINE, SHOP_PAYMENT,
+									   SHOP_ORDER_EVENT};
+	Relation			   leaves[lengthof(tables)];
+	Snapshot			   snapshot;
+
+	for (int i = 0; i < lengthof(tables); i++)
+		leaves[i] = row_open_leaf_for_reading(tables[i], slot_of_order(order_id));
+	snapshot = row_reading_snapshot(leaves, tables, lengthof(tables));
+	for (int i = 0; i < lengthof(tables); i++)
+		table_close(leaves[i], NoLock);
+	return snapshot;
+}
+
 /* The whole order, NULL if there is none of this id. */
 static Jsonb *
 order_document(int64 order_id)
 {
+	Snapshot		 snapshot = document_snapshot(order_id);
 	JsonbParseState *state = NULL;
-	LeafScan		 scan;
-	bool			 found;
+	Jsonb			*document = NULL;
 
 	pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
-	order_scan_begin(&scan, SHOP_ORDERS, order_id, order_fields, lengthof(order_fields));
-	found = leaf_scan_next(&scan, ForwardScanDirection);
-	if (found)
+	if (push_order(&state, order_id, snapshot))
 	{
-		push_fields(&state, &scan);
-		push_machine(&state, &scan);
+		push_rows(&state, "lines", SHOP_ORDER_LINE, order_id, snapshot, line_fields,
+				  lengthof(line_fields));
+		push_rows(&state, "payments", SHOP_PAYMENT, order_id, snapshot, payment_fields,
+				  lengthof(payment_fields));
+		push_rows(&state, "history", SHOP_ORDER_EVENT, order_id, snapshot, event_fields,
+				  lengthof(event_fields));
+		document = JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL));
 	}
-	leaf_scan_end(&scan);
-	if (!found)
-		return NULL;
-
-	push_rows(&state, "lines", SHOP_ORDER_LINE, order_id, line_fields, lengthof(line_fields));
-	push_rows(&state, "payments", SHOP_PAYMENT, order_id, payment_fields, lengthof(payment_fields));
-	push_rows(&state, "history", SHOP_ORDER_EVENT, order_id, event_fields, lengthof(event_fields));
-	return JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL));
+	UnregisterSnapshot(snapshot);
+	return document;
 }
 
 /* ---- the SQL functions ---- */
@@ -454,7 +494,7 @@ order_engine_user_orders(PG_FUNCTION_ARGS)
 	if (PG_ARGISNULL(0))
 		return (Datum) 0;
 
-	leaf_scan_begin(&scan, shop_leaf(SHOP_ORDERS, slot_of_user(user_id)), page_fields,
+	leaf_scan_begin(&scan, SHOP_ORDERS, slot_of_user(user_id), NULL, page_fields,
 					lengthof(page_fields), keys, 2);
 	while (max_rows > 0 && leaf_scan_next(&scan, BackwardScanDirection))
 	{
@@ -474,7 +514,7 @@ order_engine_order_history(PG_FUNCTION_ARGS)
 	LeafScan	   scan;
 
 	InitMaterializedSRF(fcinfo, 0);
-	order_scan_begin(&scan, SHOP_ORDER_EVENT, PG_GETARG_INT64(0), event_fields,
+	order_scan_begin(&scan, SHOP_ORDER_EVENT, PG_GETARG_INT64(0), NULL, event_fields,
 					 lengthof(event_fields));
 	while (leaf_scan_next(&scan, ForwardScanDirection))
 		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, scan.values, scan.nulls);
@@ -501,8 +541,9 @@ order_engine_allowed_events(PG_FUNCTION_ARGS)
 	int			   machine_id = 0;
 	const Machine *machine;
 
-	order_scan_begin(&scan, SHOP_ORDERS, PG_GETARG_INT64(0), state_fields, lengthof(state_fields));
-	if (leaf_scan_next(&scan, ForwardScanDirection))
+	order_scan_begin(&scan, SHOP_ORDERS, PG_GETARG_INT64(0), NULL, state_fields,
+					 lengthof(state_fields));
+	if (leaf_scan_next(&scan, ForwardScanDirection) && !scan.nulls[0] && !scan.nulls[1])
 	{
 		state = TextDatumGetCString(scan.values[0]);
 		machine_id = DatumGetInt32(scan.values[1]);

@@ -11,13 +11,11 @@
  */
 #include "postgres.h"
 
-#include "access/stratnum.h"
 #include "catalog/namespace.h"
 #include "fmgr.h"
 #include "miscadmin.h"
 #include "storage/lwlock.h"
 #include "utils/builtins.h"
-#include "utils/fmgroids.h"
 #include "utils/guc.h"
 #include "utils/inval.h"
 #include "utils/lsyscache.h"
@@ -271,16 +269,13 @@ enum
 
 static const RowColumns shop_columns = {"shop", 1, (const char *const[]){"relay_paused"}};
 
-/* Locks the table's one row and reads it; its index is on the constant true. */
+/* Locks the table's one row and reads it. */
 static TupleTableSlot *
-lock_shop(RowTable *shop, Oid schema)
+lock_shop(RowTable *shop)
 {
 	TupleTableSlot *row = row_slot(shop);
-	ScanKeyData		key;
 
-	ScanKeyInit(&key, 1, BTEqualStrategyNumber, F_BOOLEQ, BoolGetDatum(true));
-	if (!row_find_locked(shop, get_relname_relid("shop_single_row", schema), 1, &key, LockWaitBlock,
-						 row))
+	if (!row_lock_single(shop, row))
 		ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 						errmsg("table \"order_engine.shop\" has no row")));
 	return row;
@@ -292,11 +287,10 @@ change_pause(RowScope *scope, bool paused)
 {
 	Oid				schema = get_namespace_oid("order_engine", false);
 	RowTable	   *shop = row_open(scope, get_relname_relid("shop", schema), &shop_columns);
-	TupleTableSlot *old = lock_shop(shop, schema);
+	TupleTableSlot *old = lock_shop(shop);
 	TupleTableSlot *new = row_slot(shop);
-	bool isnull;
 
-	if (DatumGetBool(row_get(shop, old, SHOP_RELAY_PAUSED, &isnull)) == paused)
+	if (DatumGetBool(row_get_required(shop, old, SHOP_RELAY_PAUSED)) == paused)
 		return false;
 	row_copy(shop, new, old);
 	row_set(shop, new, SHOP_RELAY_PAUSED, BoolGetDatum(paused));

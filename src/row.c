@@ -13,6 +13,18 @@
  * of what a call costs).  The relcache callback marks an entry stale;
  * row_open() copies what it needs, so an entry may go stale while a scope is
  * open, and what it had compiled lives on until the transaction ends.
+ *
+ * A lock may have been waited for while its table was altered, so what is relied
+ * on is looked at when the lock is there: the shape (an entry of the cache is
+ * made under it, and any ALTER TABLE marks the entry stale), and, before rows
+ * are read, whether the snapshot sees the transaction that last changed the
+ * table.  An older snapshot would find nothing in a table that was rewritten,
+ * since all its rows are that transaction's then.
+ *
+ * Compiling runs code of the tables' owner (immutable functions are folded), so
+ * it is left to row_open(), whose callers act as the owner.  Nothing else here
+ * evaluates anything of his; whoever reads as himself needs no compiled
+ * expression.
  */
 #include "postgres.h"
 
@@ -39,22 +51,27 @@
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
+#include "utils/syscache.h"
 
 #include "compat.h"
 #include "row.h"
+#include "shape.h"
 #include "shop.h"
 
 typedef struct RowLayout
 {
-	Oid			  relid; /* hash key */
-	bool		  valid;
-	AttrNumber	  attno[ROW_MAX_COLUMNS];
-	bool		  user_triggers; /* has row triggers that are not ours */
-	bool		  user_columns;	 /* has columns that are not ours */
-	MemoryContext context;		 /* holds what is compiled; NULL: nothing is */
-	List		 *checks;		 /* ExprState of each CHECK constraint, if checks_compiled */
-	bool		  checks_compiled;
-	List		 *predicates; /* CompiledPredicate */
+	Oid				  relid; /* hash key */
+	bool			  valid;
+	TransactionId	  changed_by; /* wrote the table's row of pg_class */
+	const RowColumns *columns;	  /* what attno is of; NULL: nothing */
+	AttrNumber		  attno[ROW_MAX_COLUMNS];
+	bool			  user_triggers; /* has row triggers that are not ours */
+	bool			  user_columns;	 /* has columns that are not ours */
+	bool			  compiled;
+	MemoryContext	  context; /* holds what is compiled; NULL: nothing is */
+	List			 *checks;  /* ExprState of each CHECK constraint, if checks_compiled */
+	bool			  checks_compiled;
+	List			 *predicates; /* CompiledPredicate */
 } RowLayout;
 
 typedef struct CompiledPredicate
@@ -63,7 +80,8 @@ typedef struct CompiledPredicate
 	ExprState *state;
 } CompiledPredicate;
 
-static HTAB *layouts; /* entries live as long as the backend */
+static HTAB	 *layouts;			 /* entries live as long as the backend */
+static uint64 invalidations = 0; /* counts calls of layout_invalidate() */
 
 static void
 layout_invalidate(Datum arg, Oid relid)
@@ -71,6 +89,7 @@ layout_invalidate(Datum arg, Oid relid)
 	HASH_SEQ_STATUS status;
 	RowLayout	   *layout;
 
+	invalidations++;
 	if (relid != InvalidOid)
 	{
 		layout = hash_search(layouts, &relid, HASH_FIND, NULL);
@@ -172,6 +191,7 @@ compile_predicate(RowLayout *layout, Oid index_oid)
 	index_close(index, NoLock);
 }
 
+/* As the owner; see the file's head. */
 static void
 compile_expressions(RowLayout *layout, Relation rel)
 {
@@ -195,6 +215,7 @@ compile_expressions(RowLayout *layout, Relation rel)
 		compile_predicate(layout, lfirst_oid(lc));
 	MemoryContextSwitchTo(old);
 	list_free(indexes);
+	layout->compiled = true;
 }
 
 static ExprState *
@@ -248,20 +269,60 @@ passes_compiled_checks(RowTable *table, TupleTableSlot *slot)
 
 /* ---- layouts ---- */
 
-static const RowLayout *
-layout_get(Relation rel, const RowColumns *columns)
+/* Who wrote the table's row of pg_class, as anybody does who rewrites the table. */
+static TransactionId
+last_changed_by(Relation rel)
+{
+	HeapTuple	  tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(RelationGetRelid(rel)));
+	TransactionId xid;
+
+	if (!HeapTupleIsValid(tuple))
+		elog(ERROR, "cache lookup failed for relation %u", RelationGetRelid(rel));
+	xid = HeapTupleHeaderGetXmin(tuple->t_data);
+	ReleaseSysCache(tuple);
+	return xid;
+}
+
+/* Fills the entry anew.  The table is locked, so what is read of it stays true. */
+static void
+layout_load(RowLayout *layout, Relation rel, const char *table)
+{
+	uint64 before = invalidations;
+
+	shape_check_open(rel, table);
+	layout->columns = NULL;
+	layout->compiled = false;
+	layout->changed_by = last_changed_by(rel);
+	layout->user_triggers = false;
+	for (int i = 0; rel->trigdesc && i < rel->trigdesc->numtriggers; i++)
+		if (!shop_own_trigger(rel->trigdesc->triggers[i].tgfoid))
+			layout->user_triggers = true;
+	layout->valid = before == invalidations;
+}
+
+static RowLayout *
+layout_get(Relation rel, const char *table)
 {
 	Oid		   relid = RelationGetRelid(rel);
 	bool	   found;
 	RowLayout *layout = hash_search(layouts, &relid, HASH_ENTER, &found);
-	int		   live = 0;
-
-	if (found && layout->valid)
-		return layout;
 
 	if (!found)
-		layout->context = NULL;
-	layout->valid = false;
+		memset((char *) layout + sizeof(Oid), 0, sizeof(RowLayout) - sizeof(Oid));
+	if (!layout->valid)
+		layout_load(layout, rel, table);
+	return layout;
+}
+
+/* The same, and where these columns are. */
+static RowLayout *
+layout_with_columns(Relation rel, const RowColumns *columns)
+{
+	RowLayout *layout = layout_get(rel, columns->table);
+	int		   live = 0;
+
+	if (layout->columns == columns)
+		return layout;
 	Assert(columns->ncolumns <= ROW_MAX_COLUMNS);
 	for (int i = 0; i < columns->ncolumns; i++)
 		layout->attno[i] = row_column(rel, columns->names[i]);
@@ -269,12 +330,7 @@ layout_get(Relation rel, const RowColumns *columns)
 		if (!TupleDescAttr(RelationGetDescr(rel), i)->attisdropped)
 			live++;
 	layout->user_columns = live > columns->ncolumns;
-	layout->user_triggers = false;
-	for (int i = 0; rel->trigdesc && i < rel->trigdesc->numtriggers; i++)
-		if (!shop_own_trigger(rel->trigdesc->triggers[i].tgfoid))
-			layout->user_triggers = true;
-	compile_expressions(layout, rel);
-	layout->valid = true;
+	layout->columns = columns;
 	return layout;
 }
 
@@ -286,6 +342,7 @@ drop_own_triggers(TriggerDesc *desc)
 
 	desc->trig_insert_before_row = desc->trig_insert_after_row = false;
 	desc->trig_update_before_row = desc->trig_update_after_row = false;
+	desc->trig_insert_new_table = desc->trig_update_old_table = desc->trig_update_new_table = false;
 	for (int i = 0; i < desc->numtriggers; i++)
 	{
 		Trigger *trigger = &desc->triggers[i];
@@ -301,6 +358,14 @@ drop_own_triggers(TriggerDesc *desc)
 			TRIGGER_TYPE_MATCHES(type, TRIGGER_TYPE_ROW, TRIGGER_TYPE_BEFORE, TRIGGER_TYPE_UPDATE);
 		desc->trig_update_after_row |=
 			TRIGGER_TYPE_MATCHES(type, TRIGGER_TYPE_ROW, TRIGGER_TYPE_AFTER, TRIGGER_TYPE_UPDATE);
+
+		/* statement triggers do not fire for rows of the engine, so their tables are not needed */
+		desc->trig_insert_new_table |=
+			TRIGGER_FOR_ROW(type) && TRIGGER_FOR_INSERT(type) && trigger->tgnewtable != NULL;
+		desc->trig_update_old_table |=
+			TRIGGER_FOR_ROW(type) && TRIGGER_FOR_UPDATE(type) && trigger->tgoldtable != NULL;
+		desc->trig_update_new_table |=
+			TRIGGER_FOR_ROW(type) && TRIGGER_FOR_UPDATE(type) && trigger->tgnewtable != NULL;
 		desc->triggers[kept++] = *trigger;
 	}
 	desc->numtriggers = kept;
@@ -351,14 +416,24 @@ row_scope_refresh(RowScope *scope)
 	scope->estate->es_output_cid = GetCurrentCommandId(true);
 }
 
+/* What a user's row trigger sees as transition tables: the rows of the scope so far. */
+static void
+capture_transitions(RowTable *table)
+{
+	Oid relid = RelationGetRelid(table->rel);
+
+	table->inserted = MakeTransitionCaptureState(table->rri->ri_TrigDesc, relid, CMD_INSERT);
+	table->updated = MakeTransitionCaptureState(table->rri->ri_TrigDesc, relid, CMD_UPDATE);
+}
+
 RowTable *
 row_open(RowScope *scope, Oid relid, const RowColumns *columns)
 {
-	EState			*estate = scope->estate;
-	MemoryContext	 old;
-	const RowLayout *layout;
-	RowTable		*table;
-	ListCell		*lc;
+	EState		 *estate = scope->estate;
+	MemoryContext old;
+	RowLayout	 *layout;
+	RowTable	 *table;
+	ListCell	 *lc;
 
 	foreach(lc, scope->tables)
 	{
@@ -371,12 +446,15 @@ row_open(RowScope *scope, Oid relid, const RowColumns *columns)
 	table = palloc0(sizeof(RowTable));
 	table->scope = scope;
 	table->rel = table_open(relid, RowExclusiveLock);
-	layout = layout_get(table->rel, columns);
+	layout = layout_with_columns(table->rel, columns);
+	if (!layout->compiled)
+		compile_expressions(layout, table->rel);
 	table->columns = columns;
 	table->ncolumns = columns->ncolumns;
 	memcpy(table->attno, layout->attno, sizeof(table->attno));
 	table->user_triggers = layout->user_triggers;
 	table->user_columns = layout->user_columns;
+	table->changed_by = layout->changed_by;
 	table->checks_compiled = layout->checks_compiled;
 	table->checks = layout->checks;
 
@@ -385,7 +463,10 @@ row_open(RowScope *scope, Oid relid, const RowColumns *columns)
 	if (!table->user_triggers)
 		table->rri->ri_TrigDesc = NULL;
 	else
+	{
 		drop_own_triggers(table->rri->ri_TrigDesc);
+		capture_transitions(table);
+	}
 	ExecOpenIndices(table->rri, true);
 	lend_predicates(layout, table->rri);
 
@@ -397,12 +478,17 @@ row_open(RowScope *scope, Oid relid, const RowColumns *columns)
 }
 
 /*
- * Only the leaf is locked, not the table that it is a part of: while its lock was
- * waited for it may have been detached.  With the lock it cannot be.
+ * The lock on `orders` comes before that on its leaf, as ALTER TABLE takes them:
+ * what is called for a row (guards take one of type orders, users' triggers) needs
+ * the table too, and would wait for it in the opposite order.  The lock on the
+ * leaf alone does not keep it from being detached before it is there; with it, it
+ * cannot be.
  */
 RowTable *
 row_open_leaf(RowScope *scope, ShopTable table, int slot, const RowColumns *columns)
 {
+	if (table == SHOP_ORDERS)
+		LockRelationOid(shop_table(SHOP_ORDERS), AccessShareLock);
 	for (;;)
 	{
 		Oid		  leaf = shop_leaf(table, slot);
@@ -430,7 +516,7 @@ row_require(TupleTableSlot *slot, AttrNumber attno)
 void
 row_layout(Relation rel, const RowColumns *columns, AttrNumber *attno)
 {
-	memcpy(attno, layout_get(rel, columns)->attno, sizeof(AttrNumber) * columns->ncolumns);
+	memcpy(attno, layout_with_columns(rel, columns)->attno, sizeof(AttrNumber) * columns->ncolumns);
 }
 
 TupleTableSlot *
@@ -500,6 +586,19 @@ row_copy(RowTable *table, TupleTableSlot *slot, TupleTableSlot *old)
 	ExecClearTuple(slot);
 	memcpy(slot->tts_values, old->tts_values, natts * sizeof(Datum));
 	memcpy(slot->tts_isnull, old->tts_isnull, natts * sizeof(bool));
+}
+
+void
+row_replace(RowTable *table, TupleTableSlot *slot, int column, Datum value, bool isnull)
+{
+	MemoryContext old = MemoryContextSwitchTo(table->scope->estate->es_query_cxt);
+	int			  attno = table->attno[column];
+	HeapTuple	  tuple = ExecFetchSlotHeapTuple(slot, true, NULL);
+
+	tuple = heap_modify_tuple_by_cols(tuple, slot->tts_tupleDescriptor, 1, &attno, &value, &isnull);
+	ExecForceStoreHeapTuple(tuple, slot, false);
+	slot->tts_tableOid = RelationGetRelid(table->rel);
+	MemoryContextSwitchTo(old);
 }
 
 static void
@@ -612,7 +711,7 @@ row_insert(RowTable *table, TupleTableSlot *slot)
 		recheck =
 			compat_insert_index_tuples(table->rri, slot, estate, false, false, NULL, NIL, false);
 	if (table->rri->ri_TrigDesc)
-		ExecARInsertTriggers(estate, table->rri, slot, recheck, NULL);
+		ExecARInsertTriggers(estate, table->rri, slot, recheck, table->inserted);
 }
 
 /*
@@ -626,11 +725,11 @@ row_insert_unless(RowTable *table, TupleTableSlot *slot, Oid index, ItemPointer 
 	EState *estate = table->scope->estate;
 	List   *arbiters = list_make1_oid(index);
 	List   *recheck;
-	bool	lost;
 
 	prepare_insert(table, slot);
 	for (;;)
 	{
+		bool   lost = false; /* only ever set by the executor */
 		uint32 token;
 
 		CHECK_FOR_INTERRUPTS();
@@ -647,7 +746,7 @@ row_insert_unless(RowTable *table, TupleTableSlot *slot, Oid index, ItemPointer 
 			break;
 	}
 	if (table->rri->ri_TrigDesc)
-		ExecARInsertTriggers(estate, table->rri, slot, recheck, NULL);
+		ExecARInsertTriggers(estate, table->rri, slot, recheck, table->inserted);
 	return true;
 }
 
@@ -727,7 +826,13 @@ index_starts_with(Relation index, int ncolumns, const AttrNumber *columns)
 	for (int k = 0; k < ncolumns; k++)
 		if (!is_key_column(index, k, columns[k]))
 			return false;
-	return RelationGetIndexPredicate(index) == NIL;
+	return !row_index_is_partial(index);
+}
+
+bool
+row_index_is_partial(Relation index)
+{
+	return !heap_attisnull(index->rd_indextuple, Anum_pg_index_indpred, NULL);
 }
 
 Relation
@@ -757,13 +862,87 @@ open_index(RowTable *table, Oid index)
 		 RelationGetRelationName(table->rel));
 }
 
+static void
+raise_concurrent_update(void)
+{
+	ereport(ERROR, (errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+					errmsg("could not serialize access due to concurrent update"),
+					errhint("Retry the transaction.")));
+}
+
+static bool
+is_seen(TransactionId xid, Snapshot snapshot)
+{
+	return !TransactionIdIsNormal(xid) || !XidInMVCCSnapshot(xid, snapshot) ||
+		   TransactionIdIsCurrentTransactionId(xid);
+}
+
+/*
+ * Before rows are read: the snapshot must see who rewrote the table, if anybody
+ * did.  Its lock is held, so nobody can once more.
+ */
+static void
+see_table(RowTable *table)
+{
+	if (likely(is_seen(table->changed_by, table->scope->estate->es_snapshot)))
+		return;
+	if (IsolationUsesXactSnapshot())
+		raise_concurrent_update();
+	row_scope_refresh(table->scope);
+}
+
+Snapshot
+row_reading_snapshot(const Relation *rels, const ShopTable *tables, int n)
+{
+	bool seen = true;
+
+	for (int i = 0; i < n; i++)
+		seen = seen && is_seen(layout_get(rels[i], shop_table_name(tables[i]))->changed_by,
+							   GetActiveSnapshot());
+	if (seen)
+		return RegisterSnapshot(GetActiveSnapshot());
+
+	/* in parallel mode there is no newer one to be had; the retry finds it settled */
+	if (IsolationUsesXactSnapshot() || IsInParallelMode())
+		raise_concurrent_update();
+	return RegisterSnapshot(GetLatestSnapshot());
+}
+
+Relation
+row_open_for_reading(ShopTable table)
+{
+	Relation rel = table_open(shop_table(table), AccessShareLock);
+
+	(void) layout_get(rel, shop_table_name(table));
+	return rel;
+}
+
+Relation
+row_open_leaf_for_reading(ShopTable table, int slot)
+{
+	for (;;)
+	{
+		Oid		 leaf = shop_leaf(table, slot);
+		Relation rel = table_open(leaf, AccessShareLock);
+
+		if (likely(shop_leaf(table, slot) == leaf))
+		{
+			(void) layout_get(rel, shop_table_name(table));
+			return rel;
+		}
+		table_close(rel, AccessShareLock);
+	}
+}
+
 bool
 row_find(RowTable *table, Oid index, int nkeys, ScanKey keys, TupleTableSlot *slot)
 {
-	IndexScanDesc scan = compat_index_beginscan(table->rel, open_index(table, index),
-												table->scope->estate->es_snapshot, nkeys);
+	IndexScanDesc scan;
 	bool		  found;
 
+	see_table(table);
+	scan = compat_index_beginscan(table->rel, open_index(table, index),
+								  table->scope->estate->es_snapshot, nkeys);
 	index_rescan(scan, keys, nkeys, NULL, 0);
 	found = index_getnext_slot(scan, ForwardScanDirection, slot);
 	if (found)
@@ -776,11 +955,13 @@ List *
 row_find_all(RowTable *table, Oid index, int nkeys, ScanKey keys)
 {
 	MemoryContext	context = table->scope->estate->es_query_cxt;
-	IndexScanDesc	scan = compat_index_beginscan(table->rel, open_index(table, index),
-												  table->scope->estate->es_snapshot, nkeys);
 	TupleTableSlot *slot = row_slot(table);
 	List		   *rows = NIL;
+	IndexScanDesc	scan;
 
+	see_table(table);
+	scan = compat_index_beginscan(table->rel, open_index(table, index),
+								  table->scope->estate->es_snapshot, nkeys);
 	index_rescan(scan, keys, nkeys, NULL, 0);
 	while (index_getnext_slot(scan, ForwardScanDirection, slot))
 	{
@@ -793,14 +974,6 @@ row_find_all(RowTable *table, Oid index, int nkeys, ScanKey keys)
 	}
 	index_endscan(scan);
 	return rows;
-}
-
-static void
-raise_concurrent_update(void)
-{
-	ereport(ERROR, (errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
-					errmsg("could not serialize access due to concurrent update"),
-					errhint("Retry the transaction.")));
 }
 
 /* Only a user's trigger that wrote the very row while the engine was at it can bring that about. */
@@ -850,15 +1023,12 @@ lock_row(RowTable *table, TupleTableSlot *slot, LockWaitPolicy wait)
 	}
 }
 
-bool
-row_find_locked(RowTable *table, Oid index, int nkeys, ScanKey keys, LockWaitPolicy wait,
-				TupleTableSlot *slot)
+/* Locks the row that was found. */
+static bool
+lock_found(RowTable *table, TupleTableSlot *slot, LockWaitPolicy wait)
 {
-	ItemPointerData found;
+	ItemPointerData found = slot->tts_tid;
 
-	if (!row_find(table, index, nkeys, keys, slot))
-		return false;
-	found = slot->tts_tid;
 	if (!lock_row(table, slot, wait))
 		return false;
 
@@ -866,6 +1036,28 @@ row_find_locked(RowTable *table, Oid index, int nkeys, ScanKey keys, LockWaitPol
 	if (!ItemPointerEquals(&found, &slot->tts_tid))
 		row_scope_refresh(table->scope);
 	return true;
+}
+
+bool
+row_find_locked(RowTable *table, Oid index, int nkeys, ScanKey keys, LockWaitPolicy wait,
+				TupleTableSlot *slot)
+{
+	return row_find(table, index, nkeys, keys, slot) && lock_found(table, slot, wait);
+}
+
+bool
+row_lock_single(RowTable *table, TupleTableSlot *slot)
+{
+	TableScanDesc scan;
+	bool		  found;
+
+	see_table(table);
+	scan = table_beginscan(table->rel, table->scope->estate->es_snapshot, 0, NULL);
+	found = table_scan_getnextslot(scan, ForwardScanDirection, slot);
+	if (found)
+		ExecMaterializeSlot(slot);
+	table_endscan(scan);
+	return found && lock_found(table, slot, LockWaitBlock);
 }
 
 /* Users' BEFORE triggers, with the columns that change told to UPDATE OF ones. */
@@ -899,6 +1091,8 @@ prepare_update(RowTable *table, TupleTableSlot *old, TupleTableSlot *slot, int n
 		EvalPlanQualEnd(&epq);
 		if (!proceed)
 			raise_suppressed(table);
+		if (table->settle)
+			table->settle(table, slot, table->settle_argument);
 	}
 	check_row(table, slot, CMD_UPDATE);
 }
@@ -922,8 +1116,8 @@ write_update(RowTable *table, TupleTableSlot *old, TupleTableSlot *slot)
 		recheck = compat_insert_index_tuples(table->rri, slot, estate, true, false, NULL, NIL,
 											 compat_only_summarizing(indexes));
 	if (table->rri->ri_TrigDesc)
-		ExecARUpdateTriggers(estate, table->rri, NULL, NULL, &tid, NULL, slot, recheck, NULL,
-							 false);
+		ExecARUpdateTriggers(estate, table->rri, NULL, NULL, &tid, NULL, slot, recheck,
+							 table->updated, false);
 	return TM_Ok;
 }
 

@@ -11,6 +11,7 @@
 #define ORDER_ENGINE_ROW_H
 
 #include "access/skey.h"
+#include "commands/trigger.h"
 #include "executor/tuptable.h"
 #include "nodes/execnodes.h"
 #include "nodes/lockoptions.h"
@@ -35,7 +36,15 @@ typedef struct RowScope
 	List   *tables;
 } RowScope;
 
-typedef struct RowTable
+typedef struct RowTable RowTable;
+
+/*
+ * What a module has to say about an update when users' BEFORE triggers have had
+ * their hand in it, before the row is checked and written; row_replace() may change it.
+ */
+typedef void (*RowSettle)(RowTable *table, TupleTableSlot *slot, void *argument);
+
+struct RowTable
 {
 	RowScope		 *scope;
 	Relation		  rel;
@@ -45,14 +54,23 @@ typedef struct RowTable
 	const RowColumns *columns;
 	bool			  user_triggers; /* has row triggers that are not ours */
 	bool			  user_columns;	 /* has columns that are not ours */
+	TransactionId	  changed_by;	 /* the last to change the table: the snapshot must see it */
 	bool			  checks_compiled;
 	List			 *checks; /* if checks_compiled: ExprState of each CHECK constraint */
-} RowTable;
+
+	/* for users' row triggers with transition tables, NULL: there are none */
+	TransitionCaptureState *inserted;
+	TransitionCaptureState *updated;
+
+	RowSettle settle; /* NULL: none; called only if there are such triggers */
+	void	 *settle_argument;
+};
 
 /*
- * Begins a scope: makes this transaction's earlier changes visible, pushes a
- * fresh snapshot and opens an AFTER trigger level.  25006 in a read-only
- * transaction or on a standby; `call` names the caller in that message.
+ * Begins a scope, as the owner of the tables: makes this transaction's earlier
+ * changes visible, pushes a fresh snapshot and opens an AFTER trigger level.
+ * 25006 in a read-only transaction or on a standby; `call` names the caller in
+ * that message.
  */
 extern void row_scope_begin(RowScope *scope, const char *call);
 
@@ -69,20 +87,40 @@ extern void row_scope_refresh(RowScope *scope);
  * Opens a plain table (a leaf, never a partitioned table) for reading and
  * writing, with ROW EXCLUSIVE lock; a second call for the same relation in a
  * scope gives the same RowTable.  The engine's own triggers do not fire for
- * rows written through it, users' row triggers do.  55000 if the relation
- * lacks one of the columns.
+ * rows written through it, users' row triggers do.  55000 if the relation is not
+ * as the engine needs it (shape.h), which is looked at once the lock is there.
  */
 extern RowTable *row_open(RowScope *scope, Oid relid, const RowColumns *columns);
 
 /*
- * Opens the leaf of an order table that holds a slot's orders.  OE060 if there is
- * none, or none any more once its lock is there.
+ * Opens the leaf of an order table that holds a slot's orders; before a leaf of
+ * `orders`, that table is locked ACCESS SHARE.  OE060 if there is none, or none
+ * any more once its lock is there.
  */
 extern RowTable *
 row_open_leaf(RowScope *scope, ShopTable table, int slot, const RowColumns *columns);
 
-/* Where these columns stand in a relation, for triggers; [columns->ncolumns].  55000 as row_open(). */
+/*
+ * Where these columns stand in a plain table that the caller has open and locked;
+ * [columns->ncolumns].  55000 as row_open().  Runs nothing of the owner's, so any
+ * role may call it.
+ */
 extern void row_layout(Relation rel, const RowColumns *columns, AttrNumber *attno);
+
+/*
+ * For readers without a scope, as any role, on standbys too: open a plain table,
+ * or the leaf of an order table that holds a slot's orders, with ACCESS SHARE.
+ * 55000 as row_open(), OE060 as row_open_leaf().
+ */
+extern Relation row_open_for_reading(ShopTable table);
+extern Relation row_open_leaf_for_reading(ShopTable table, int slot);
+
+/*
+ * A registered snapshot to read these with: the active one, or if that is older
+ * than a change of one of the relations, a new one.  40001 where there is only
+ * one (REPEATABLE READ and above, parallel mode).
+ */
+extern Snapshot row_reading_snapshot(const Relation *rels, const ShopTable *tables, int n);
 
 /* A slot of the table's shape that lives until the scope ends. */
 extern TupleTableSlot *row_slot(RowTable *table);
@@ -108,6 +146,10 @@ row_set_null(RowTable *table, TupleTableSlot *slot, int column)
 	slot->tts_values[table->attno[column] - 1] = (Datum) 0;
 	slot->tts_isnull[table->attno[column] - 1] = true;
 }
+
+/* Gives one column of a row that is whole already (a trigger may have made it) another value. */
+extern void
+row_replace(RowTable *table, TupleTableSlot *slot, int column, Datum value, bool isnull);
 
 static inline Datum
 row_get(RowTable *table, TupleTableSlot *slot, int column, bool *isnull)
@@ -156,6 +198,9 @@ extern Oid row_unique_index(RowTable *table, int ncolumns, const int *columns);
  */
 extern Relation row_open_index(Relation rel, int ncolumns, const AttrNumber *columns);
 
+/* True if the index has a predicate, which is not evaluated. */
+extern bool row_index_is_partial(Relation index);
+
 /*
  * Reads the row with this key of a unique index under the scope's snapshot.
  * False if there is none.
@@ -177,6 +222,12 @@ extern List *row_find_all(RowTable *table, Oid index, int nkeys, ScanKey keys);
  */
 extern bool row_find_locked(RowTable *table, Oid index, int nkeys, ScanKey keys,
 							LockWaitPolicy wait, TupleTableSlot *slot);
+
+/*
+ * The same for the row of a table that has but one: waits for its lock.  False if
+ * there is none.
+ */
+extern bool row_lock_single(RowTable *table, TupleTableSlot *slot);
 
 /*
  * Writes `slot`, made by row_copy(), as the next version of the row in `old`,

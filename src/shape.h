@@ -5,14 +5,20 @@
 #ifndef ORDER_ENGINE_SHAPE_H
 #define ORDER_ENGINE_SHAPE_H
 
+#include "utils/rel.h"
+
 /*
  * Raises 55000, naming the column, unless every column that the engine knows
  * exists in the tables of this schema with the type and the NOT NULL that
- * setup() gave it, and the tables are of the kind that it made.  Reads the system caches only, takes no locks.
+ * setup() gave it, and the tables are of the kind that it made and partitioned
+ * as it did.  Reads the system caches only, takes no locks.
  */
 extern void shape_check(Oid schema);
 
-/* The same for a partition: 55000 unless it is a plain table. */
-extern void shape_check_leaf(Oid relid);
+/*
+ * The same for a relation that is open and locked: a plain table, or a leaf,
+ * that is to have the columns of `table`.
+ */
+extern void shape_check_open(Relation rel, const char *table);
 
 #endif /* ORDER_ENGINE_SHAPE_H */

@@ -5,24 +5,28 @@
  * Owns a per-backend cache of OIDs.  It is filled as a whole or not at all, and
  * thrown away by the relcache callback when any of the relations changes; "not
  * set up" is never cached.
+ *
+ * It is filled from the system catalogs alone, by whoever comes first: a reader,
+ * a writer, a worker that is the bootstrap superuser until owner_begin().  So no
+ * relation of the owner's is opened here and nothing of his is evaluated, and as
+ * no lock is taken, none can be waited for while others are held.
  */
 #include "postgres.h"
 
-#include "access/table.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_class.h"
+#include "catalog/pg_inherits.h"
 #include "catalog/pg_language.h"
 #include "catalog/pg_namespace.h"
 #include "catalog/pg_proc.h"
 #include "miscadmin.h"
-#include "partitioning/partbounds.h"
-#include "partitioning/partdesc.h"
+#include "storage/lockdefs.h"
 #include "utils/acl.h"
+#include "utils/builtins.h"
 #include "utils/guc.h"
 #include "utils/inval.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
-#include "utils/rel.h"
 #include "utils/syscache.h"
 
 #include "shape.h"
@@ -126,34 +130,94 @@ find_table(Oid schema, const char *name)
 	return relid;
 }
 
+static PartitionBoundSpec *
+partition_bound(HeapTuple tuple)
+{
+	bool  isnull;
+	Datum bound = SysCacheGetAttr(RELOID, tuple, Anum_pg_class_relpartbound, &isnull);
+
+	return isnull ? NULL : castNode(PartitionBoundSpec, stringToNode(TextDatumGetCString(bound)));
+}
+
+List *
+shop_partitions(Oid parent)
+{
+	List	 *partitions = NIL;
+	ListCell *lc;
+
+	foreach(lc, find_inheritance_children(parent, NoLock))
+	{
+		Oid			   relid = lfirst_oid(lc);
+		HeapTuple	   tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(relid));
+		ShopPartition *partition;
+
+		/* it may be gone, or detached, since: that will be heard of */
+		if (!HeapTupleIsValid(tuple))
+			continue;
+		partition = palloc(sizeof(ShopPartition));
+		partition->relid = relid;
+		partition->bound = partition_bound(tuple);
+		if (partition->bound)
+			partitions = lappend(partitions, partition);
+		ReleaseSysCache(tuple);
+	}
+	return partitions;
+}
+
+static int
+greatest_modulus(List *partitions)
+{
+	int		  greatest = 0;
+	ListCell *lc;
+
+	foreach(lc, partitions)
+		greatest = Max(greatest, ((ShopPartition *) lfirst(lc))->bound->modulus);
+	return greatest;
+}
+
 /*
  * The leaves of an order table in the order of their remainders.  A leaf that
  * is missing (detached, moved away) stays InvalidOid.
  */
 static int
-load_leaves(Oid relid, Oid **leaves, Oid *owner)
+load_leaves(Oid relid, Oid **leaves)
 {
-	Relation	  rel = table_open(relid, AccessShareLock);
-	PartitionDesc desc = RelationGetPartitionDesc(rel, true);
-	int			  nindexes = desc->boundinfo ? desc->boundinfo->nindexes : 0;
+	List	 *partitions = shop_partitions(relid);
+	int		  n = greatest_modulus(partitions);
+	ListCell *lc;
 
-	*leaves = MemoryContextAllocZero(shop_context, sizeof(Oid) * Max(nindexes, 1));
-	for (int i = 0; i < nindexes; i++)
-		if (desc->boundinfo->indexes[i] >= 0)
-		{
-			(*leaves)[i] = desc->oids[desc->boundinfo->indexes[i]];
-			shape_check_leaf((*leaves)[i]);
-		}
-	*owner = rel->rd_rel->relowner;
-	table_close(rel, AccessShareLock);
-	return nindexes;
+	*leaves = MemoryContextAllocZero(shop_context, sizeof(Oid) * Max(n, 1));
+	foreach(lc, partitions)
+	{
+		ShopPartition *partition = lfirst(lc);
+
+		if (get_rel_relkind(partition->relid) != RELKIND_RELATION)
+			ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+							errmsg("\"%s\" must be a plain table", get_rel_name(partition->relid)),
+							errhint("The order engine needs it as order_engine.setup() made it.")));
+		for (int i = partition->bound->remainder; i < n; i += partition->bound->modulus)
+			(*leaves)[i] = partition->relid;
+	}
+	return n;
+}
+
+static Oid
+owner_of(Oid relid)
+{
+	HeapTuple tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(relid));
+	Oid		  owner;
+
+	if (!HeapTupleIsValid(tuple))
+		elog(ERROR, "cache lookup failed for relation %u", relid);
+	owner = ((Form_pg_class) GETSTRUCT(tuple))->relowner;
+	ReleaseSysCache(tuple);
+	return owner;
 }
 
 static void
 shop_load(void)
 {
 	Shop loaded = {0};
-	Oid	 owner;
 
 	MemoryContextReset(shop_context);
 	loaded.schema = get_namespace_oid(SCHEMA_NAME, true);
@@ -164,16 +228,16 @@ shop_load(void)
 	/* mark first: an invalidation that arrives while loading must win */
 	memcpy(shop.tables, loaded.tables, sizeof(shop.tables));
 	shop.valid = true;
+	loaded.owner = owner_of(loaded.tables[SHOP_ORDERS]);
 	for (int i = ORDER_TABLES - 1; i >= SHOP_ORDERS; i--)
 	{
-		int partitions = load_leaves(loaded.tables[i], &loaded.leaves[i], &owner);
+		int partitions = load_leaves(loaded.tables[i], &loaded.leaves[i]);
 
 		if (i < ORDER_TABLES - 1 && partitions != loaded.partitions)
 			ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 							errmsg("the order tables do not have the same number of partitions")));
 		loaded.partitions = partitions;
 	}
-	loaded.owner = owner;
 	loaded.valid = shop.valid;
 	shop = loaded;
 }
@@ -211,6 +275,12 @@ Oid
 shop_table(ShopTable table)
 {
 	return shop_get()->tables[table];
+}
+
+const char *
+shop_table_name(ShopTable table)
+{
+	return table_names[table];
 }
 
 Oid

@@ -5,6 +5,7 @@
 #ifndef ORDER_ENGINE_SHOP_H
 #define ORDER_ENGINE_SHOP_H
 
+#include "nodes/parsenodes.h"
 #include "nodes/pg_list.h"
 
 #define SCHEMA_VERSION 1
@@ -48,6 +49,23 @@ extern bool shop_is_whole(void);
  */
 extern Oid shop_table(ShopTable table);
 extern Oid shop_leaf(ShopTable table, int slot);
+
+/* The name of a table. */
+extern const char *shop_table_name(ShopTable table);
+
+/*
+ * The partitions of a partitioned table, by the catalogs alone: nothing is opened,
+ * locked or evaluated, so that neither an owner's partition key is run nor a lock
+ * on the table waited for while one on a partition is held.  What is relied on is
+ * to be looked at again once the partition is locked.  List of ShopPartition.
+ */
+typedef struct ShopPartition
+{
+	Oid					relid;
+	PartitionBoundSpec *bound;
+} ShopPartition;
+
+extern List *shop_partitions(Oid parent);
 
 /* True if the relation is one of the leaves of an order table. */
 extern bool shop_is_leaf(ShopTable table, Oid relid);

@@ -819,13 +819,14 @@ PG_FUNCTION_INFO_V1(order_engine_available);
 PG_FUNCTION_INFO_V1(order_engine_availability);
 
 /*
- * Reads under the caller's snapshot and without a scope, so that it works on a
+ * Reads under the caller's snapshot (row_reading_snapshot()) and without a scope, so that it works on a
  * standby, in read-only transactions and in parallel workers.
  */
 typedef struct StockReader
 {
 	Relation		table;
 	Relation		index;
+	Snapshot		snapshot;
 	IndexScanDesc	scan;
 	TupleTableSlot *slot;
 	AttrNumber		on_hand;
@@ -835,15 +836,17 @@ typedef struct StockReader
 static void
 reader_open(StockReader *reader)
 {
-	AttrNumber sku;
+	static const ShopTable table = SHOP_STOCK;
+	AttrNumber			   attno[STOCK_COLUMNS];
 
-	reader->table = table_open(shop_table(SHOP_STOCK), AccessShareLock);
-	sku = row_column(reader->table, stock_names[STOCK_SKU]);
-	reader->index = row_open_index(reader->table, 1, &sku);
-	reader->scan = compat_index_beginscan(reader->table, reader->index, GetActiveSnapshot(), 1);
+	reader->table = row_open_for_reading(table);
+	row_layout(reader->table, &stock_columns, attno);
+	reader->on_hand = attno[STOCK_ON_HAND];
+	reader->reserved = attno[STOCK_RESERVED];
+	reader->index = row_open_index(reader->table, 1, &attno[STOCK_SKU]);
+	reader->snapshot = row_reading_snapshot(&reader->table, &table, 1);
+	reader->scan = compat_index_beginscan(reader->table, reader->index, reader->snapshot, 1);
 	reader->slot = table_slot_create(reader->table, NULL);
-	reader->on_hand = get_attnum(RelationGetRelid(reader->table), stock_names[STOCK_ON_HAND]);
-	reader->reserved = get_attnum(RelationGetRelid(reader->table), stock_names[STOCK_RESERVED]);
 }
 
 static void
@@ -851,6 +854,7 @@ reader_close(StockReader *reader)
 {
 	ExecDropSingleTupleTableSlot(reader->slot);
 	index_endscan(reader->scan);
+	UnregisterSnapshot(reader->snapshot);
 	index_close(reader->index, AccessShareLock);
 	table_close(reader->table, AccessShareLock);
 }
@@ -860,16 +864,14 @@ static Datum
 reader_get(StockReader *reader, Datum sku, bool *isnull)
 {
 	ScanKeyData key;
-	bool		null1;
-	bool		null2;
 
 	ScanKeyInit(&key, 1, BTEqualStrategyNumber, F_TEXTEQ, sku);
 	index_rescan(reader->scan, &key, 1, NULL, 0);
 	*isnull = !index_getnext_slot(reader->scan, ForwardScanDirection, reader->slot);
 	if (*isnull)
 		return (Datum) 0;
-	return Int64GetDatum(DatumGetInt64(slot_getattr(reader->slot, reader->on_hand, &null1)) -
-						 DatumGetInt64(slot_getattr(reader->slot, reader->reserved, &null2)));
+	return Int64GetDatum(DatumGetInt64(row_require(reader->slot, reader->on_hand)) -
+						 DatumGetInt64(row_require(reader->slot, reader->reserved)));
 }
 
 Datum
