@@ -201,7 +201,7 @@ publish(RowScope *scope, const OrderRow *row, const OrderChange *change, const c
 
 	if (lines == NULL)
 	{
-		lines_read(scope, row->order_id, &read);
+		order_lines(scope, row, &read);
 		lines = &read;
 	}
 	pg_lltoa(row->order_id, aggregateid);
@@ -222,18 +222,34 @@ event_append(RowScope *scope, const OrderRow *row, const OrderChange *change)
 		publish(scope, row, change, type);
 }
 
+static Oid
+events_index(RowTable *table)
+{
+	return row_unique_index(table, 2, (const int[]){EVENT_ORDER_ID, EVENT_VERSION});
+}
+
+bool
+event_exists(RowScope *scope, int64 order_id, int version)
+{
+	RowTable   *table = open_events(scope, order_id);
+	ScanKeyData keys[2];
+
+	ScanKeyInit(&keys[0], 1, BTEqualStrategyNumber, F_INT8EQ, Int64GetDatum(order_id));
+	ScanKeyInit(&keys[1], 2, BTEqualStrategyNumber, F_INT4EQ, Int32GetDatum(version));
+	return row_find(table, events_index(table), 2, keys, row_slot(table));
+}
+
 /* The row lock of the order makes what is found here final: nobody else can add a version now. */
 bool
 event_find_key(RowScope *scope, int64 order_id, const char *idempotency_key, char **event,
 			   char **to_state, int *version, TimestampTz *at)
 {
 	RowTable   *table = open_events(scope, order_id);
-	Oid			index = row_unique_index(table, 2, (const int[]){EVENT_ORDER_ID, EVENT_VERSION});
 	ScanKeyData key;
 	ListCell   *lc;
 
 	ScanKeyInit(&key, 1, BTEqualStrategyNumber, F_INT8EQ, Int64GetDatum(order_id));
-	foreach(lc, row_find_all(table, index, 1, &key))
+	foreach(lc, row_find_all(table, events_index(table), 1, &key))
 	{
 		TupleTableSlot *slot = lfirst(lc);
 		bool			isnull;

@@ -20,4 +20,7 @@ extern void event_append(RowScope *scope, const OrderRow *row, const OrderChange
 extern bool event_find_key(RowScope *scope, int64 order_id, const char *idempotency_key,
 						   char **event, char **to_state, int *version, TimestampTz *at);
 
+/* True if the order has a row of order_event for this version. */
+extern bool event_exists(RowScope *scope, int64 order_id, int version);
+
 #endif /* ORDER_ENGINE_EVENT_H */

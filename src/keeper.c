@@ -229,7 +229,7 @@ fire_due(KeeperPass *pass, const DueOrder *due, const ActionContext *context, St
 			change.event = order.machine->events[event];
 			order_check_move(order.table, order.old, order.machine, &order.row, update.transition,
 							 NULL);
-			lines_read(&order.scope, due->order_id, &lines);
+			order_lines(&order.scope, &order.row, &lines);
 			change.lines = &lines;
 			order_write(&order, &update, &change);
 			collect_stock(works, &order, change.transition ? change.transition->stock : STOCK_NONE,
@@ -393,6 +393,21 @@ worker_expire_outbox(TimestampTz *last)
 	(void) worker_try("keeper: rotating the outbox", rotate_outbox);
 }
 
+/*
+ * What users' triggers deferred to the commit fires before it, as the tables'
+ * owner: the commit itself is that of the caller, who may be able to do more.
+ */
+static void
+commit(void)
+{
+	OwnerScope owner;
+
+	owner_begin(&owner);
+	AfterTriggerFireDeferred();
+	owner_end(&owner);
+	SPI_commit();
+}
+
 /* The same; a second rotation may empty what the first had to leave to a snapshot in use. */
 static void
 call_expire_outbox(void)
@@ -407,7 +422,7 @@ call_expire_outbox(void)
 		else
 			rotate_outbox();
 		owner_end(&owner);
-		SPI_commit();
+		commit();
 	}
 }
 
@@ -471,7 +486,7 @@ order_engine_tend(PG_FUNCTION_ARGS)
 		CHECK_FOR_INTERRUPTS();
 		more = keeper_step(&pass);
 		if (!atomic)
-			SPI_commit();
+			commit();
 	} while (more && (GetCurrentTimestamp() < deadline || pass.alone > 0));
 	if (!atomic && relay_publisher == RELAY_PUBLISHER_NONE)
 		call_expire_outbox();

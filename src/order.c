@@ -10,8 +10,10 @@
 
 #include "access/htup_details.h"
 #include "access/stratnum.h"
+#include "access/sysattr.h"
 #include "access/table.h"
 #include "access/tupconvert.h"
+#include "access/xact.h"
 #include "catalog/pg_type.h"
 #include "lib/stringinfo.h"
 #include "miscadmin.h"
@@ -60,6 +62,8 @@ order_row_read(const AttrNumber *attno, TupleTableSlot *slot, OrderRow *row)
 	row->currency = isnull ? NULL : TextDatumGetCString(value);
 	row->due_at = DatumGetTimestampTz(slot_getattr(slot, attno[ORDER_DUE_AT], &isnull));
 	row->has_due_at = !isnull;
+	(void) slot_getattr(slot, attno[ORDER_REQUEST_HASH], &isnull);
+	row->has_lines = !isnull;
 #undef GET
 }
 
@@ -72,6 +76,40 @@ order_refund_due(const Machine *machine, const OrderRow *row)
 		state >= 0 && machine->void_state[state] ? kept : amount_subtract(kept, row->amount);
 
 	return amount_compare(due, amount_zero()) > 0 ? due : amount_zero();
+}
+
+void
+order_lines(RowScope *scope, const OrderRow *row, OrderLines *lines)
+{
+	lines_read(scope, row->order_id, lines);
+	if (row->has_lines && lines->nlines == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_DATA_CORRUPTED),
+				 errmsg("the lines of order " INT64_FORMAT " are missing", row->order_id),
+				 errdetail_internal("{\"order_id\": \"" INT64_FORMAT "\"}", row->order_id),
+				 errhint("Restore them in table \"order_line\": they say what the order holds of "
+						 "the stock.")));
+}
+
+/* A version that another transaction wrote is recorded, or was copied without a record on purpose. */
+void
+order_check_recorded(RowScope *scope, TupleTableSlot *old, const OrderRow *row)
+{
+	bool		  isnull;
+	TransactionId xmin =
+		DatumGetTransactionId(slot_getsysattr(old, MinTransactionIdAttributeNumber, &isnull));
+
+	if (!TransactionIdIsCurrentTransactionId(xmin) ||
+		event_exists(scope, row->order_id, row->version))
+		return;
+	ereport(ERROR,
+			(errcode(ERRCODE_TRIGGERED_ACTION_EXCEPTION),
+			 errmsg("order " INT64_FORMAT " is being changed by a statement that has not ended",
+					row->order_id),
+			 errdetail_internal("{\"order_id\": \"" INT64_FORMAT "\", \"version\": %d}",
+								row->order_id, row->version),
+			 errhint("Make each change of an order by a statement of its own, not within another "
+					 "(in its RETURNING, a trigger or a guard) that changes the same order.")));
 }
 
 pg_noreturn static void
@@ -208,6 +246,7 @@ lock_order(LockedOrder *order, int64 order_id, const char *call, LockWaitPolicy 
 		return false;
 
 	order_row_read(order->table->attno, order->old, &order->row);
+	order_check_recorded(&order->scope, order->old, &order->row);
 	order->machine = machine_get(order->row.machine_id);
 	order->state = machine_state(order->machine, order->row.state);
 	order->at = GetCurrentTimestamp();
@@ -355,7 +394,7 @@ order_changed(RowScope *scope, const OrderRow *row, OrderChange *change)
 
 	if (given == NULL && change->transition && change->transition->stock != STOCK_NONE)
 	{
-		lines_read(scope, row->order_id, &lines);
+		order_lines(scope, row, &lines);
 		change->lines = &lines;
 	}
 	if (!change->keep_stock)
@@ -364,14 +403,19 @@ order_changed(RowScope *scope, const OrderRow *row, OrderChange *change)
 	change->lines = given;
 }
 
+static Datum
+due_from(TimestampTz now, const Interval *due)
+{
+	return DirectFunctionCall2(timestamptz_pl_interval, TimestampTzGetDatum(now),
+							   IntervalPGetDatum((Interval *) due));
+}
+
 /* When the new state's due event fires: what the transition says, counted from now. */
 static void
 set_due_at(LockedOrder *order, const Transition *transition)
 {
 	if (transition->due)
-		row_set(order->table, order->new, ORDER_DUE_AT,
-				DirectFunctionCall2(timestamptz_pl_interval, TimestampTzGetDatum(order->at),
-									IntervalPGetDatum((Interval *) transition->due)));
+		row_set(order->table, order->new, ORDER_DUE_AT, due_from(order->at, transition->due));
 	else if (transition->to != transition->from)
 		row_set_null(order->table, order->new, ORDER_DUE_AT);
 }
@@ -396,30 +440,54 @@ fill_next_version(LockedOrder *order, const OrderUpdate *update)
 	}
 }
 
+/* A row on its way through users' BEFORE triggers. */
+typedef struct Meant
+{
+	LockedOrder	   *order;
+	TupleTableSlot *slot; /* as the engine means it */
+	OrderChange	   *change;
+} Meant;
+
+/* The due time of a move that a trigger chose, unless it chose that, too. */
+static void
+settle_due_at(RowTable *table, TupleTableSlot *slot, const Meant *meant)
+{
+	const Interval *due = meant->change->transition->due;
+	bool			meant_null;
+	bool			isnull;
+	Datum			meant_value = row_get(table, meant->slot, ORDER_DUE_AT, &meant_null);
+	Datum			value = row_get(table, slot, ORDER_DUE_AT, &isnull);
+
+	if (meant_null != isnull || (!isnull && meant_value != value))
+		return;
+	row_replace(table, slot, ORDER_DUE_AT, due ? due_from(meant->order->at, due) : (Datum) 0,
+				due == NULL);
+}
+
 /*
- * A user's BEFORE trigger has had its hand in the row: hold what was written
+ * A user's BEFORE trigger has had its hand in the row: hold what it gives back
  * against what was meant.  A state of its own choice must be a legal move too.
  */
 static void
-check_written(LockedOrder *order, TupleTableSlot *meant, OrderChange *change)
+settle(RowTable *table, TupleTableSlot *slot, void *argument)
 {
-	OrderRow row;
+	Meant		  *meant = argument;
+	LockedOrder	  *order = meant->order;
+	OrderChange	  *change = meant->change;
+	const Machine *machine = order->machine;
+	OrderRow	   row;
 
-	order_check_unchanged(RelationGetDescr(order->table->rel), order->table->attno, meant,
-						  order->new);
-	order_row_read(order->table->attno, order->new, &row);
+	order_check_unchanged(RelationGetDescr(table->rel), table->attno, meant->slot, slot);
+	order_row_read(table->attno, slot, &row);
 	if (row.version != order->row.version + 1)
 		order_raise_version(order->row.version + 1, row.version, row.state);
-	if (strcmp(
-			row.state,
-			order->machine->states[change->transition ? change->transition->to : order->state]) !=
-		0)
-	{
-		change->transition = order_infer_move(order->machine, order->row.state, row.state);
-		change->event = order->machine->events[change->transition->event];
-		order_check_move(order->table, order->old, order->machine, &row, change->transition,
-						 change->attributes);
-	}
+	if (strcmp(row.state,
+			   machine->states[change->transition ? change->transition->to : order->state]) == 0)
+		return;
+	change->transition = order_infer_move(machine, order->row.state, row.state);
+	change->event = machine->events[change->transition->event];
+	order_check_move(table, order->old, machine, &row, change->transition, change->attributes);
+	settle_due_at(table, slot, meant);
 }
 
 void
@@ -428,7 +496,7 @@ order_write(LockedOrder *order, const OrderUpdate *update, OrderChange *change)
 	static const int columns[] = {ORDER_STATE,	  ORDER_VERSION,	ORDER_CAPTURED,
 								  ORDER_REFUNDED, ORDER_UPDATED_AT, ORDER_DUE_AT};
 	RowTable		*table = order->table;
-	TupleTableSlot	*meant = NULL;
+	Meant			 meant = {.order = order, .change = change};
 
 	change->machine = order->machine;
 	change->from_state = order->row.state;
@@ -440,13 +508,14 @@ order_write(LockedOrder *order, const OrderUpdate *update, OrderChange *change)
 	if (table->user_triggers)
 	{
 		ExecStoreVirtualTuple(order->new);
-		meant = row_slot(table);
-		ExecCopySlot(meant, order->new);
-		row_copy(table, order->new, meant);
+		meant.slot = row_slot(table);
+		ExecCopySlot(meant.slot, order->new);
+		row_copy(table, order->new, meant.slot);
+		table->settle = settle;
+		table->settle_argument = &meant;
 	}
 	row_update(table, order->old, order->new, lengthof(columns), columns);
-	if (meant)
-		check_written(order, meant, change);
+	table->settle = NULL;
 	order_row_read(table->attno, order->new, &order->row);
 	order_changed(&order->scope, &order->row, change);
 }

@@ -57,6 +57,7 @@ typedef struct OrderRow
 	Jsonb	   *attributes;
 	bool		has_due_at;
 	TimestampTz due_at;
+	bool		has_lines; /* create_order() has made it, from one line or more */
 } OrderRow;
 
 /* A payment or refund as events show it. */
@@ -118,6 +119,21 @@ extern void order_end(LockedOrder *order);
  * transaction holds it.  order_end() follows in either case.
  */
 extern bool order_begin_if_free(LockedOrder *order, int64 order_id, const char *call);
+
+/*
+ * The lines of an order.  XX001 if it was made with lines and shows none: an order
+ * must not be moved, its stock left held, because somebody took its lines away.
+ */
+extern void order_lines(RowScope *scope, const OrderRow *row, OrderLines *lines);
+
+/*
+ * What a change of an order demands of the version before it, which stands in
+ * `old`: that it is recorded.  It is not while the statement that wrote it is still
+ * under way (a call in its RETURNING, a user's trigger that writes the rows of its
+ * statement again, a guard that writes its own order).  09000 then, since the
+ * order's events would come in another order than its versions.
+ */
+extern void order_check_recorded(RowScope *scope, TupleTableSlot *old, const OrderRow *row);
 
 /* True if `captured` - `refunded` covers the amount. */
 extern bool order_covers(const OrderRow *row, Numeric captured, Numeric refunded);

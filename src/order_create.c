@@ -255,6 +255,9 @@ fill_row(RowTable *table, TupleTableSlot *slot, CreateRequest *request, const Ma
 		row_set(table, slot, ORDER_IDEMPOTENCY_KEY, CStringGetTextDatum(request->idempotency_key));
 		row_set(table, slot, ORDER_REQUEST_HASH, request_hash(request));
 	}
+	else
+		/* empty, but there: it tells an order that has lines from one of raw SQL, which has none */
+		row_set(table, slot, ORDER_REQUEST_HASH, CStringGetTextDatum(""));
 	row_set(table, slot, ORDER_ADJUSTMENTS, JsonbPGetDatum(request->adjustments));
 	row_set(table, slot, ORDER_ATTRIBUTES, JsonbPGetDatum(request->attributes));
 	row_set(table, slot, ORDER_PRIVATE, JsonbPGetDatum(request->private));

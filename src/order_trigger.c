@@ -350,6 +350,7 @@ updated(TriggerData *trigger, const AttrNumber *attno, RowScope *scope)
 	check_given(trigger->tg_newslot, attno);
 	order_row_read(attno, trigger->tg_trigslot, &old);
 	order_row_read(attno, trigger->tg_newslot, &row);
+	order_check_recorded(scope, trigger->tg_trigslot, &old);
 	if (row.version != old.version + 1)
 		order_raise_version(row.version - 1, old.version, old.state);
 

@@ -146,7 +146,7 @@ has_stock(LockedOrder *order, const Transition *move)
 
 	if (move->stock != STOCK_RESERVE)
 		return true;
-	lines_read(&order->scope, order->row.order_id, &lines);
+	order_lines(&order->scope, &order->row, &lines);
 	return stock_suffices(&order->scope, move->stock, lines.keys, lines.nkeys);
 }
 

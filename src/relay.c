@@ -740,7 +740,7 @@ start(Datum arg)
 	CacheRegisterRelcacheCallback(forget_control, (Datum) 0);
 
 	/* a position that a crash loses is only repeated; the tick sees to itself */
-	SetConfigOption("synchronous_commit", "off", PGC_USERSET, PGC_S_SESSION);
+	SetConfigOption("synchronous_commit", "off", PGC_USERSET, PGC_S_OVERRIDE);
 
 	chunk_context =
 		AllocSetContextCreate(TopMemoryContext, "order_engine relay chunk", ALLOCSET_DEFAULT_SIZES);

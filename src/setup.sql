@@ -184,7 +184,8 @@ BEGIN
 	PERFORM order_engine.create_guards();
 	CREATE TRIGGER "0_order_engine_before_insert" BEFORE INSERT ON order_engine.orders
 		FOR EACH ROW EXECUTE FUNCTION order_engine.orders_before_insert();
-	CREATE TRIGGER "0_order_engine_before_update" BEFORE UPDATE ON order_engine.orders
+	-- after the users' own: the due time belongs to the state that is finally written
+	CREATE TRIGGER "~order_engine_before_update" BEFORE UPDATE ON order_engine.orders
 		FOR EACH ROW EXECUTE FUNCTION order_engine.orders_before_update();
 	CREATE TRIGGER "0_order_engine_after_change" AFTER INSERT OR UPDATE ON order_engine.orders
 		FOR EACH ROW EXECUTE FUNCTION order_engine.orders_after_change();

@@ -192,7 +192,10 @@ on_interrupt(SIGNAL_ARGS)
 		StatementCancelHandler(postgres_signal_arg);
 }
 
-/* Settings of the database or the owner must not change what a worker does. */
+/*
+ * Settings of the database or the owner must not change what a worker does.  As
+ * PGC_S_OVERRIDE they are what reset_session() goes back to.
+ */
 static void
 pin_settings(void)
 {
@@ -210,6 +213,18 @@ pin_settings(void)
 
 	for (int i = 0; i < lengthof(settings); i++)
 		SetConfigOption(settings[i][0], settings[i][1], PGC_SUSET, PGC_S_OVERRIDE);
+}
+
+/*
+ * Guards and users' triggers run in the workers, and may have set what they like for
+ * their session, and locked it.  Outside a transaction, so that the next one
+ * begins with it.
+ */
+static void
+reset_session(void)
+{
+	ResetAllOptions();
+	LockReleaseAll(USER_LOCKMETHOD, true);
 }
 
 /* This database's place, else a free one, else one whose database has no worker any more. */
@@ -300,6 +315,7 @@ worker_stopping(void)
 bool
 worker_begin(const char *activity)
 {
+	reset_session();
 	in_transaction = true;
 	SetCurrentStatementStartTimestamp();
 	StartTransactionCommand();
