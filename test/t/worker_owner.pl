@@ -1,6 +1,8 @@
 # The workers act as the tables' owner to the end of each transaction: what the owner
 # hangs on its tables to run at the commit must not run as the superuser that the
 # worker's process belongs to, and one such check that fails delays no other order.
+# Nor may a function in a partition key, an index or a constraint run as whoever opens
+# the table first, nor what a guard sets for its session outlive its transaction.
 use strict;
 use warnings;
 use FindBin;
@@ -61,5 +63,70 @@ is($node->safe_psql('shop', "SELECT string_agg(DISTINCT current_user_name, ' ') 
 	'what fires at the commit of a worker runs as the owner of the tables');
 isnt($node->safe_psql('shop', 'SELECT string_agg(DISTINCT session_user_name, \' \') FROM own.seen'), 'keeps_shop',
 	'in a process that is somebody else\'s');
+
+# What a guard does to its session stays in its transaction: a setting, a lock.
+$node->safe_psql('postgres', 'CREATE ROLE guards_shop LOGIN');
+$node->safe_psql('shop', 'CREATE SCHEMA guards AUTHORIZATION guards_shop');
+$node->safe_psql('shop', "SELECT order_engine.grant_access('guards_shop'::regrole, 'operator'::text)", extra_params => [ '-U', 'keeps_shop' ]);
+$node->safe_psql('shop', <<'EOF', extra_params => [ '-U', 'guards_shop' ]);
+CREATE FUNCTION guards.sets(o order_engine.orders, event text, attributes jsonb) RETURNS boolean LANGUAGE plpgsql SECURITY DEFINER AS $$
+BEGIN
+	SET default_transaction_read_only = on;
+	SET search_path = guards;
+	PERFORM pg_advisory_lock(4711);
+	RETURN true;
+END $$;
+GRANT USAGE ON SCHEMA guards TO keeps_shop;
+SELECT order_engine.define_machine('sets', '{"final": ["done"], "transitions": [{"from": null, "event": "create", "to": "open", "due": "1 second", "due_event": "finish"},
+	{"from": "open", "event": "finish", "to": "done", "guard": "guards.sets"}]}');
+SELECT state FROM order_engine.create_order(2, '[{"sku": "x", "quantity": 1, "stock_key": null}]', machine => 'sets');
+EOF
+ok($node->poll_query_until('shop', "SELECT count(*) = 1 FROM order_engine.orders WHERE state = 'done'"), 'an order expires whose guard sets things for its session');
+$node->safe_psql('shop', q{SELECT order_engine.create_order(8, '[{"sku": "a", "quantity": 1}]', pay_within => '1 second')}, extra_params => [ '-U', 'keeps_shop' ]);
+ok($node->poll_query_until('shop', "SELECT state = 'cancelled' FROM order_engine.orders WHERE user_id = 8"), 'and so does the next one');
+ok($node->poll_query_until('shop', "SELECT count(*) = 0 FROM pg_locks WHERE locktype = 'advisory'"), 'and the lock is gone');
+
+# What the owner has PostgreSQL evaluate: immutable functions are folded when a partition
+# key or an index is opened.  Readers, writers and workers are not his to use.
+$node->safe_psql('shop', <<'EOF', extra_params => [ '-U', 'keeps_shop' ]);
+CREATE FUNCTION own.tells() RETURNS int LANGUAGE plpgsql VOLATILE AS $$ BEGIN RAISE LOG 'owner code runs as %', current_user; RETURN 0; END $$;
+CREATE FUNCTION own.folded(int) RETURNS int LANGUAGE plpgsql IMMUTABLE AS $$ BEGIN RETURN own.tells(); END $$;
+DO $$
+BEGIN
+	FOR leaf IN 0 .. 3 LOOP
+		EXECUTE format('CREATE UNIQUE INDEX aa_%1$s ON order_engine.orders_%1$s (order_id) WHERE own.folded(1) = 0', leaf);
+		EXECUTE format('ALTER TABLE order_engine.orders_%1$s ADD CONSTRAINT aa CHECK (order_id > own.folded(1))', leaf);
+	END LOOP;
+	FOR leaf IN 0 .. 2 LOOP
+		EXECUTE format('CREATE INDEX aa_outbox_%1$s ON order_engine.outbox_%1$s (era, xid, id) WHERE own.folded(1) = 0', leaf);
+	END LOOP;
+	CREATE UNIQUE INDEX aa_stock ON order_engine.stock (sku) WHERE own.folded(1) = 0;
+END $$;
+EOF
+my $offset = -s $node->logfile;
+my $id = $node->safe_psql('shop', q{SELECT order_id FROM order_engine.create_order(10, '[{"sku": "a", "quantity": 1, "unit_price": 5}]', pay_within => '1 second')});
+$node->safe_psql('shop', "SELECT count(*) FROM order_engine.get_order($id), order_engine.user_orders(10), order_engine.order_history($id), order_engine.allowed_events($id), order_engine.available('a'), order_engine.relay_status");
+# not by SQL of our own, which PostgreSQL plans as whoever asks
+ok($node->poll_query_until('shop', "SELECT order_engine.allowed_events($id) = '{}'"), 'calls and workers meet the functions of the owner');
+ok($node->log_contains(qr/owner code runs as keeps_shop/, $offset), 'which run as the owner');
+ok(!$node->log_contains(qr/owner code runs as (?!keeps_shop)/, $offset), 'and as nobody else');
+
+$node->safe_psql('shop', <<'EOF', extra_params => [ '-U', 'keeps_shop' ]);
+BEGIN;
+ALTER TABLE order_engine.payment RENAME TO payment_old;
+CREATE TABLE order_engine.payment (LIKE order_engine.payment_old INCLUDING DEFAULTS) PARTITION BY HASH ((order_id + own.folded(1)));
+DO $$
+BEGIN
+	FOR i IN 0 .. 3 LOOP
+		EXECUTE format('CREATE TABLE order_engine.payment_x%s PARTITION OF order_engine.payment FOR VALUES WITH (MODULUS 4, REMAINDER %s)', i, i);
+	END LOOP;
+END $$;
+COMMIT;
+EOF
+$offset = -s $node->logfile;
+ok($node->wait_for_log(qr/table "payment" must be partitioned by column "order_id"/, $offset), 'the workers do not go on with a table of another shape');
+my ($status, $out, $error) = $node->psql('shop', "SELECT order_engine.get_order($id)");
+like($error, qr/table "payment" must be partitioned by column "order_id"/, 'nor does a reader');
+ok(!$node->log_contains(qr/owner code runs as/, $offset), 'and nothing is evaluated');
 $node->stop;
 done_testing();
