@@ -64,6 +64,37 @@ is($node->safe_psql('shop', "SELECT string_agg(DISTINCT current_user_name, ' ') 
 isnt($node->safe_psql('shop', 'SELECT string_agg(DISTINCT session_user_name, \' \') FROM own.seen'), 'keeps_shop',
 	'in a process that is somebody else\'s');
 
+# tend() does the same work in a session, and commits there: what the owner defers is his
+# all the same, also what he defers once more.
+$node->append_conf('postgresql.conf', "order_engine.databases = ''\norder_engine.publisher = 'none'\norder_engine.outbox_retention = 1\n");
+$node->reload;
+ok($node->poll_query_until('postgres', "SELECT count(*) = 0 FROM pg_stat_activity WHERE backend_type IN ('order_engine keeper', 'order_engine relay')"), 'without workers');
+$node->safe_psql('shop', <<'EOF', extra_params => [ '-U', 'keeps_shop' ]);
+TRUNCATE own.seen;
+CREATE TABLE own.again (n int);
+CREATE CONSTRAINT TRIGGER again AFTER INSERT ON own.again DEFERRABLE FOR EACH ROW EXECUTE FUNCTION own.note();
+CREATE OR REPLACE FUNCTION own.note() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+	INSERT INTO own.seen VALUES (TG_TABLE_NAME, session_user, current_user);
+	IF TG_TABLE_NAME <> 'again' THEN
+		SET CONSTRAINTS ALL DEFERRED;
+		INSERT INTO own.again VALUES (1);
+	END IF;
+	RETURN NULL;
+END $$;
+SELECT order_engine.create_order(12, '[{"sku": "a", "quantity": 1}]', pay_within => '1 microsecond');
+EOF
+$node->safe_psql('shop', 'CALL order_engine.tend()');
+is($node->safe_psql('shop', 'SELECT state FROM order_engine.orders WHERE user_id = 12'), 'cancelled', 'an order expires by tend()');
+is($node->safe_psql('shop', "SELECT string_agg(DISTINCT regexp_replace(what, '_\\d+\$', '') || ' ' || current_user_name, ', ') FROM own.seen"),
+	'again keeps_shop, journal_position keeps_shop, orders keeps_shop', 'and what is deferred runs as the owner there too');
+$node->safe_psql('shop', 'DROP TABLE own.again CASCADE', extra_params => [ '-U', 'keeps_shop' ]);
+$node->safe_psql('shop', <<'EOF', extra_params => [ '-U', 'keeps_shop' ]);
+CREATE OR REPLACE FUNCTION own.note() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN NULL; END $$;
+EOF
+$node->append_conf('postgresql.conf', "order_engine.databases = 'shop'\norder_engine.publisher = 'log'\n");
+$node->reload;
+
 # What a guard does to its session stays in its transaction: a setting, a lock.
 $node->safe_psql('postgres', 'CREATE ROLE guards_shop LOGIN');
 $node->safe_psql('shop', 'CREATE SCHEMA guards AUTHORIZATION guards_shop');
