@@ -167,13 +167,16 @@ read_row(Relation rel, const AttrNumber *attno, HeapTuple tuple, MachineRow *row
 }
 
 /*
- * What is committed now.  In parallel mode there is no such snapshot: but who
- * sees an order there sees its machine too, which was published before.
+ * What is committed now, registered.  In parallel mode there is no such snapshot:
+ * but who sees an order there sees its machine too, which was published before.
  */
 static Snapshot
-current_snapshot(void)
+current_snapshot(Relation rel)
 {
-	return IsInParallelMode() ? GetActiveSnapshot() : GetLatestSnapshot();
+	static const ShopTable table = SHOP_MACHINE;
+
+	return IsInParallelMode() ? row_reading_snapshot(&rel, &table, 1)
+							  : RegisterSnapshot(GetLatestSnapshot());
 }
 
 /*
@@ -185,7 +188,7 @@ static void
 find_row(int column, RegProcedure equal, Datum value, MachineRow *row)
 {
 	Relation	rel = row_open_for_reading(SHOP_MACHINE);
-	Snapshot	snapshot = RegisterSnapshot(current_snapshot());
+	Snapshot	snapshot = current_snapshot(rel);
 	AttrNumber	attno[MACHINE_COLUMNS];
 	ScanKeyData key;
 	SysScanDesc scan;
