@@ -227,6 +227,16 @@ order_raise_direct_write(const char *relation, const char *columns)
 			 errhint("Use the functions in schema order_engine.")));
 }
 
+void
+order_lock_tables(void)
+{
+	static const ShopTable tables[] = {SHOP_ORDERS,	 SHOP_ORDER_LINE, SHOP_ORDER_EVENT,
+									   SHOP_PAYMENT, SHOP_STOCK,	  SHOP_STOCK_MOVEMENT,
+									   SHOP_OUTBOX};
+
+	row_lock_tables(tables, lengthof(tables), RowExclusiveLock);
+}
+
 static bool
 lock_order(LockedOrder *order, int64 order_id, const char *call, LockWaitPolicy wait)
 {
@@ -235,6 +245,7 @@ lock_order(LockedOrder *order, int64 order_id, const char *call, LockWaitPolicy 
 	memset(order, 0, sizeof(*order));
 	owner_begin(&order->owner);
 	row_scope_begin(&order->scope, call);
+	order_lock_tables();
 	order->table =
 		row_open_leaf(&order->scope, SHOP_ORDERS, slot_of_order(order_id), &order_columns);
 	order->old = row_slot(order->table);

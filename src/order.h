@@ -107,6 +107,9 @@ typedef struct OrderUpdate
 	Numeric			  refunded;	  /* NULL: stays */
 } OrderUpdate;
 
+/* Locks the tables that an action on orders may write, see row_lock_tables(). */
+extern void order_lock_tables(void);
+
 /*
  * Acts as the tables' owner, begins a scope and locks the order.  OE012 if
  * there is none; `call` names the caller.  order_end() after it, always.

@@ -376,6 +376,7 @@ create(CreateRequest *request, CreateResult *result)
 	};
 
 	row_scope_begin(&scope, "create_order()");
+	order_lock_tables();
 	table = row_open_leaf(&scope, SHOP_ORDERS, slot_no, &order_columns);
 	slot = row_slot(table);
 	fill_row(table, slot, request, machine, order_id_next(slot_no), change.at);

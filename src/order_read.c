@@ -354,6 +354,7 @@ document_snapshot(int64 order_id)
 	Relation			   leaves[lengthof(tables)];
 	Snapshot			   snapshot;
 
+	row_lock_tables(tables, lengthof(tables), AccessShareLock);
 	for (int i = 0; i < lengthof(tables); i++)
 		leaves[i] = row_open_leaf_for_reading(tables[i], slot_of_order(order_id));
 	snapshot = row_reading_snapshot(leaves, tables, lengthof(tables));

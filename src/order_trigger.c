@@ -387,6 +387,7 @@ order_engine_orders_after_change(PG_FUNCTION_ARGS)
 	row_layout(trigger->tg_relation, &order_columns, attno);
 	owner_begin(&owner);
 	row_scope_begin(&scope, "a change of an order");
+	order_lock_tables();
 	if (TRIGGER_FIRED_BY_INSERT(trigger->tg_event))
 		inserted(trigger, attno, &scope);
 	else

@@ -383,7 +383,7 @@ typedef struct Draft
  * journal lives by, nor make the message one that the broker refuses.
  */
 static void
-check_written(RowTable *table, TupleTableSlot *slot, const Draft *draft)
+check_written(RowTable *table, TupleTableSlot *slot, const Draft *draft, int ring)
 {
 	bool   should_free;
 	NewRow row = {
@@ -393,11 +393,12 @@ check_written(RowTable *table, TupleTableSlot *slot, const Draft *draft)
 	};
 
 	if (new_int64(&row, OUTBOX_ID) != draft->id || new_int64(&row, OUTBOX_ERA) != journal_era() ||
+		DatumGetInt32(row_get_required(table, slot, OUTBOX_RING)) != ring ||
 		new_int64(&row, OUTBOX_XID) != (int64) U64FromFullTransactionId(GetTopFullTransactionId()))
 		ereport(ERROR, (errcode(ERRCODE_TRIGGERED_DATA_CHANGE_VIOLATION),
 						errmsg("a trigger on table \"%s\" changed a column of the order engine",
 							   RelationGetRelationName(table->rel)),
-						errdetail_internal("{\"columns\": [\"id\", \"xid\", \"era\"]}"),
+						errdetail_internal("{\"columns\": [\"id\", \"xid\", \"era\", \"ring\"]}"),
 						errhint("A BEFORE trigger there must leave these columns alone.")));
 	check_new_names(&row);
 	check_message(&row);
@@ -408,10 +409,14 @@ check_written(RowTable *table, TupleTableSlot *slot, const Draft *draft)
 static void
 append(RowScope *scope, const Draft *draft)
 {
-	int				ring;
-	RowTable	   *table = row_open(scope, journal_leaf(JOURNAL_OUTBOX, &ring), &outbox_columns);
-	TupleTableSlot *slot = row_slot(table);
+	static const ShopTable outbox = SHOP_OUTBOX;
+	int					   ring;
+	RowTable			  *table;
+	TupleTableSlot		  *slot;
 
+	row_lock_tables(&outbox, 1, RowExclusiveLock);
+	table = row_open(scope, journal_leaf(JOURNAL_OUTBOX, &ring), &outbox_columns);
+	slot = row_slot(table);
 	row_new(table, slot);
 	row_set(table, slot, OUTBOX_ID, Int64GetDatum(draft->id));
 	row_set(table, slot, OUTBOX_AGGREGATETYPE, CStringGetTextDatum(draft->aggregatetype));
@@ -432,7 +437,7 @@ append(RowScope *scope, const Draft *draft)
 	row_set(table, slot, OUTBOX_RING, Int32GetDatum(ring));
 	row_insert(table, slot);
 	if (table->user_triggers)
-		check_written(table, slot, draft);
+		check_written(table, slot, draft, ring);
 	worker_wake_at_commit(WORKER_RELAY);
 }
 

@@ -390,6 +390,13 @@ row_scope_begin(RowScope *scope, const char *call)
 }
 
 void
+row_lock_tables(const ShopTable *tables, int n, LOCKMODE mode)
+{
+	for (int i = 0; i < n; i++)
+		LockRelationOid(shop_table(tables[i]), mode);
+}
+
+void
 row_scope_end(RowScope *scope)
 {
 	EState	 *estate = scope->estate;
@@ -478,17 +485,12 @@ row_open(RowScope *scope, Oid relid, const RowColumns *columns)
 }
 
 /*
- * The lock on `orders` comes before that on its leaf, as ALTER TABLE takes them:
- * what is called for a row (guards take one of type orders, users' triggers) needs
- * the table too, and would wait for it in the opposite order.  The lock on the
- * leaf alone does not keep it from being detached before it is there; with it, it
- * cannot be.
+ * Only the leaf is locked here: while its lock was waited for it may have been
+ * detached.  With the lock it cannot be.
  */
 RowTable *
 row_open_leaf(RowScope *scope, ShopTable table, int slot, const RowColumns *columns)
 {
-	if (table == SHOP_ORDERS)
-		LockRelationOid(shop_table(SHOP_ORDERS), AccessShareLock);
 	for (;;)
 	{
 		Oid		  leaf = shop_leaf(table, slot);
@@ -640,9 +642,6 @@ check_row(RowTable *table, TupleTableSlot *slot, CmdType command)
 	if (constr && !passes_compiled_checks(table, slot))
 		ExecConstraints(table->rri, slot, estate);
 
-	/* the leaf was computed from the key; only a trigger can have changed that */
-	if (table->user_triggers && table->rel->rd_rel->relispartition)
-		ExecPartitionCheck(table->rri, slot, estate, true);
 	error_context_stack = callback.previous;
 }
 

@@ -74,6 +74,13 @@ struct RowTable
  */
 extern void row_scope_begin(RowScope *scope, const char *call);
 
+/*
+ * Locks tables as a whole before an action locks its first leaf and its first row.
+ * ALTER TABLE takes a table before its leaves, and waits for both; who has a leaf, or
+ * a row for which somebody waits who has one, must not wait for it in turn.
+ */
+extern void row_lock_tables(const ShopTable *tables, int n, LOCKMODE mode);
+
 /* Fires the AFTER triggers, closes the tables, pops the snapshot. */
 extern void row_scope_end(RowScope *scope);
 
@@ -93,9 +100,8 @@ extern void row_scope_refresh(RowScope *scope);
 extern RowTable *row_open(RowScope *scope, Oid relid, const RowColumns *columns);
 
 /*
- * Opens the leaf of an order table that holds a slot's orders; before a leaf of
- * `orders`, that table is locked ACCESS SHARE.  OE060 if there is none, or none
- * any more once its lock is there.
+ * Opens the leaf of an order table that holds a slot's orders.  OE060 if there is
+ * none, or none any more once its lock is there.
  */
 extern RowTable *
 row_open_leaf(RowScope *scope, ShopTable table, int slot, const RowColumns *columns);

@@ -214,8 +214,10 @@ sku_json(const char *sku, const char *name1, int64 value1, const char *name2, in
 static void
 stock_open(Stock *stock, RowScope *scope)
 {
-	static const int key[] = {STOCK_SKU};
+	static const int	   key[] = {STOCK_SKU};
+	static const ShopTable tables[] = {SHOP_STOCK, SHOP_STOCK_MOVEMENT};
 
+	row_lock_tables(tables, lengthof(tables), RowExclusiveLock);
 	stock->scope = scope;
 	stock->table = row_open(scope, shop_table(SHOP_STOCK), &stock_columns);
 	stock->index = row_unique_index(stock->table, lengthof(key), key);

@@ -130,8 +130,8 @@ COMMIT;
 BEGIN;
 SELECT order_engine.get_order(:an_order) IS NULL AS none \gset get_
 SELECT bag_eq('SELECT relation FROM touched WHERE relation !~ ''_pkey$''',
-	format('SELECT ''order_engine.'' || t || ''_%s'' FROM unnest(ARRAY[''orders'', ''order_line'', ''order_event'', ''payment'']) t', :leaf),
-	'get_order() touches one leaf of each table');
+	format('SELECT ''order_engine.'' || t || l FROM unnest(ARRAY[''orders'', ''order_line'', ''order_event'', ''payment'']) t, unnest(ARRAY['''', ''_%s'']) l', :leaf),
+	'get_order() touches each table and one leaf of it');
 COMMIT;
 
 -- ---- what the caller sees is what it reads ----
