@@ -67,7 +67,7 @@ SELECT new_order(3) AS id \gset
 SELECT a.assignment, attempt(format('UPDATE orders SET %s WHERE order_id = %s', a.assignment, :id)) FROM (VALUES
 	('order_id = next_order_id(user_id)'), ('order_id = order_id + (1 << 12)'), ('user_id = 4'), ('machine_id = 2'), ('subtotal = 1'), ('amount = 1'), ('captured = 10'),
 	('refunded = 1'), ('currency = ''EUR'''), ('idempotency_key = ''k'''), ('request_hash = ''k'''),
-	('adjustments = ''[{}]'''), ('created_at = now()'), ('captured = 10, state = ''paid''')) AS a (assignment);
+	('adjustments = ''[{}]'''), ('created_at = ''2020-01-01'''), ('captured = 10, state = ''paid''')) AS a (assignment);
 SELECT attempt(format('UPDATE %s SET captured = 1 WHERE order_id = %s', (SELECT tableoid::regclass FROM orders WHERE order_id = :id), :id));
 SELECT attempt(format('DELETE FROM orders WHERE order_id = %s', :id)), attempt('TRUNCATE orders'), attempt('TRUNCATE orders_1');
 SELECT attempt(format('DELETE FROM %s WHERE order_id = %s', (SELECT tableoid::regclass FROM orders WHERE order_id = :id), :id));

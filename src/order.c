@@ -15,6 +15,7 @@
 #include "access/tupconvert.h"
 #include "access/xact.h"
 #include "catalog/pg_type.h"
+#include "common/int.h"
 #include "lib/stringinfo.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
@@ -192,6 +193,40 @@ static const int engine_columns[] = {ORDER_ORDER_ID,	 ORDER_USER_ID,		ORDER_MACH
 									 ORDER_REFUNDED,	 ORDER_CURRENCY,	ORDER_IDEMPOTENCY_KEY,
 									 ORDER_REQUEST_HASH, ORDER_ADJUSTMENTS, ORDER_CREATED_AT};
 
+/* Clients whose times have milliseconds cut off the rest, or round. */
+static bool
+same_time(TimestampTz a, TimestampTz b)
+{
+	int64 distance;
+
+	return !pg_sub_s64_overflow(a, b, &distance) && distance > -1000 && distance < 1000;
+}
+
+bool
+order_same_value(TupleTableSlot *a, TupleTableSlot *b, AttrNumber attno)
+{
+	Form_pg_attribute att = TupleDescAttr(a->tts_tupleDescriptor, attno - 1);
+	bool			  a_null;
+	bool			  b_null;
+	Datum			  a_value = slot_getattr(a, attno, &a_null);
+	Datum			  b_value = slot_getattr(b, attno, &b_null);
+
+	if (a_null || b_null)
+		return a_null == b_null;
+	switch (att->atttypid)
+	{
+		case NUMERICOID:
+			return amount_compare(DatumGetNumeric(a_value), DatumGetNumeric(b_value)) == 0;
+		case JSONBOID:
+			return compareJsonbContainers(&DatumGetJsonbP(a_value)->root,
+										  &DatumGetJsonbP(b_value)->root) == 0;
+		case TIMESTAMPTZOID:
+			return same_time(DatumGetTimestampTz(a_value), DatumGetTimestampTz(b_value));
+		default:
+			return datum_image_eq(a_value, b_value, att->attbyval, att->attlen);
+	}
+}
+
 void
 order_check_unchanged(TupleDesc desc, const AttrNumber *attno, TupleTableSlot *meant,
 					  TupleTableSlot *written)
@@ -201,17 +236,11 @@ order_check_unchanged(TupleDesc desc, const AttrNumber *attno, TupleTableSlot *m
 	initStringInfo(&columns);
 	for (int i = 0; i < lengthof(engine_columns); i++)
 	{
-		AttrNumber		  n = attno[engine_columns[i]];
-		Form_pg_attribute att = TupleDescAttr(desc, n - 1);
-		bool			  meant_null;
-		bool			  written_null;
-		Datum			  meant_value = slot_getattr(meant, n, &meant_null);
-		Datum			  written_value = slot_getattr(written, n, &written_null);
+		AttrNumber n = attno[engine_columns[i]];
 
-		if (meant_null == written_null &&
-			(meant_null || datum_image_eq(meant_value, written_value, att->attbyval, att->attlen)))
-			continue;
-		appendStringInfo(&columns, "%s\"%s\"", columns.len > 0 ? ", " : "", NameStr(att->attname));
+		if (!order_same_value(meant, written, n))
+			appendStringInfo(&columns, "%s\"%s\"", columns.len > 0 ? ", " : "",
+							 NameStr(TupleDescAttr(desc, n - 1)->attname));
 	}
 	if (columns.len > 0)
 		order_raise_direct_write("orders", columns.data);

@@ -155,7 +155,14 @@ extern void order_check_move(RowTable *table, TupleTableSlot *old, const Machine
  */
 extern const Transition *order_infer_move(const Machine *machine, const char *from, const char *to);
 
-/* OE014, naming them, if columns that only the engine writes differ. */
+/*
+ * True if a column has the same value in both rows, whatever its form: an ORM
+ * writes all columns back through its language's types, 19.90 as 19.9, a time
+ * without its microseconds.
+ */
+extern bool order_same_value(TupleTableSlot *a, TupleTableSlot *b, AttrNumber attno);
+
+/* OE014, naming them, if columns that only the engine writes have other values. */
 extern void order_check_unchanged(TupleDesc desc, const AttrNumber *attno, TupleTableSlot *meant,
 								  TupleTableSlot *written);
 

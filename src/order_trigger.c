@@ -278,15 +278,24 @@ inserted(TriggerData *trigger, const AttrNumber *attno, RowScope *scope)
 
 /* ---- UPDATE ---- */
 
-static bool
-left_alone(TupleTableSlot *old, TupleTableSlot *new, AttrNumber attno)
+static void
+keep(RowPatch *patch, TupleTableSlot *old, AttrNumber attno)
 {
-	bool  old_null;
-	bool  new_null;
-	Datum old_value = slot_getattr(old, attno, &old_null);
-	Datum new_value = slot_getattr(new, attno, &new_null);
+	bool  isnull;
+	Datum value = slot_getattr(old, attno, &isnull);
 
-	return old_null == new_null && (old_null || old_value == new_value);
+	patch_set(patch, attno, value, isnull);
+}
+
+/* What came back with the same value stays in the form that the engine gave it. */
+static void
+keep_forms(RowPatch *patch, const AttrNumber *attno, TupleTableSlot *old)
+{
+	static const int columns[] = {ORDER_SUBTOTAL, ORDER_AMOUNT,		 ORDER_CAPTURED,
+								  ORDER_REFUNDED, ORDER_ADJUSTMENTS, ORDER_CREATED_AT};
+
+	for (int i = 0; i < lengthof(columns); i++)
+		keep(patch, old, attno[columns[i]]);
 }
 
 static void
@@ -296,6 +305,33 @@ next_version(RowPatch *patch, const AttrNumber *attno, const OrderRow *old, cons
 		patch_set(patch, attno[ORDER_VERSION], Int32GetDatum(old->version + 1), false);
 	else if (new->version != old->version + 1)
 		order_raise_version(new->version - 1, old->version, old->state);
+}
+
+/* NULL: the state stays. */
+static const Transition *
+move_meant(const OrderRow *old, const OrderRow *new)
+{
+	const Transition *move;
+	OwnerScope		  owner;
+
+	if (strcmp(old->state, new->state) == 0)
+		return NULL;
+	owner_begin(&owner);
+	move = order_infer_move(machine_get(old->machine_id), old->state, new->state);
+	owner_end(&owner);
+	return move;
+}
+
+/* A due time that nobody gave is the new state's, or as it was. */
+static void
+next_due(RowPatch *patch, const AttrNumber *attno, TupleTableSlot *old, const Transition *move,
+		 TimestampTz now)
+{
+	if (move == NULL)
+		keep(patch, old, attno[ORDER_DUE_AT]);
+	else
+		patch_set(patch, attno[ORDER_DUE_AT], move->due ? due_from(now, move->due) : (Datum) 0,
+				  move->due == NULL);
 }
 
 Datum
@@ -308,8 +344,8 @@ order_engine_orders_before_update(PG_FUNCTION_ARGS)
 	RowPatch		patch = {0};
 	OrderRow		old;
 	OrderRow new;
-	TimestampTz now = GetCurrentTimestamp();
-	OwnerScope	owner;
+	TimestampTz		  now = GetCurrentTimestamp();
+	const Transition *move;
 
 	row_layout(trigger->tg_relation, &order_columns, attno);
 	order_check_unchanged(RelationGetDescr(trigger->tg_relation), attno, old_slot, new_slot);
@@ -319,21 +355,13 @@ order_engine_orders_before_update(PG_FUNCTION_ARGS)
 	row_require(new_slot, attno[ORDER_UPDATED_AT]);
 	check_given(new_slot, attno);
 	next_version(&patch, attno, &old, &new);
-	if (left_alone(old_slot, new_slot, attno[ORDER_UPDATED_AT]))
+	keep_forms(&patch, attno, old_slot);
+	if (order_same_value(old_slot, new_slot, attno[ORDER_UPDATED_AT]))
 		patch_set(&patch, attno[ORDER_UPDATED_AT], TimestampTzGetDatum(now), false);
 
-	if (strcmp(old.state, new.state) != 0)
-	{
-		const Transition *transition;
-
-		owner_begin(&owner);
-		transition = order_infer_move(machine_get(old.machine_id), old.state, new.state);
-		owner_end(&owner);
-		if (left_alone(old_slot, new_slot, attno[ORDER_DUE_AT]))
-			patch_set(&patch, attno[ORDER_DUE_AT],
-					  transition->due ? due_from(now, transition->due) : (Datum) 0,
-					  transition->due == NULL);
-	}
+	move = move_meant(&old, &new);
+	if (order_same_value(old_slot, new_slot, attno[ORDER_DUE_AT]))
+		next_due(&patch, attno, old_slot, move, now);
 	return patched(&patch, trigger->tg_relation, trigger->tg_newtuple);
 }
 
