@@ -128,6 +128,29 @@ SELECT c.call, attempt('SELECT ' || replace(c.call, 'ID', :'id')) FROM (VALUES
 	('refund_order(ID, ''x'', ''-Infinity'')'), ('refund_order(ID, ''x'', 1, ''7'')')) AS c (call);
 SELECT count(*) - :payments_before AS more FROM payment;
 
+-- One limit for every amount, given or computed: what is created can be paid at once, and changed by hand.
+SELECT repeat('9', 48) AS most, '0.' || repeat('0', 45) || '1' AS least, repeat('9', 49) AS more \gset
+CREATE FUNCTION public.priced(prices text, quantity int DEFAULT 1, adjustment text DEFAULT '0') RETURNS bigint LANGUAGE sql AS $$
+	SELECT order_id FROM order_engine.create_order(12, (SELECT jsonb_agg(jsonb_build_object('sku', 'note', 'stock_key', NULL, 'quantity', quantity, 'unit_price', price))
+		FROM unnest(string_to_array(prices, ' ')) price), adjustments => jsonb_build_array(jsonb_build_object('kind', 'fee', 'amount', adjustment)))
+$$;
+SELECT priced(:'most') AS id \gset
+UPDATE orders SET attributes = '{"gift": true}' WHERE order_id = :id RETURNING amount = :most AS longest, version;
+SELECT outcome FROM pay_order(:id, 'p', :most);
+SELECT a.what, attempt(format('SELECT priced(%s)', a.arguments)) FROM (VALUES
+	('price', quote_literal(:'more')), ('adjustment', format('''1'', 1, %L', :'more')), ('product', format('%L, 2', :'most')),
+	('sum', quote_literal(:'most' || ' 1')), ('digits', quote_literal(:'most' || ' ' || :'least')), ('with adjustment', format('''1'', 1, %L', :'most'))) AS a (what, arguments);
+SELECT a.name, attempt(format('INSERT INTO orders (order_id, user_id, %I) VALUES (next_order_id(12), 12, %s)', a.name, :'more')) FROM (VALUES ('subtotal'), ('amount'), ('captured')) AS a (name);
+-- What many payments sum up to may be longer: nobody gives it.
+SELECT priced('1') AS id \gset
+SELECT count(outcome) FROM generate_series(1, 11) i, pay_order(:id, 'p-' || i, :most);
+SELECT outcome FROM pay_order(:id, 'small', :least);
+UPDATE orders SET state = 'shipped' WHERE order_id = :id RETURNING version, length(captured::text);
+SELECT attempt(format('SELECT refund_order(%s, ''r'', %s)', :id, :'more'));
+SELECT state, refunded > :most AS all_of_it FROM refund_order(:id, 'all');
+UPDATE orders SET state = 'completed' WHERE order_id = :id RETURNING version, refunded = captured AS settled;
+SELECT * FROM last_event(:id);
+
 -- captured and refunded are the sums of what was recorded.
 SELECT count(*) AS orders, count(*) FILTER (WHERE o.captured = p.captured AND o.refunded = p.refunded) AS agree
 FROM orders o, LATERAL (SELECT coalesce(sum(amount) FILTER (WHERE kind = 'capture' AND outcome <> 'mismatch'), 0) AS captured,

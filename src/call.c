@@ -15,7 +15,6 @@
 #include "call.h"
 
 #define MAX_NAME_LENGTH 255
-#define MAX_AMOUNT_LENGTH 48
 
 void
 call_require(FunctionCallInfo fcinfo, int n, const char *name)
@@ -91,15 +90,23 @@ call_check_object(Jsonb *value, const char *name)
 void
 call_check_amount(Numeric value, const char *name)
 {
+	size_t length;
+
 	if (numeric_is_nan(value) || numeric_is_inf(value))
 		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 						errmsg("\"%s\" must be a finite number", name)));
 	if (amount_compare(value, amount_zero()) < 0)
 		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 						errmsg("\"%s\" must not be negative", name)));
-	if (strlen(amount_text(value)) > MAX_AMOUNT_LENGTH)
-		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-						errmsg("\"%s\" must have at most %d digits", name, MAX_AMOUNT_LENGTH)));
+	length = strlen(amount_text(value));
+	if (length > AMOUNT_MAX_LENGTH)
+		ereport(
+			ERROR,
+			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+			 errmsg("\"%s\" must be at most %d characters long", name, AMOUNT_MAX_LENGTH),
+			 errdetail_internal("{\"length\": %zu, \"limit\": %d}", length, AMOUNT_MAX_LENGTH),
+			 errhint(
+				 "What is given or computed for an order is limited to that, sign and decimal point included.")));
 }
 
 Jsonb *

@@ -40,9 +40,12 @@ extern void call_check_object(Jsonb *value, const char *name);
 extern Jsonb *call_empty_object(void);
 
 /*
- * Raises 22023 unless the value is finite, not negative and at most 48 characters
- * long when printed, the engine's limit for an amount of money.
+ * An amount of money that is given, or computed for an order, is no longer when
+ * printed, with sign and point.  Sums of payments may be: nobody gives them.
  */
+#define AMOUNT_MAX_LENGTH 48
+
+/* Raises 22023 unless the value is finite, not negative and within that limit. */
 extern void call_check_amount(Numeric value, const char *name);
 
 /*

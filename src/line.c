@@ -21,7 +21,6 @@
 
 #define MAX_LINES 1000
 #define MAX_ADJUSTMENTS 1000
-#define MAX_DECIMAL_LENGTH 40
 #define MAX_LABEL_LENGTH 255
 
 enum
@@ -110,15 +109,15 @@ value_decimal(const JsonbValue *value, const Place *place)
 
 	if (value->type == jbvNumeric)
 		text = amount_text(value->val.numeric);
-	else if (value->type == jbvString && value->val.string.len <= MAX_DECIMAL_LENGTH)
+	else if (value->type == jbvString)
 		text = pnstrdup(value->val.string.val, value->val.string.len);
 	else
 		raise_place(place, "must be a number or a decimal string");
 
 	if (!is_decimal(text))
 		raise_place(place, "must be a number or a decimal string");
-	if (strlen(text) > MAX_DECIMAL_LENGTH)
-		raise_place(place, "has too many digits");
+	if (strlen(text) > AMOUNT_MAX_LENGTH)
+		raise_place(place, "must be at most " CppAsString2(AMOUNT_MAX_LENGTH) " characters long");
 	if (value->type == jbvNumeric)
 		return value->val.numeric;
 	return DatumGetNumeric(DirectFunctionCall3(numeric_in, CStringGetDatum(text),

@@ -74,6 +74,7 @@ check_amount(CreateRequest *request)
 	Numeric adjustments = adjustments_parse(request->adjustments, request->lines.nlines);
 
 	request->subtotal = lines_subtotal(&request->lines);
+	call_check_amount(request->subtotal, "subtotal");
 	request->amount = amount_add(request->subtotal, adjustments);
 	if (amount_compare(request->amount, amount_zero()) < 0)
 		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
@@ -82,6 +83,7 @@ check_amount(CreateRequest *request)
 								  amount_text(request->subtotal), amount_text(adjustments),
 								  amount_text(request->amount)),
 						errhint("The amount of an order must not be negative.")));
+	call_check_amount(request->amount, "amount");
 }
 
 static Jsonb *

@@ -125,7 +125,7 @@ check_amount(TupleTableSlot *slot, AttrNumber attno, const char *name)
 
 /* What a constraint would refuse with all of the row, private data included, in its DETAIL. */
 static void
-check_given(TupleTableSlot *slot, const AttrNumber *attno)
+check_amounts(TupleTableSlot *slot, const AttrNumber *attno)
 {
 	Numeric captured = check_amount(slot, attno[ORDER_CAPTURED], "captured");
 	Numeric refunded = check_amount(slot, attno[ORDER_REFUNDED], "refunded");
@@ -134,6 +134,12 @@ check_given(TupleTableSlot *slot, const AttrNumber *attno)
 		order_raise_direct_write("orders", "\"captured\", \"refunded\"");
 	(void) check_amount(slot, attno[ORDER_SUBTOTAL], "subtotal");
 	(void) check_amount(slot, attno[ORDER_AMOUNT], "amount");
+}
+
+/* What of a row its writer may choose; the amounts of an order that exists are the engine's. */
+static void
+check_given(TupleTableSlot *slot, const AttrNumber *attno)
+{
 	check_object(slot, attno[ORDER_ATTRIBUTES], "attributes");
 	check_object(slot, attno[ORDER_PRIVATE], "private");
 }
@@ -156,6 +162,7 @@ check_new(TupleTableSlot *slot, const AttrNumber *attno)
 
 	check_slot(order_id, DatumGetInt64(row_require(slot, attno[ORDER_USER_ID])));
 	order_id_check(order_id);
+	check_amounts(slot, attno);
 	check_given(slot, attno);
 	check_name(slot, attno[ORDER_CURRENCY], "currency");
 	check_name(slot, attno[ORDER_IDEMPOTENCY_KEY], "idempotency_key");
