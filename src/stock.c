@@ -288,6 +288,47 @@ stock_lock(Stock *stock, const char *sku)
 	return true;
 }
 
+/*
+ * Creates the row, empty; what comes in next makes it version 1.  Under
+ * READ COMMITTED another may have created it meanwhile.
+ */
+static bool
+insert_empty(Stock *stock, const char *sku)
+{
+	ItemPointerData other;
+
+	row_new(stock->table, stock->next);
+	row_set(stock->table, stock->next, STOCK_SKU, CStringGetTextDatum(sku));
+	row_set(stock->table, stock->next, STOCK_ON_HAND, Int64GetDatum(0));
+	row_set(stock->table, stock->next, STOCK_RESERVED, Int64GetDatum(0));
+	row_set(stock->table, stock->next, STOCK_VERSION, Int64GetDatum(0));
+	row_set(stock->table, stock->next, STOCK_MODE, CStringGetTextDatum(ROW_MODE));
+	row_set(stock->table, stock->next, STOCK_AUTO_MODE, BoolGetDatum(false));
+	if (row_insert_unless(stock->table, stock->next, stock->index, &other))
+		return true;
+	if (IsolationUsesXactSnapshot())
+		ereport(ERROR, (errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+						errmsg("could not serialize access due to concurrent update"),
+						errhint("Retry the transaction.")));
+	return false;
+}
+
+static void
+lock_or_create(Stock *stock, const char *sku)
+{
+	bool created = false;
+
+	while (!stock_lock(stock, sku))
+	{
+		if (created)
+			ereport(ERROR, (errcode(ERRCODE_TRIGGERED_ACTION_EXCEPTION),
+							errmsg("a trigger on table \"%s\" changed SKU \"%s\"",
+								   stock_columns.table, sku)));
+		created = insert_empty(stock, sku);
+		row_scope_refresh(stock->scope);
+	}
+}
+
 static int64
 add_quantity(const Stock *stock, int64 quantity, int64 delta)
 {
@@ -482,6 +523,19 @@ report_misfit(Report *report, const Stock *stock, StockEffect effect, int64 quan
 }
 
 /*
+ * False if the row does not exist.  Goods that come back make it anew: it may have
+ * been deleted since they were sold, and the refund counts all the same.
+ */
+static bool
+lock_for_effect(Stock *stock, StockEffect effect, const char *sku)
+{
+	if (effects[effect].on_hand <= 0)
+		return stock_lock(stock, sku);
+	lock_or_create(stock, sku);
+	return true;
+}
+
+/*
  * Applies the effect to one row, or says in the report why not.  Once anything
  * is reported nothing more is written, but rows are locked all the same, so
  * that what is reported was true of all of them at one time.
@@ -497,7 +551,7 @@ apply_line(Stock *stock, StockEffect effect, const StockLine *line, Report *repo
 		return;
 
 	/* short, unknown or changed by another: what the snapshot says may be old */
-	if (!stock_lock(stock, line->stock_key))
+	if (!lock_for_effect(stock, effect, line->stock_key))
 		append_unknown(&report->unknown, line->stock_key);
 	else if (!effect_fits(stock, effect, line->quantity))
 		report_misfit(report, stock, effect, line->quantity);
@@ -626,52 +680,11 @@ read_movement(FunctionCallInfo fcinfo, const char *quantity, Movement *movement)
 		call_check_name(movement->ref, "ref");
 }
 
-/*
- * Creates the row, empty; the receipt that follows makes it version 1.  Under
- * READ COMMITTED another may have created it meanwhile.
- */
-static bool
-insert_empty(Stock *stock, const char *sku)
-{
-	ItemPointerData other;
-
-	row_new(stock->table, stock->next);
-	row_set(stock->table, stock->next, STOCK_SKU, CStringGetTextDatum(sku));
-	row_set(stock->table, stock->next, STOCK_ON_HAND, Int64GetDatum(0));
-	row_set(stock->table, stock->next, STOCK_RESERVED, Int64GetDatum(0));
-	row_set(stock->table, stock->next, STOCK_VERSION, Int64GetDatum(0));
-	row_set(stock->table, stock->next, STOCK_MODE, CStringGetTextDatum(ROW_MODE));
-	row_set(stock->table, stock->next, STOCK_AUTO_MODE, BoolGetDatum(false));
-	if (row_insert_unless(stock->table, stock->next, stock->index, &other))
-		return true;
-	if (IsolationUsesXactSnapshot())
-		ereport(ERROR, (errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
-						errmsg("could not serialize access due to concurrent update"),
-						errhint("Retry the transaction.")));
-	return false;
-}
-
 static void
 lock_known(Stock *stock, const char *sku)
 {
 	if (!stock_lock(stock, sku))
 		raise_unknown_sku(sku);
-}
-
-static void
-lock_or_create(Stock *stock, const char *sku)
-{
-	bool created = false;
-
-	while (!stock_lock(stock, sku))
-	{
-		if (created)
-			ereport(ERROR, (errcode(ERRCODE_TRIGGERED_ACTION_EXCEPTION),
-							errmsg("a trigger on table \"%s\" changed SKU \"%s\"",
-								   stock_columns.table, sku)));
-		created = insert_empty(stock, sku);
-		row_scope_refresh(stock->scope);
-	}
 }
 
 static void

@@ -23,6 +23,8 @@ typedef struct StockLine
  * `ref` and `actor` go into the movements that confirm and restock write; a ref
  * must be new for (stock key, effect), as <order id>/<version> is, or NULL.
  *
+ * A key that is unknown gets a row by what comes back (STOCK_RESTOCK).
+ *
  * OE001 with every line that is short, OE002 with every key that is unknown
  * (and the short ones), 55000 where a key is not in row mode, 22003 where a
  * quantity leaves bigint, 23514 where less is reserved than the lines hold,
