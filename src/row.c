@@ -628,6 +628,37 @@ hide_row(void *arg)
 		errdetail("The row is not shown, since it may hold private data.");
 }
 
+/*
+ * The same for the values of a key that is taken: an index of the shop's own may be
+ * on what is private, or on an expression of it.
+ */
+static void
+hide_key(void *arg)
+{
+	const RowTable *table = arg;
+	int				code = geterrcode();
+
+	if ((code == ERRCODE_UNIQUE_VIOLATION || code == ERRCODE_EXCLUSION_VIOLATION) &&
+		strcmp(table->columns->table, shop_table_name(SHOP_ORDERS)) == 0)
+		errdetail("The key is not shown, since it may hold private data.");
+}
+
+/* `lost` and `arbiters`: of a speculative insertion, else NULL and NIL. */
+static List *
+insert_index_entries(RowTable *table, TupleTableSlot *slot, bool update, bool *lost, List *arbiters,
+					 bool only_summarizing)
+{
+	ErrorContextCallback callback = {
+		.previous = error_context_stack, .callback = hide_key, .arg = table};
+	List *recheck;
+
+	error_context_stack = &callback;
+	recheck = compat_insert_index_tuples(table->rri, slot, table->scope->estate, update,
+										 lost != NULL, lost, arbiters, only_summarizing);
+	error_context_stack = callback.previous;
+	return recheck;
+}
+
 /* What both INSERT and UPDATE do between the BEFORE triggers and the write. */
 static void
 check_row(RowTable *table, TupleTableSlot *slot, CmdType command)
@@ -707,8 +738,7 @@ row_insert(RowTable *table, TupleTableSlot *slot)
 	prepare_insert(table, slot);
 	table_tuple_insert(table->rel, slot, estate->es_output_cid, 0, NULL);
 	if (table->rri->ri_NumIndices > 0)
-		recheck =
-			compat_insert_index_tuples(table->rri, slot, estate, false, false, NULL, NIL, false);
+		recheck = insert_index_entries(table, slot, false, NULL, NIL, false);
 	if (table->rri->ri_TrigDesc)
 		ExecARInsertTriggers(estate, table->rri, slot, recheck, table->inserted);
 }
@@ -737,8 +767,7 @@ row_insert_unless(RowTable *table, TupleTableSlot *slot, Oid index, ItemPointer 
 
 		token = SpeculativeInsertionLockAcquire(GetCurrentTransactionId());
 		table_tuple_insert_speculative(table->rel, slot, estate->es_output_cid, 0, NULL, token);
-		recheck = compat_insert_index_tuples(table->rri, slot, estate, false, true, &lost, arbiters,
-											 false);
+		recheck = insert_index_entries(table, slot, false, &lost, arbiters, false);
 		table_tuple_complete_speculative(table->rel, slot, token, !lost);
 		SpeculativeInsertionLockRelease(GetCurrentTransactionId());
 		if (!lost)
@@ -1112,8 +1141,8 @@ write_update(RowTable *table, TupleTableSlot *old, TupleTableSlot *slot)
 	if (result != TM_Ok)
 		return result;
 	if (table->rri->ri_NumIndices > 0 && compat_needs_index_tuples(indexes))
-		recheck = compat_insert_index_tuples(table->rri, slot, estate, true, false, NULL, NIL,
-											 compat_only_summarizing(indexes));
+		recheck =
+			insert_index_entries(table, slot, true, NULL, NIL, compat_only_summarizing(indexes));
 	if (table->rri->ri_TrigDesc)
 		ExecARUpdateTriggers(estate, table->rri, NULL, NULL, &tid, NULL, slot, recheck,
 							 table->updated, false);

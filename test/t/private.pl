@@ -109,6 +109,36 @@ $shop->safe_psql('shop', q(
 told("SELECT * FROM order_engine.create_order(1, $lines, private => $private)");
 like($told, qr/violates not-null constraint/, 'and a column of its own was left empty');
 
+# Keys of the shop's own that an order breaks: PostgreSQL would show them, and those of the other order.
+my $leaf = $shop->safe_psql('shop', q(SELECT 'order_engine.orders_' || order_engine.slot_of_user(9) % 4));
+sub broken
+{
+	my ($sql) = @_;
+	my $before = length $told;
+	told("SELECT * FROM order_engine.$sql");
+	return substr($told, $before);
+}
+$shop->safe_psql('shop', 'ALTER TABLE order_engine.orders ALTER warehouse DROP NOT NULL');
+foreach my $rule (
+	"CREATE UNIQUE INDEX taken ON $leaf (private) WHERE user_id = 9",
+	"CREATE UNIQUE INDEX taken ON $leaf (state, (private ->> 'name')) WHERE user_id = 9",
+	"ALTER TABLE $leaf ADD CONSTRAINT taken EXCLUDE USING btree (state WITH =, (private -> 'address' ->> 'street') WITH =) WHERE (user_id = 9)")
+{
+	$shop->safe_psql('shop', $rule);
+	my $first = created("9, $lines");
+	my $kind = $rule =~ /EXCLUDE/ ? qr/conflicting key value violates exclusion/ : qr/duplicate key value violates unique/;
+	like(broken("create_order(9, $lines, private => $private)"), qr/$kind constraint "taken"/, "a second order breaks it: $rule");
+	like(broken("create_order(9, $lines, 'a key', private => $private)"), qr/$kind constraint "taken"/, 'and one with an idempotency key');
+	told("SELECT * FROM order_engine.cancel_order($first)");
+	if ($rule =~ /state/)
+	{
+		my $second = created("9, $lines");
+		like(broken("cancel_order($second)"), qr/$kind constraint "taken"/, 'and a move');
+	}
+	$shop->safe_psql('shop', $rule =~ /INDEX/ ? 'DROP INDEX order_engine.taken' : "ALTER TABLE $leaf DROP CONSTRAINT taken");
+	$shop->safe_psql('shop', q(SET session_replication_role = replica; DELETE FROM order_engine.orders WHERE user_id = 9));
+}
+
 is(lines_with_word($told), '', 'no answer and no error tells it');
 like($told, qr/OE001/, 'errors were told');
 
@@ -124,9 +154,30 @@ my @found = grep {
 is_deeply(\@found, ['orders.private'], 'of all columns only orders.private holds it');
 cmp_ok($shop->safe_psql('shop', 'SELECT count(*) FROM order_engine.order_event'), '>', 6, 'history was written');
 
+# Nor does a log that tells of statements, if they have parameters and it is told to leave those out.
+my $script = PostgreSQL::Test::Utils::tempdir() . '/create.sql';
+append_to_file($script, "SELECT * FROM order_engine.create_order(:buyer, :lines, private => :private);\n");
+sub call_with_parameters
+{
+	my ($buyer, $word, $limit) = @_;
+	$shop->safe_psql('shop', "ALTER DATABASE shop SET log_parameter_max_length = $limit");
+	$shop->command_ok([ 'pgbench', '-n', '-M', 'extended', '-t', 1, '-f', $script, '-D', "buyer=$buyer",
+		'-D', 'lines=[{"sku": "tea", "quantity": 1, "unit_price": 5}]', '-D', qq(private={"name": "$word"}), 'shop' ],
+		"an order was created with parameters, log_parameter_max_length = $limit");
+}
+$shop->safe_psql('shop', "ALTER DATABASE shop SET $_")
+	foreach (q(log_statement = 'all'), 'log_min_duration_statement = 0', 'log_min_error_statement = error');
+call_with_parameters(10, 'Trillian', -1);
+call_with_parameters(11, $word, 0);
+$shop->safe_psql('shop', q(ALTER TABLE order_engine.orders ADD CONSTRAINT refused CHECK (user_id <> 12) NOT VALID));
+$shop->command_fails([ 'pgbench', '-n', '-M', 'extended', '-t', 1, '-f', $script, '-D', 'buyer=12',
+	'-D', 'lines=[{"sku": "tea", "quantity": 1}]', '-D', qq(private={"name": "$word"}), 'shop' ], 'an order with parameters was refused');
+
 $shop->stop;
 my $log = slurp_file($shop->logfile);
 like($log, qr/OE001/, 'the log tells of errors');
+like($log, qr/parameters:.*Trillian/i, 'and of parameters if nobody tells it not to');
+like($log, qr/violates check constraint "refused".*STATEMENT:  SELECT \* FROM order_engine.create_order\(\$1, \$2/s, 'and of statements that fail');
 is(lines_with_word($log), '', 'and does not tell it');
 
 done_testing();
