@@ -962,21 +962,27 @@ row_open_leaf_for_reading(ShopTable table, int slot)
 	}
 }
 
-bool
-row_find(RowTable *table, Oid index, int nkeys, ScanKey keys, TupleTableSlot *slot)
+static bool
+find_with(RowTable *table, Oid index, int nkeys, ScanKey keys, Snapshot snapshot,
+		  TupleTableSlot *slot)
 {
-	IndexScanDesc scan;
-	bool		  found;
+	IndexScanDesc scan =
+		compat_index_beginscan(table->rel, open_index(table, index), snapshot, nkeys);
+	bool found;
 
-	see_table(table);
-	scan = compat_index_beginscan(table->rel, open_index(table, index),
-								  table->scope->estate->es_snapshot, nkeys);
 	index_rescan(scan, keys, nkeys, NULL, 0);
 	found = index_getnext_slot(scan, ForwardScanDirection, slot);
 	if (found)
 		ExecMaterializeSlot(slot);
 	index_endscan(scan);
 	return found;
+}
+
+bool
+row_find(RowTable *table, Oid index, int nkeys, ScanKey keys, TupleTableSlot *slot)
+{
+	see_table(table);
+	return find_with(table, index, nkeys, keys, table->scope->estate->es_snapshot, slot);
 }
 
 List *
@@ -1066,11 +1072,31 @@ lock_found(RowTable *table, TupleTableSlot *slot, LockWaitPolicy wait)
 	return true;
 }
 
+/*
+ * What one snapshot does not see for as long as the transaction lasts may be there
+ * all the same: then there is nothing to be said of it, and the retry sees it.
+ */
+static void
+check_not_younger(RowTable *table, Oid index, int nkeys, ScanKey keys)
+{
+	Snapshot latest;
+
+	if (!IsolationUsesXactSnapshot())
+		return;
+	latest = RegisterSnapshot(GetLatestSnapshot());
+	if (find_with(table, index, nkeys, keys, latest, row_slot(table)))
+		raise_concurrent_update();
+	UnregisterSnapshot(latest);
+}
+
 bool
 row_find_locked(RowTable *table, Oid index, int nkeys, ScanKey keys, LockWaitPolicy wait,
 				TupleTableSlot *slot)
 {
-	return row_find(table, index, nkeys, keys, slot) && lock_found(table, slot, wait);
+	if (row_find(table, index, nkeys, keys, slot))
+		return lock_found(table, slot, wait);
+	check_not_younger(table, index, nkeys, keys);
+	return false;
 }
 
 bool

@@ -223,8 +223,8 @@ extern List *row_find_all(RowTable *table, Oid index, int nkeys, ScanKey keys);
  * Finds the row as row_find() does, waits for its lock and reads its latest
  * version; what is read in this scope afterwards is no older than that.  False
  * if there is none, it was deleted meanwhile, or with LockWaitSkip another holds
- * it.  40001 under REPEATABLE READ and above if another transaction changed it
- * after the snapshot, 55P03 with LockWaitError.
+ * it.  40001 under REPEATABLE READ and above if another transaction made or changed
+ * it after the snapshot, 55P03 with LockWaitError.
  */
 extern bool row_find_locked(RowTable *table, Oid index, int nkeys, ScanKey keys,
 							LockWaitPolicy wait, TupleTableSlot *slot);
