@@ -281,11 +281,19 @@ note_failure(KeeperPass *pass, const DueOrder *due, ErrorData *error)
 				  errdetail("It will be tried again in %d s.", delay_ms / 1000)));
 }
 
-/* The guard of an order may raise what a cancel request raises: the timeout of another server, say. */
+/*
+ * What ends tend(): a cancel request, and what tells its caller to repeat his
+ * transaction, in which a second try would see no more than the first one did.  To
+ * the worker no request is made; the guard of an order may raise the like, the
+ * timeout of another server, say.
+ */
 static bool
-is_cancel(const KeeperPass *pass, const ErrorData *error)
+ends_call(const KeeperPass *pass, const ErrorData *error)
 {
-	return !pass->worker && error->sqlerrcode == ERRCODE_QUERY_CANCELED;
+	bool repeat = !pass->commits && IsolationUsesXactSnapshot() &&
+				  ERRCODE_TO_CATEGORY(error->sqlerrcode) == ERRCODE_TRANSACTION_ROLLBACK;
+
+	return !pass->worker && (error->sqlerrcode == ERRCODE_QUERY_CANCELED || repeat);
 }
 
 /* Runs one batch in a subtransaction.  False if it has failed; of one order, that is noted. */
@@ -320,7 +328,7 @@ run_batch(KeeperPass *pass, const DueOrder *due, int n)
 	MemoryContextSwitchTo(caller);
 	CurrentResourceOwner = owner;
 
-	if (error && is_cancel(pass, error))
+	if (error && ends_call(pass, error))
 		ReThrowError(error);
 	if (error && n == 1)
 		note_failure(pass, due, error);
