@@ -205,7 +205,7 @@ BEGIN
 	END IF;
 
 	/* the order row claims the key: a concurrent caller waits for it */
-	_request := jsonb_build_array(lines, _adjustments, currency, machine, _attributes, private);
+	_request := jsonb_build_array(lines, _adjustments, currency, machine, _attributes, private, pay_within);
 	_hash := int8send(jsonb_hash_extended(_request, 0)) || int8send(jsonb_hash_extended(_request, 1));
 	_order_id := order_engine.next_order_id(_user_id);
 	INSERT INTO plain.orders (order_id, user_id, state, machine_id, version, subtotal, amount, currency,

@@ -56,6 +56,12 @@ FROM create_order(42, '[{"unit_price": 19.9, "quantity": 2.0, "sku": "tea"},
 -- Another request under that key is refused; the key belongs to the user.
 SELECT attempt($$SELECT create_order(42, '[{"sku": "tea", "quantity": 2}]', 'key-1')$$);
 SELECT state, replayed FROM create_order(43, '[{"sku": "tea", "quantity": 1}]', 'key-1');
+-- How long it waits to be paid is part of the request; to leave it to the machine is one thing, to say as much another.
+SELECT state FROM create_order(43, '[{"sku": "tea", "quantity": 1}]', 'soon', pay_within => '1 day');
+SELECT w.pay_within, attempt(format('SELECT create_order(43, ''[{"sku": "tea", "quantity": 1}]'', ''soon'', pay_within => %L)', w.pay_within))
+FROM (VALUES ('1 day'), ('2 days'), ('24 hours'), (NULL)) AS w (pay_within);
+SELECT attempt($$SELECT create_order(43, '[{"sku": "tea", "quantity": 1}]', 'key-1', pay_within => '15 minutes')$$) ~ '^OE020' AS refused;
+SELECT state FROM cancel_order((SELECT order_id FROM orders WHERE idempotency_key = 'soon'));
 SELECT * FROM stock_now;
 
 -- Everything that is short is reported at once, lines of one stock key summed; nothing is left behind.

@@ -188,6 +188,20 @@ hash_jsonb(pg_cryptohash_ctx *hash, Jsonb *json)
 	}
 }
 
+/* Field by field: a day and 24 hours are not the same request. */
+static void
+hash_interval(pg_cryptohash_ctx *hash, const Interval *interval)
+{
+	if (interval == NULL)
+	{
+		hash_text(hash, NULL);
+		return;
+	}
+	hash_bytes_of(hash, (const char *) &interval->month, sizeof(interval->month));
+	hash_bytes_of(hash, (const char *) &interval->day, sizeof(interval->day));
+	hash_bytes_of(hash, (const char *) &interval->time, sizeof(interval->time));
+}
+
 static Datum
 request_hash(CreateRequest *request)
 {
@@ -211,6 +225,7 @@ request_hash(CreateRequest *request)
 	hash_text(hash, request->machine);
 	hash_jsonb(hash, request->attributes);
 	hash_jsonb(hash, request->private);
+	hash_interval(hash, request->pay_within);
 	if (pg_cryptohash_final(hash, (uint8 *) VARDATA(result), PG_SHA256_DIGEST_LENGTH) < 0)
 		elog(ERROR, "could not finish a hash: %s", pg_cryptohash_error(hash));
 	pg_cryptohash_free(hash);
