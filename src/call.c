@@ -64,6 +64,23 @@ call_jsonb(FunctionCallInfo fcinfo, int n)
 	return PG_ARGISNULL(n) ? NULL : PG_GETARG_JSONB_P(n);
 }
 
+static bool
+has_control_characters(const char *value)
+{
+	for (const char *c = value; *c; c++)
+		if ((unsigned char) *c < ' ' || *c == 0x7f)
+			return true;
+	return false;
+}
+
+bool
+call_is_name(const char *value)
+{
+	size_t length = strlen(value);
+
+	return length >= 1 && length <= MAX_NAME_LENGTH && !has_control_characters(value);
+}
+
 void
 call_check_name(const char *value, const char *name)
 {
@@ -73,10 +90,9 @@ call_check_name(const char *value, const char *name)
 		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 						errmsg("\"%s\" must be 1 to %d bytes long", name, MAX_NAME_LENGTH),
 						errdetail("It is %zu bytes long.", length)));
-	for (const char *c = value; *c; c++)
-		if ((unsigned char) *c < ' ' || *c == 0x7f)
-			ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-							errmsg("\"%s\" must not contain control characters", name)));
+	if (has_control_characters(value))
+		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+						errmsg("\"%s\" must not contain control characters", name)));
 }
 
 void

@@ -30,7 +30,8 @@ extern char *call_text(FunctionCallInfo fcinfo, int n);
 /* Argument n as jsonb, NULL for null. */
 extern Jsonb *call_jsonb(FunctionCallInfo fcinfo, int n);
 
-/* Raises 22023 unless the text is 1 to 255 bytes long without control characters. */
+/* Names and references are 1 to 255 bytes long without control characters: asks; raises 22023. */
+extern bool call_is_name(const char *value);
 extern void call_check_name(const char *value, const char *name);
 
 /* Raises 22023 unless the value is a JSON object (NULL passes). */

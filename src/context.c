@@ -6,6 +6,7 @@
 
 #include <ctype.h>
 
+#include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "utils/guc.h"
 
@@ -46,10 +47,26 @@ check_traceparent(char **value, void **extra, GucSource source)
 	return false;
 }
 
+/* As a context's actor is checked.  What a connection begins with is in no encoding yet. */
 static bool
 check_actor(char **value, void **extra, GucSource source)
 {
-	return strlen(*value) <= 255;
+	if (**value == '\0' || (call_is_name(*value) && pg_verifymbstr(*value, strlen(*value), true)))
+		return true;
+	GUC_check_errdetail(
+		"An actor is at most 255 bytes of text in the database's encoding, without control characters.");
+	return false;
+}
+
+/* W3C: printable ASCII; it becomes a header of the event's message. */
+static bool
+is_tracestate(const char *value)
+{
+	const char *c = value;
+
+	while (*c >= ' ' && *c <= '~')
+		c++;
+	return *c == '\0' && c - value <= MAX_TRACESTATE_LENGTH;
 }
 
 void
@@ -95,8 +112,8 @@ set_key(ActionContext *context, char *key, char *value)
 	}
 	else if (strcmp(key, "tracestate") == 0)
 	{
-		if (strlen(value) > MAX_TRACESTATE_LENGTH)
-			raise_key("too long a value in context", key);
+		if (!is_tracestate(value))
+			raise_key("malformed value in context", key);
 		context->tracestate = value;
 	}
 	else

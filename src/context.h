@@ -12,14 +12,14 @@ typedef struct ActionContext
 	const char *actor;		 /* never NULL */
 	const char *reason;		 /* NULL: none */
 	const char *traceparent; /* W3C, checked; NULL: none */
-	const char *tracestate;	 /* NULL: none */
+	const char *tracestate;	 /* printable ASCII; NULL: none */
 } ActionContext;
 
 /*
  * Reads {"actor", "reason", "traceparent", "tracestate"}; NULL stands for {}.
  * What it does not say comes from order_engine.actor (else the session user)
  * and order_engine.traceparent.  22023 for other keys, values that are no
- * strings, a malformed traceparent.
+ * strings, control characters, a malformed traceparent or tracestate.
  */
 extern void context_parse(Jsonb *json, ActionContext *context);
 
