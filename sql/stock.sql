@@ -259,6 +259,9 @@ SELECT attempt($$SELECT deduct_stock('juice', 1)$$);
 SELECT attempt($$UPDATE stock SET on_hand = 9 WHERE sku = 'juice'$$);
 SELECT attempt($$INSERT INTO stock (sku) VALUES ('pie')$$);
 DROP TRIGGER meddle ON stock;
+CREATE TRIGGER meddle BEFORE INSERT ON stock FOR EACH ROW EXECUTE FUNCTION public.meddle();
+SELECT attempt($$SELECT receive_stock('pie', 1)$$);
+DROP TRIGGER meddle ON stock;
 CREATE FUNCTION public.rename() RETURNS trigger LANGUAGE plpgsql AS
 	'BEGIN NEW.sku := upper(NEW.sku); RETURN NEW; END';
 CREATE TRIGGER rename BEFORE INSERT ON stock FOR EACH ROW EXECUTE FUNCTION public.rename();

@@ -288,47 +288,6 @@ stock_lock(Stock *stock, const char *sku)
 	return true;
 }
 
-/*
- * Creates the row, empty; what comes in next makes it version 1.  Under
- * READ COMMITTED another may have created it meanwhile.
- */
-static bool
-insert_empty(Stock *stock, const char *sku)
-{
-	ItemPointerData other;
-
-	row_new(stock->table, stock->next);
-	row_set(stock->table, stock->next, STOCK_SKU, CStringGetTextDatum(sku));
-	row_set(stock->table, stock->next, STOCK_ON_HAND, Int64GetDatum(0));
-	row_set(stock->table, stock->next, STOCK_RESERVED, Int64GetDatum(0));
-	row_set(stock->table, stock->next, STOCK_VERSION, Int64GetDatum(0));
-	row_set(stock->table, stock->next, STOCK_MODE, CStringGetTextDatum(ROW_MODE));
-	row_set(stock->table, stock->next, STOCK_AUTO_MODE, BoolGetDatum(false));
-	if (row_insert_unless(stock->table, stock->next, stock->index, &other))
-		return true;
-	if (IsolationUsesXactSnapshot())
-		ereport(ERROR, (errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
-						errmsg("could not serialize access due to concurrent update"),
-						errhint("Retry the transaction.")));
-	return false;
-}
-
-static void
-lock_or_create(Stock *stock, const char *sku)
-{
-	bool created = false;
-
-	while (!stock_lock(stock, sku))
-	{
-		if (created)
-			ereport(ERROR, (errcode(ERRCODE_TRIGGERED_ACTION_EXCEPTION),
-							errmsg("a trigger on table \"%s\" changed SKU \"%s\"",
-								   stock_columns.table, sku)));
-		created = insert_empty(stock, sku);
-		row_scope_refresh(stock->scope);
-	}
-}
-
 static int64
 add_quantity(const Stock *stock, int64 quantity, int64 delta)
 {
@@ -402,6 +361,51 @@ change_if_unchanged(Stock *stock, int64 on_hand, int64 reserved)
 	int ncolumns = make_next(stock, on_hand, reserved, columns);
 
 	return row_update_if_unchanged(stock->table, stock->row, stock->next, ncolumns, columns);
+}
+
+/*
+ * Creates the row, empty; what comes in next makes it version 1.  Under
+ * READ COMMITTED another may have created it meanwhile.
+ */
+static bool
+insert_empty(Stock *stock, const char *sku)
+{
+	ItemPointerData other;
+
+	stock->on_hand = stock->reserved = stock->version = 0;
+	row_new(stock->table, stock->next);
+	row_set(stock->table, stock->next, STOCK_SKU, CStringGetTextDatum(sku));
+	row_set(stock->table, stock->next, STOCK_ON_HAND, Int64GetDatum(0));
+	row_set(stock->table, stock->next, STOCK_RESERVED, Int64GetDatum(0));
+	row_set(stock->table, stock->next, STOCK_VERSION, Int64GetDatum(0));
+	row_set(stock->table, stock->next, STOCK_MODE, CStringGetTextDatum(ROW_MODE));
+	row_set(stock->table, stock->next, STOCK_AUTO_MODE, BoolGetDatum(false));
+	if (row_insert_unless(stock->table, stock->next, stock->index, &other))
+	{
+		check_written(stock);
+		return true;
+	}
+	if (IsolationUsesXactSnapshot())
+		ereport(ERROR, (errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+						errmsg("could not serialize access due to concurrent update"),
+						errhint("Retry the transaction.")));
+	return false;
+}
+
+static void
+lock_or_create(Stock *stock, const char *sku)
+{
+	bool created = false;
+
+	while (!stock_lock(stock, sku))
+	{
+		if (created)
+			ereport(ERROR, (errcode(ERRCODE_TRIGGERED_ACTION_EXCEPTION),
+							errmsg("a trigger on table \"%s\" changed SKU \"%s\"",
+								   stock_columns.table, sku)));
+		created = insert_empty(stock, sku);
+		row_scope_refresh(stock->scope);
+	}
 }
 
 /* ---- movements ---- */
