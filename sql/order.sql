@@ -84,7 +84,7 @@ SELECT r.request, attempt(format('SELECT create_order(1, %L)', r.request)) FROM 
 	('[{"sku": "tea", "quantity": "1"}]'), ('[{"sku": "tea", "quantity": 2147483648}]'),
 	('[{"sku": "tea", "quantity": 1e400}]'), ('[{"sku": "tea", "quantity": null}]'),
 	('[{"sku": "", "quantity": 1}]'), ('[{"sku": null, "quantity": 1}]'), ('[{"sku": 1, "quantity": 1}]'),
-	('[{"sku": "a\nb", "quantity": 1}]'),
+	('[{"sku": "a\nb", "quantity": 1}]'), ('[{"sku": "a\u007f", "quantity": 1}]'),
 	('[{"sku": "tea", "quantity": 1, "unit_price": -1}]'), ('[{"sku": "tea", "quantity": 1, "unit_price": "NaN"}]'),
 	('[{"sku": "tea", "quantity": 1, "unit_price": "1e3"}]'), ('[{"sku": "tea", "quantity": 1, "unit_price": " 1"}]'),
 	('[{"sku": "tea", "quantity": 1, "unit_price": "1."}]'), ('[{"sku": "tea", "quantity": 1, "unit_price": 1e60}]'),

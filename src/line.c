@@ -83,7 +83,7 @@ value_string(const JsonbValue *value, const Place *place, int max_length)
 	if (value->val.string.len < 1 || value->val.string.len > max_length)
 		raise_place(place, "has the wrong length");
 	for (int i = 0; i < value->val.string.len; i++)
-		if ((unsigned char) value->val.string.val[i] < ' ')
+		if ((unsigned char) value->val.string.val[i] < ' ' || value->val.string.val[i] == 0x7f)
 			raise_place(place, "must not contain control characters");
 	return pnstrdup(value->val.string.val, value->val.string.len);
 }
