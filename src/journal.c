@@ -269,7 +269,7 @@ static bool
 find_in_leaf(Leaf *leaf, Snapshot snapshot, Journal journal, int64 era, int64 batch,
 			 JournalState *state)
 {
-	Relation rel = table_open(leaf->relid, AccessShareLock);
+	Relation rel = table_open(leaf->relid, NoLock);
 	Relation index = index_open(
 		ring_index(rel, 3, (const char *const[]){"journal", "era", "entry"}), AccessShareLock);
 	TupleTableSlot *slot = table_slot_create(rel, NULL);
@@ -302,7 +302,7 @@ bool
 state_find(Journal journal, int64 era, int64 batch, JournalState *state)
 {
 	int		 nleaves;
-	Leaf	*leaves = ring_leaves(SHOP_JOURNAL_POSITION, &nleaves);
+	Leaf	*leaves = ring_lock(SHOP_JOURNAL_POSITION, &nleaves);
 	Snapshot snapshot = RegisterSnapshot(GetLatestSnapshot());
 	bool	 found = false;
 
@@ -409,12 +409,12 @@ static void
 inherit_numbers(JournalState *state)
 {
 	int		 nleaves;
-	Leaf	*leaves = ring_leaves(SHOP_JOURNAL_POSITION, &nleaves);
+	Leaf	*leaves = ring_lock(SHOP_JOURNAL_POSITION, &nleaves);
 	Snapshot snapshot = RegisterSnapshot(GetLatestSnapshot());
 
 	for (int i = 0; i < nleaves; i++)
 	{
-		Relation		rel = table_open(leaves[i].relid, AccessShareLock);
+		Relation		rel = table_open(leaves[i].relid, NoLock);
 		TupleTableSlot *slot = table_slot_create(rel, NULL);
 		TableScanDesc	scan = table_beginscan(rel, snapshot, 0, NULL);
 
@@ -503,11 +503,12 @@ others_due(Journal journal)
  * known, the old positions are not needed any more.
  */
 static bool
-find_others(JournalState *state, JournalState *next, Snapshot snapshot)
+find_others(JournalState *state, JournalState *next, const Leaf *leaves, int nleaves,
+			Snapshot snapshot)
 {
 	if (!others_due(state->journal))
 		return false;
-	if (journal_has_others(state->journal, snapshot, next->adopted))
+	if (leaves_have_others(leaves, nleaves, snapshot, next->adopted, state->journal))
 		return true;
 	if (next->adopted == NULL)
 	{
@@ -523,16 +524,19 @@ find_others(JournalState *state, JournalState *next, Snapshot snapshot)
 static bool
 next_tick(JournalState *state, JournalState *next)
 {
+	int		 nleaves;
+	Leaf	*leaves = ring_lock(journal_table(state->journal), &nleaves);
 	Snapshot snapshot = RegisterSnapshot(GetLatestSnapshot());
 	bool	 found;
 
 	*next = *state;
 	state_fold(next);
 	next->snapshot = tick_take(snapshot);
-	next->other_eras = find_others(state, next, snapshot);
+	next->other_eras = find_others(state, next, leaves, nleaves, snapshot);
 	found = next->other_eras ||
-			journal_has_rows(state->journal, snapshot, next->consumed, next->snapshot);
+			leaves_have_rows(leaves, nleaves, snapshot, next->consumed, next->snapshot);
 	UnregisterSnapshot(snapshot);
+	pfree(leaves);
 	return found;
 }
 

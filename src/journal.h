@@ -115,7 +115,7 @@ extern int64 journal_read(JournalReader *reader, JournalRow row, void *argument)
 /* In or outside a transaction. */
 extern void journal_reader_close(JournalReader *reader);
 
-/* What the consumer has not acknowledged, under the active snapshot; beyond 100000 rows an estimate. */
+/* What the consumer has not acknowledged by now; beyond 100000 rows an estimate. */
 typedef struct JournalBacklog
 {
 	int64		rows;

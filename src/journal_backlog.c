@@ -2,8 +2,8 @@
  * journal_backlog.c
  *		Counts what a journal's consumer has not acknowledged.
  *
- * Reads what the reader would read, under the caller's snapshot and without
- * any lock but ACCESS SHARE on the leaves.  Counting stops at a limit; what
+ * Reads what the reader would read, without any lock but ACCESS SHARE on the
+ * leaves and under a snapshot that is taken behind it.  Counting stops at a limit; what
  * lies behind it is estimated from the size of the leaves.
  */
 #include "postgres.h"
@@ -107,10 +107,10 @@ count_leaf(Count *count, Oid relid, Snapshot snapshot)
 static int64
 leaf_size(Oid relid)
 {
-	Relation rel = table_open(relid, AccessShareLock);
+	Relation rel = table_open(relid, NoLock);
 	int64	 size = (int64) RelationGetNumberOfBlocks(rel) * BLCKSZ;
 
-	table_close(rel, AccessShareLock);
+	table_close(rel, NoLock);
 	return size;
 }
 
@@ -130,19 +130,23 @@ journal_backlog(Journal journal, JournalBacklog *backlog)
 	JournalState state;
 	List		*eras = NIL;
 	Count		 count = {.journal = journal, .eras = &eras, .backlog = backlog};
-	int			 nleaves;
-	Leaf		*leaves = ring_leaves(journal_table(journal), &nleaves);
 	bool		 complete = true;
 	int64		 size = 0;
+	int			 nleaves;
+	Leaf		*leaves;
+	Snapshot	 snapshot;
 
 	memset(backlog, 0, sizeof(*backlog));
 	if (state_read(journal, journal_era(), &state))
 		count.state = &state;
+	leaves = ring_lock(journal_table(journal), &nleaves);
+	snapshot = RegisterSnapshot(GetLatestSnapshot());
 	for (int i = 0; i < nleaves; i++)
 	{
-		complete = complete && count_leaf(&count, leaves[i].relid, GetActiveSnapshot());
+		complete = complete && count_leaf(&count, leaves[i].relid, snapshot);
 		size += leaf_size(leaves[i].relid);
 	}
+	UnregisterSnapshot(snapshot);
 	if (!complete)
 		estimate(backlog, size);
 }

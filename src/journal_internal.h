@@ -66,7 +66,10 @@ typedef struct JournalState
 	TransactionId xmin;			/* who wrote the row */
 } JournalState;
 
-/* The newest position of an era under a fresh snapshot, in the current context; false if there is none. */
+/*
+ * The newest position of an era under a fresh snapshot, in the current context;
+ * false if there is none.  Locks the table of positions (ring_lock()).
+ */
 extern bool state_read(Journal journal, int64 era, JournalState *state);
 
 /* The same for the newest position of a batch. */
@@ -96,6 +99,15 @@ typedef struct Leaf
 /* The leaves of a table partitioned by ring, in the order of their numbers; palloc'ed. */
 extern Leaf *ring_leaves(ShopTable table, int *nleaves);
 
+/*
+ * The same, by OID, each locked ACCESS SHARE to the end of the transaction in
+ * that order, in which ALTER TABLE of the whole table locks them too: so neither
+ * waits for the other in a circle.  To be called before the snapshot is taken
+ * under which they are read: one from before the end of a wait sees nothing of
+ * what was written anew meanwhile.
+ */
+extern Leaf *ring_lock(ShopTable table, int *nleaves);
+
 /* The leaf with this number; 55000 if there is none. */
 extern Oid ring_leaf(ShopTable table, int number);
 
@@ -123,7 +135,7 @@ extern void ring_init(void);
 
 typedef struct LeafScan
 {
-	Relation rel; /* ACCESS SHARE */
+	Relation rel;
 	Relation index;
 	Snapshot snapshot;
 } LeafScan;
@@ -142,7 +154,10 @@ typedef struct LeafEntry
  */
 typedef bool (*EntryVisitor)(IndexScanDesc scan, const LeafEntry *entry, void *argument);
 
-/* False for a leaf without pages.  55000 if it has no index on (era, xid, id). */
+/*
+ * For a leaf that was locked before the snapshot was taken.  False if it has no
+ * pages.  55000 if it has no index on (era, xid, id).
+ */
 extern bool leaf_open(LeafScan *leaf, Oid relid, Snapshot snapshot);
 extern void leaf_close(LeafScan *leaf);
 
@@ -178,10 +193,11 @@ extern bool leaf_has_others(LeafScan *leaf, int64 era, const TickSnapshot *adopt
  */
 extern bool era_consumed(List **eras, Journal journal, const LeafEntry *entry);
 
-/* The same, in all leaves. */
-extern bool journal_has_rows(Journal journal, Snapshot snapshot, const TickSnapshot *before,
-							 const TickSnapshot *after);
-extern bool journal_has_others(Journal journal, Snapshot snapshot, const TickSnapshot *adopted);
+/* The same, in all of these leaves. */
+extern bool leaves_have_rows(const Leaf *leaves, int nleaves, Snapshot snapshot,
+							 const TickSnapshot *before, const TickSnapshot *after);
+extern bool leaves_have_others(const Leaf *leaves, int nleaves, Snapshot snapshot,
+							   const TickSnapshot *adopted, Journal journal);
 
 /* The transaction that really wrote the row in the slot. */
 extern uint64 row_writer(TupleTableSlot *slot);

@@ -19,7 +19,9 @@
  * (VACUUM FULL, CLUSTER, ALTER TABLE), which moves rows: then its files are
  * others than those noted, and the window is filled again.
  *
- * Takes ACCESS SHARE on leaves, within the transaction only.
+ * Takes ACCESS SHARE on all leaves, within the transaction only, and always
+ * before the snapshot: an ALTER TABLE that writes a leaf anew while its lock is
+ * waited for makes all of its rows look younger than a snapshot from before.
  */
 #include "postgres.h"
 
@@ -67,9 +69,9 @@ struct JournalReader
 	MemoryContext context; /* holds all of this */
 	JournalState  state;   /* of the batch */
 	List		 *eras;	   /* of EraPosition, for batches of other eras */
-	Leaf		 *leaves;
+	Leaf		 *leaves;  /* when the window was filled, by OID */
 	int			  nleaves;
-	Oid			 *files;   /* of the leaves, when the window was filled */
+	Oid			 *files;   /* theirs then */
 	int64		  after;   /* rows up to this id are read, or not asked for */
 	WindowEntry	 *entries; /* in id order, once filled */
 	int			  nentries;
@@ -85,7 +87,7 @@ struct JournalReader
 bool
 leaf_open(LeafScan *leaf, Oid relid, Snapshot snapshot)
 {
-	leaf->rel = table_open(relid, AccessShareLock);
+	leaf->rel = table_open(relid, NoLock);
 	if (RelationGetNumberOfBlocks(leaf->rel) == 0)
 	{
 		table_close(leaf->rel, NoLock);
@@ -293,12 +295,10 @@ leaf_has_others(LeafScan *leaf, int64 era, const TickSnapshot *adopted, Journal 
 }
 
 bool
-journal_has_rows(Journal journal, Snapshot snapshot, const TickSnapshot *before,
+leaves_have_rows(const Leaf *leaves, int nleaves, Snapshot snapshot, const TickSnapshot *before,
 				 const TickSnapshot *after)
 {
-	int	  nleaves;
-	Leaf *leaves = ring_leaves(journal_table(journal), &nleaves);
-	bool  found = false;
+	bool found = false;
 
 	for (int i = 0; i < nleaves && !found; i++)
 	{
@@ -309,15 +309,13 @@ journal_has_rows(Journal journal, Snapshot snapshot, const TickSnapshot *before,
 		found = leaf_has_rows(&leaf, journal_era(), before, after);
 		leaf_close(&leaf);
 	}
-	pfree(leaves);
 	return found;
 }
 
 bool
-journal_has_others(Journal journal, Snapshot snapshot, const TickSnapshot *adopted)
+leaves_have_others(const Leaf *leaves, int nleaves, Snapshot snapshot, const TickSnapshot *adopted,
+				   Journal journal)
 {
-	int	  nleaves;
-	Leaf *leaves = ring_leaves(journal_table(journal), &nleaves);
 	List *eras = NIL;
 	bool  found = false;
 
@@ -330,7 +328,6 @@ journal_has_others(Journal journal, Snapshot snapshot, const TickSnapshot *adopt
 		found = leaf_has_others(&leaf, journal_era(), adopted, journal, &eras);
 		leaf_close(&leaf);
 	}
-	pfree(leaves);
 	return found;
 }
 
@@ -458,7 +455,6 @@ collect_leaf(JournalReader *reader, int i, Snapshot snapshot)
 
 	if (!leaf_open(&leaf, reader->leaves[i].relid, snapshot))
 		return;
-	reader->files[i] = leaf.rel->rd_rel->relfilenode;
 	if (state->other_eras)
 	{
 		collector.slot = table_slot_create(leaf.rel, NULL);
@@ -471,22 +467,6 @@ collect_leaf(JournalReader *reader, int i, Snapshot snapshot)
 	leaf_close(&leaf);
 }
 
-/* Each time anew: leaves are added, and rows may stand in any of them. */
-static void
-find_leaves(JournalReader *reader)
-{
-	MemoryContext old = MemoryContextSwitchTo(reader->context);
-
-	if (reader->leaves)
-	{
-		pfree(reader->leaves);
-		pfree(reader->files);
-	}
-	reader->leaves = ring_leaves(journal_table(reader->state.journal), &reader->nleaves);
-	reader->files = palloc0(sizeof(Oid) * reader->nleaves);
-	MemoryContextSwitchTo(old);
-}
-
 /* Finds the rows with the lowest ids above reader->after; false if there are none. */
 static bool
 fill_window(JournalReader *reader, Snapshot snapshot)
@@ -497,43 +477,73 @@ fill_window(JournalReader *reader, Snapshot snapshot)
 	reader->more = false;
 	reader->bound = PG_INT64_MAX;
 	reader->next = reader->nentries = 0;
-	find_leaves(reader);
 	for (int i = 0; i < reader->nleaves; i++)
 		collect_leaf(reader, i, snapshot);
 	qsort(reader->entries, reader->nentries, sizeof(WindowEntry), compare_entries);
 	return reader->nentries > 0;
 }
 
-static void
-forget_window(JournalReader *reader)
-{
-	reader->filled = false;
-	reader->next = reader->nentries = 0;
-}
-
-/* The leaves that a chunk has met, open until its end. */
+/* A leaf, open until the end of a chunk. */
 typedef struct ReadLeaf
 {
-	Relation		rel; /* NULL: not met yet */
-	TupleTableSlot *slot;
+	Relation		rel;
+	TupleTableSlot *slot; /* NULL: no row was read yet */
 	AttrNumber		id;
 	BlockNumber		nblocks;
 } ReadLeaf;
 
-/* NULL: its rows have moved since the window was filled; from now on this transaction's lock keeps them. */
-static ReadLeaf *
-read_leaf(JournalReader *reader, ReadLeaf *open, int i)
+/* False if it is another leaf than before, or has other files: then rows have moved. */
+static bool
+note_leaf(JournalReader *reader, int i, Leaf leaf, Relation rel)
 {
-	ReadLeaf *leaf = &open[i];
+	bool same =
+		reader->leaves[i].relid == leaf.relid && reader->files[i] == rel->rd_rel->relfilenode;
 
-	if (leaf->rel == NULL)
+	reader->leaves[i] = leaf;
+	reader->files[i] = rel->rd_rel->relfilenode;
+	return same;
+}
+
+/* To arrays that are the same for no leaf. */
+static void
+resize_leaves(JournalReader *reader, int nleaves)
+{
+	if (reader->nleaves == nleaves)
+		return;
+	reader->leaves = MemoryContextAllocZero(reader->context, sizeof(Leaf) * nleaves);
+	reader->files = MemoryContextAllocZero(reader->context, sizeof(Oid) * nleaves);
+	reader->nleaves = nleaves;
+}
+
+/*
+ * Locks all leaves; from then on to the end of the transaction rows stay where
+ * they are.  If they have moved since the window was filled, it is forgotten.
+ */
+static ReadLeaf *
+open_leaves(JournalReader *reader)
+{
+	int		  n;
+	Leaf	 *leaves;
+	ReadLeaf *open;
+
+	/* other eras' positions are looked up on the way, and those are always locked first */
+	if (reader->state.other_eras)
+		pfree(ring_lock(SHOP_JOURNAL_POSITION, &n));
+	leaves = ring_lock(journal_table(reader->state.journal), &n);
+	open = palloc0(sizeof(ReadLeaf) * n);
+	resize_leaves(reader, n);
+	for (int i = 0; i < n; i++)
 	{
-		leaf->rel = table_open(reader->leaves[i].relid, AccessShareLock);
-		leaf->slot = table_slot_create(leaf->rel, NULL);
-		leaf->id = get_attnum(RelationGetRelid(leaf->rel), "id");
-		leaf->nblocks = RelationGetNumberOfBlocks(leaf->rel);
+		open[i].rel = table_open(leaves[i].relid, NoLock);
+		open[i].id = get_attnum(leaves[i].relid, "id");
+		open[i].nblocks = RelationGetNumberOfBlocks(open[i].rel);
+		if (!note_leaf(reader, i, leaves[i], open[i].rel))
+			reader->filled = false;
 	}
-	return leaf->rel->rd_rel->relfilenode == reader->files[i] ? leaf : NULL;
+	if (!reader->filled)
+		reader->next = reader->nentries = 0;
+	pfree(leaves);
+	return open;
 }
 
 static void
@@ -541,9 +551,8 @@ close_leaves(ReadLeaf *open, int n)
 {
 	for (int i = 0; i < n; i++)
 	{
-		if (open[i].rel == NULL)
-			continue;
-		ExecDropSingleTupleTableSlot(open[i].slot);
+		if (open[i].slot)
+			ExecDropSingleTupleTableSlot(open[i].slot);
 		table_close(open[i].rel, NoLock);
 	}
 	pfree(open);
@@ -555,6 +564,8 @@ read_entry(ReadLeaf *leaf, WindowEntry *entry, Snapshot snapshot)
 {
 	bool isnull;
 
+	if (leaf->slot == NULL)
+		leaf->slot = table_slot_create(leaf->rel, NULL);
 	if (ItemPointerGetBlockNumber(&entry->tid) >= leaf->nblocks ||
 		!table_tuple_fetch_row_version(leaf->rel, &entry->tid, snapshot, leaf->slot) ||
 		DatumGetInt64(slot_getattr(leaf->slot, leaf->id, &isnull)) != entry->id)
@@ -565,45 +576,25 @@ read_entry(ReadLeaf *leaf, WindowEntry *entry, Snapshot snapshot)
 int64
 journal_read(JournalReader *reader, JournalRow row, void *argument)
 {
+	ReadLeaf *open = open_leaves(reader);
 	Snapshot  snapshot = RegisterSnapshot(GetLatestSnapshot());
-	ReadLeaf *open = NULL;
 	bool	  proceed = true;
 	int64	  count = 0;
 
-	while (proceed)
+	while (proceed && (reader->next < reader->nentries || fill_window(reader, snapshot)))
 	{
-		WindowEntry	   *entry;
-		ReadLeaf	   *leaf;
+		WindowEntry	   *entry = &reader->entries[reader->next++];
 		TupleTableSlot *slot;
 
 		CHECK_FOR_INTERRUPTS();
-		if (reader->next == reader->nentries)
-		{
-			if (open)
-				close_leaves(open, reader->nleaves);
-			open = NULL;
-			if (!fill_window(reader, snapshot))
-				break;
-		}
-		if (open == NULL)
-			open = palloc0(reader->nleaves * sizeof(ReadLeaf));
-		entry = &reader->entries[reader->next];
-		leaf = read_leaf(reader, open, entry->leaf);
-		if (leaf == NULL)
-		{
-			forget_window(reader);
-			continue;
-		}
-		reader->next++;
 		reader->after = entry->id;
-		slot = read_entry(leaf, entry, snapshot);
+		slot = read_entry(&open[entry->leaf], entry, snapshot);
 		if (slot == NULL)
 			continue;
 		count++;
 		proceed = row(slot, argument);
 	}
-	if (open)
-		close_leaves(open, reader->nleaves);
+	close_leaves(open, reader->nleaves);
 	UnregisterSnapshot(snapshot);
 	return count;
 }

@@ -235,6 +235,51 @@ ring_leaves(ShopTable table, int *nleaves)
 	return leaves;
 }
 
+static int
+compare_leaves(const void *a, const void *b)
+{
+	Oid left = ((const Leaf *) a)->relid;
+	Oid right = ((const Leaf *) b)->relid;
+
+	return left < right ? -1 : left > right;
+}
+
+static Leaf *
+leaves_by_oid(ShopTable table, int *nleaves)
+{
+	Leaf *leaves;
+
+	/* a lock that is held already brings no news */
+	AcceptInvalidationMessages();
+	leaves = ring_leaves(table, nleaves);
+	qsort(leaves, *nleaves, sizeof(Leaf), compare_leaves);
+	return leaves;
+}
+
+/* Leaves may come and go while one is waited for: until all that are there are locked. */
+Leaf *
+ring_lock(ShopTable table, int *nleaves)
+{
+	Leaf *leaves = leaves_by_oid(table, nleaves);
+
+	for (;;)
+	{
+		int	  n;
+		Leaf *now;
+		bool  same;
+
+		for (int i = 0; i < *nleaves; i++)
+			LockRelationOid(leaves[i].relid, AccessShareLock);
+		now = leaves_by_oid(table, &n);
+		same = n == *nleaves && memcmp(now, leaves, sizeof(Leaf) * n) == 0;
+		pfree(leaves);
+		leaves = now;
+		*nleaves = n;
+		if (same)
+			return leaves;
+	}
+}
+
 Oid
 ring_leaf(ShopTable table, int number)
 {

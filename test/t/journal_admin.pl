@@ -22,35 +22,43 @@ sub published
 	return %count;
 }
 
-# ---- a leaf is written anew in the middle of a batch: rows get other places ----
+# ---- a leaf is written anew in the middle of a batch ----
 
-# What was rolled back leaves a gap, which the new leaf does not have.
 my $emit = q{SELECT count(order_engine.emit('note', 'n' || g, 'note.written', '1')) FROM generate_series};
-$node->safe_psql('shop', "BEGIN; $emit(1, 300) g; ROLLBACK");
 
 # The relay reads each chunk in a transaction of its own: in between, the leaf can be locked.
-my $admin = $node->background_psql('shop');
-$admin->query_until(qr/waiting/, <<'EOF');
-\echo waiting
-DO $$
+sub publish_around
+{
+	my ($rewrite, $what) = @_;
+	my $log_start = -s $node->logfile;
+	my $before = $node->safe_psql('shop', 'TRUNCATE moved; SELECT published FROM order_engine.relay_state()');
+	# What was rolled back leaves a gap, which the new leaf does not have.
+	$node->safe_psql('shop', "BEGIN; $emit(1, 300) g; ROLLBACK");
+	my $admin = $node->background_psql('shop');
+	$admin->query_until(qr/waiting/, <<"EOF");
+\\echo waiting
+DO \$\$
 BEGIN
-	WHILE (SELECT published = 0 FROM order_engine.relay_state()) LOOP
+	WHILE (SELECT published = $before FROM order_engine.relay_state()) LOOP
 		PERFORM pg_sleep(0.001);
 	END LOOP;
 	LOCK TABLE order_engine.outbox_0;
-	INSERT INTO moved SELECT published FROM order_engine.relay_state();
-	CLUSTER order_engine.outbox_0 USING outbox_0_era_xid_id_idx;
+	INSERT INTO moved SELECT published - $before FROM order_engine.relay_state();
+	$rewrite;
 END
-$$;
+\$\$;
 EOF
-$node->safe_psql('shop', "$emit(1, $events) g");
-OrderEngine::wait_relayed($node);
-$admin->quit;
-cmp_ok($node->safe_psql('shop', 'SELECT published FROM moved'), '<', $events - $chunk, 'rows were moved before they were read');
-
-my %published = published();
-is(scalar(keys %published), $events, 'every event was published');
-is(scalar(grep { $_ > 1 } values %published), 0, '... once');
+	$node->safe_psql('shop', "$emit(1, $events) g");
+	OrderEngine::wait_relayed($node);
+	$admin->quit;
+	cmp_ok($node->safe_psql('shop', 'SELECT published FROM moved'), '<', $events - $chunk, "$what before they were read");
+	my %published = published($log_start);
+	is(scalar(keys %published), $events, '... and every event was published');
+	is(scalar(grep { $_ > 1 } values %published), 0, '... once');
+	return;
+}
+publish_around('CLUSTER order_engine.outbox_0 USING outbox_0_era_xid_id_idx', 'rows were moved');
+publish_around('ALTER TABLE order_engine.outbox ADD COLUMN x float DEFAULT random()', 'rows were written anew, as a younger transaction\'s,');
 
 # ---- no new leaf can be made: rotation has to wait, publishing has not ----
 
@@ -73,7 +81,7 @@ until (slurp_file($node->logfile, $log_start) =~ /not now/)
 }
 $node->safe_psql('shop', "SELECT order_engine.emit('note', 'r0', 'note.written', '1')");
 OrderEngine::wait_relayed($node);
-%published = published($log_start);
+my %published = published($log_start);
 is(scalar(keys %published), $round * 100 + 1, 'every event is published, though no leaf can be added');
 is(scalar(grep { $_ > 1 } values %published), 0, '... once');
 is($node->safe_psql('shop', 'SELECT pid FROM order_engine.relay_status'), $relay, '... by the same relay');
