@@ -208,6 +208,15 @@ SELECT journal_rotate('outbox') >= 0 AND journal_rotate('outbox') >= 0 AS rotate
 SELECT count(*) FROM outbox WHERE aggregateid IN ('r', 's');
 SELECT journal_expire('outbox', 0);
 SELECT batch(max(batch)) FROM journal_position;
+-- A tick of the future (the clock was set back) is as good as a new one, and no better.
+SET session_replication_role = replica;
+UPDATE journal_position SET tick_at = now() + interval '1 day';
+RESET session_replication_role;
+SELECT note('t');
+SELECT journal_expire('outbox', 3600000);
+SELECT tick_at <= clock_timestamp() AS of_today, last_id FROM journal_position ORDER BY entry DESC LIMIT 1;
+SELECT journal_expire('outbox', 0);
+SELECT batch(max(batch)) FROM journal_position;
 
 SET client_min_messages = warning;
 DROP EXTENSION order_engine CASCADE;

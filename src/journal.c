@@ -45,6 +45,7 @@
 #include "utils/xid8.h"
 
 #include "call.h"
+#include "clock.h"
 #include "compat.h"
 #include "journal_internal.h"
 #include "row.h"
@@ -93,7 +94,7 @@ static const char *const journal_names[JOURNALS] = {
 	[JOURNAL_OUTBOX] = "outbox",
 };
 
-static TimestampTz others_looked_at[JOURNALS]; /* by this process; 0: not yet */
+static int64 others_due_at[JOURNALS]; /* of clock_ms(), by this process; 0: not looked yet */
 
 ShopTable
 journal_table(Journal journal)
@@ -489,11 +490,11 @@ journal_position(Journal journal, JournalPosition *position)
 static bool
 others_due(Journal journal)
 {
-	TimestampTz now = GetCurrentTimestamp();
+	int64 now = clock_ms();
 
-	if (!TimestampDifferenceExceeds(others_looked_at[journal], now, OTHER_ERAS_INTERVAL_MS))
+	if (others_due_at[journal] > now)
 		return false;
-	others_looked_at[journal] = now;
+	others_due_at[journal] = now + OTHER_ERAS_INTERVAL_MS;
 	return true;
 }
 
@@ -582,6 +583,27 @@ journal_acknowledge(Journal journal, int64 batch, int64 last_id)
 	state_append(&state);
 }
 
+/*
+ * True if the batch expires now.  A tick of the future is as good as new (the
+ * clock was set back), but only for as long as a new one: it gets the time of
+ * today, from which it expires like any other.
+ */
+static bool
+expire_batch(JournalState *state, int64 retention_ms)
+{
+	TimestampTz now = GetCurrentTimestamp();
+	bool		expired = (now - state->tick_at) / 1000 >= retention_ms;
+
+	if (expired)
+		state->last_id = JOURNAL_WHOLE;
+	else if (state->tick_at > now)
+		state->tick_at = now;
+	else
+		return false;
+	state_append(state);
+	return expired;
+}
+
 void
 journal_expire(Journal journal, int64 retention_ms)
 {
@@ -590,14 +612,8 @@ journal_expire(Journal journal, int64 retention_ms)
 
 	journal_lock(journal);
 	state_get(journal, &state);
-	if (state.last_id != JOURNAL_WHOLE)
-	{
-		if ((GetCurrentTimestamp() - state.tick_at) / 1000 < retention_ms)
-			return;
-		state.last_id = JOURNAL_WHOLE;
-		state_append(&state);
-	}
-	(void) journal_tick(journal, &position);
+	if (state.last_id == JOURNAL_WHOLE || expire_batch(&state, retention_ms))
+		(void) journal_tick(journal, &position);
 }
 
 void

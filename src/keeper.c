@@ -25,6 +25,7 @@
 #include "utils/timestamp.h"
 
 #include "call.h"
+#include "clock.h"
 #include "compat.h"
 #include "errors.h"
 #include "journal.h"
@@ -50,7 +51,7 @@ typedef struct Rest
 {
 	int64		order_id; /* hash key */
 	TimestampTz due_at;
-	TimestampTz again_at;
+	int64		again_at; /* of clock_ms() */
 	int			delay_ms;
 } Rest;
 
@@ -93,6 +94,7 @@ void
 keeper_pass_begin(KeeperPass *pass)
 {
 	pass->now = GetCurrentTimestamp();
+	pass->began_at = clock_ms();
 	pass->ndue = pass->next = pass->alone = 0;
 	pass->last = (DueOrder){PG_INT64_MIN, DT_NOBEGIN};
 	pass->complete = false;
@@ -103,7 +105,7 @@ rests(KeeperPass *pass, const DueOrder *due)
 {
 	Rest *rest = hash_search(pass->resting, &due->order_id, HASH_FIND, NULL);
 
-	return rest && rest->due_at == due->due_at && rest->again_at > pass->now;
+	return rest && rest->due_at == due->due_at && rest->again_at > pass->began_at;
 }
 
 /* Lets it rest, each time twice as long. */
@@ -116,7 +118,7 @@ let_rest(KeeperPass *pass, const DueOrder *due, int first_ms)
 	rest->delay_ms =
 		found && rest->due_at == due->due_at ? Min(rest->delay_ms * 2, LAST_RETRY_MS) : first_ms;
 	rest->due_at = due->due_at;
-	rest->again_at = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), rest->delay_ms);
+	rest->again_at = clock_ms() + rest->delay_ms;
 	return rest->delay_ms;
 }
 
@@ -389,14 +391,13 @@ rotate_outbox(void)
  * keeps it from that does not keep orders from expiring.
  */
 static void
-worker_expire_outbox(TimestampTz *last)
+worker_expire_outbox(int64 *due_at)
 {
-	TimestampTz now = GetCurrentTimestamp();
+	int64 now = clock_ms();
 
-	if (relay_publisher != RELAY_PUBLISHER_NONE ||
-		now < TimestampTzPlusMilliseconds(*last, EXPIRE_OUTBOX_MS))
+	if (relay_publisher != RELAY_PUBLISHER_NONE || now < *due_at)
 		return;
-	*last = now;
+	*due_at = now + EXPIRE_OUTBOX_MS;
 	(void) worker_try("keeper: expiring the outbox", expire_outbox);
 	(void) worker_try("keeper: rotating the outbox", rotate_outbox);
 }
@@ -437,8 +438,8 @@ call_expire_outbox(void)
 void
 keeper_main(Datum arg)
 {
-	KeeperPass	pass;
-	TimestampTz expired_at = 0;
+	KeeperPass pass;
+	int64	   expire_at = 0;
 
 	worker_start(WORKER_KEEPER, arg);
 	keeper_pass_init(&pass, TopMemoryContext, true);
@@ -460,7 +461,7 @@ keeper_main(Datum arg)
 			if (more)
 				worker_wait(PGINVALID_SOCKET, 0);
 		}
-		worker_expire_outbox(&expired_at);
+		worker_expire_outbox(&expire_at);
 		worker_wait(PGINVALID_SOCKET, Min(worker_idle_timeout, IDLE_MS));
 	}
 	proc_exit(0);
@@ -473,18 +474,18 @@ keeper_main(Datum arg)
 Datum
 order_engine_tend(PG_FUNCTION_ARGS)
 {
-	bool		atomic = !(fcinfo->context && IsA(fcinfo->context, CallContext) &&
-					   !castNode(CallContext, fcinfo->context)->atomic);
-	KeeperPass	pass;
-	TimestampTz deadline;
-	bool		more;
+	bool	   atomic = !(fcinfo->context && IsA(fcinfo->context, CallContext) &&
+					  !castNode(CallContext, fcinfo->context)->atomic);
+	KeeperPass pass;
+	int64	   deadline;
+	bool	   more;
 
 	call_require(fcinfo, 0, "max_ms");
 	if (PG_GETARG_INT32(0) < 1)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("\"max_ms\" must be positive")));
 	PreventCommandIfReadOnly("tend()");
-	deadline = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), PG_GETARG_INT32(0));
+	deadline = clock_ms() + PG_GETARG_INT32(0);
 
 	SPI_connect_ext(atomic ? 0 : SPI_OPT_NONATOMIC);
 	keeper_pass_init(&pass, CurrentMemoryContext, !atomic);
@@ -495,7 +496,7 @@ order_engine_tend(PG_FUNCTION_ARGS)
 		more = keeper_step(&pass);
 		if (!atomic)
 			commit();
-	} while (more && (GetCurrentTimestamp() < deadline || pass.alone > 0));
+	} while (more && (clock_ms() < deadline || pass.alone > 0));
 	if (!atomic && relay_publisher == RELAY_PUBLISHER_NONE)
 		call_expire_outbox();
 	SPI_finish();

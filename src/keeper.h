@@ -18,12 +18,13 @@ typedef struct DueOrder
 /* One walk through all that is due at its beginning, oldest first. */
 typedef struct KeeperPass
 {
-	MemoryContext context; /* outlives transactions */
-	bool		  commits; /* each step is a transaction of its own */
-	bool		  worker;  /* nobody cancels it, and it waits for no lock for long */
-	HTAB		 *resting; /* orders to pass over, and when to look at them again */
-	TimestampTz	  now;
-	DueOrder	 *due; /* found, not locked; [ndue] */
+	MemoryContext context;	/* outlives transactions */
+	bool		  commits;	/* each step is a transaction of its own */
+	bool		  worker;	/* nobody cancels it, and it waits for no lock for long */
+	HTAB		 *resting;	/* orders to pass over, and when to look at them again */
+	TimestampTz	  now;		/* what is due by then */
+	int64		  began_at; /* of clock_ms() */
+	DueOrder	 *due;		/* found, not locked; [ndue] */
 	int			  ndue;
 	int			  next;
 	int			  alone;	/* so many of them go one by one, their batch has failed */

@@ -24,13 +24,13 @@
 #include "fmgr.h"
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
-#include "portability/instr_time.h"
 #include "storage/ipc.h"
 #include "utils/guc.h"
 #include "utils/inval.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
+#include "clock.h"
 #include "compat.h"
 #include "journal.h"
 #include "outbox.h"
@@ -146,16 +146,6 @@ note_error(const char *error, const char *hint)
 	ereport(set_error(error) ? LOG : DEBUG1,
 			(errcode(ERRCODE_EXTERNAL_ROUTINE_EXCEPTION),
 			 errmsg("the relay cannot publish: %s", status.error), hint ? errhint("%s", hint) : 0));
-}
-
-/* For periods: a clock that is set back must not make the relay wait until it has caught up. */
-static int64
-clock_ms(void)
-{
-	instr_time now;
-
-	INSTR_TIME_SET_CURRENT(now);
-	return (int64) INSTR_TIME_GET_MILLISEC(now);
 }
 
 static void

@@ -43,9 +43,9 @@
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
 #include "utils/timeout.h"
-#include "utils/timestamp.h"
 #include "utils/varlena.h"
 
+#include "clock.h"
 #include "compat.h"
 #include "shared.h"
 #include "shop.h"
@@ -423,7 +423,7 @@ typedef struct Watched
 {
 	char					name[NAMEDATALEN];
 	BackgroundWorkerHandle *handles[WORKER_KINDS];	  /* NULL: none was started */
-	TimestampTz				not_before[WORKER_KINDS]; /* of the next start */
+	int64					not_before[WORKER_KINDS]; /* of the next start, by clock_ms() */
 	bool					missing;				  /* and the log says so */
 	bool					full;					  /* no slot for a worker: likewise */
 	bool					listed;					  /* scratch of follow_list() */
@@ -613,7 +613,7 @@ is_complete(const Watched *w)
 }
 
 static bool
-is_due(Watched *w, WorkerKind kind, TimestampTz now)
+is_due(Watched *w, WorkerKind kind, int64 now)
 {
 	pid_t pid;
 
@@ -621,18 +621,14 @@ is_due(Watched *w, WorkerKind kind, TimestampTz now)
 	{
 		pfree(w->handles[kind]);
 		w->handles[kind] = NULL;
-		w->not_before[kind] = TimestampTzPlusMilliseconds(now, RESTART_MS);
+		w->not_before[kind] = now + RESTART_MS;
 	}
-
-	/* further off than it can be: the clock was set back */
-	if (w->not_before[kind] > TimestampTzPlusMilliseconds(now, RESTART_MS))
-		w->not_before[kind] = now;
 	return w->handles[kind] == NULL && now >= w->not_before[kind];
 }
 
 /* Starts what is due of one database. */
 static void
-tend_database(Watched *w, TimestampTz now)
+tend_database(Watched *w, int64 now)
 {
 	bool due[WORKER_KINDS];
 	bool any = false;
@@ -651,7 +647,7 @@ tend_database(Watched *w, TimestampTz now)
 	for (int kind = 0; kind < WORKER_KINDS; kind++)
 		if (due[kind])
 		{
-			w->not_before[kind] = TimestampTzPlusMilliseconds(now, RESTART_MS);
+			w->not_before[kind] = now + RESTART_MS;
 			if (OidIsValid(database) && !start_worker(w, kind, database))
 				note_full(w, kind);
 		}
@@ -685,8 +681,8 @@ order_engine_launcher_main(Datum arg)
 
 	while (!ShutdownRequestPending)
 	{
-		TimestampTz now = GetCurrentTimestamp();
-		ListCell   *cell;
+		int64	  now = clock_ms();
+		ListCell *cell;
 
 		follow_list();
 		foreach(cell, watched)
