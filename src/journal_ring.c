@@ -18,10 +18,10 @@
  * lock
  *	- no row is left that is not consumed.  A transaction that could still
  *	  commit one, prepared ones among them, holds a lock on the leaf.
- *	- every snapshot that is in use in this database sees the position that says
- *	  so: emptying takes rows away from snapshots, too.  A pg_dump whose copy of
- *	  journal_position says that an event is still to be published has that
- *	  event.
+ *	- every snapshot that is in use in this database, and on standbys as far as
+ *	  they tell, sees the position that says so: emptying takes rows away from
+ *	  snapshots, too.  A pg_dump whose copy of journal_position says that an event
+ *	  is still to be published has that event.
  */
 #include "postgres.h"
 
@@ -29,6 +29,7 @@
 #include "access/nbtree.h"
 #include "access/relation.h"
 #include "access/table.h"
+#include "access/transam.h"
 #include "access/xact.h"
 #include "catalog/heap.h"
 #include "catalog/index.h"
@@ -38,12 +39,15 @@
 #include "miscadmin.h"
 #include "pgstat.h"
 #include "port/atomics.h"
+#include "replication/walsender.h"
+#include "replication/walsender_private.h"
 #include "storage/bufmgr.h"
 #include "storage/lmgr.h"
 #include "storage/lwlock.h"
 #include "storage/proc.h"
 #include "storage/predicate.h"
 #include "storage/procarray.h"
+#include "storage/spin.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
 #include "utils/inval.h"
@@ -64,8 +68,15 @@
 /* A leaf may be that much larger for each so many leaves that there are already. */
 #define LEAVES_PER_DOUBLING 8
 
-/* Positions are small: a new leaf for them is as good as free. */
-#define POSITION_LEAF_BLOCKS (1024 * 1024 / BLCKSZ)
+/* A leaf of positions is full at this part of a journal's leaf, but not before the minimum. */
+#define POSITION_LEAF_PART 8
+#define POSITION_LEAF_MIN_BLOCKS (512 * 1024 / BLCKSZ)
+
+/* What standbys hold back may be a transaction of ours alone: up to so many leaves it is not asked. */
+#define PATIENT_LEAVES (2 * LEAVES_PER_DOUBLING)
+
+/* A standby that is never up to date counts as quiet when it has gone on so often. */
+#define MAX_MOVES 6
 
 #define RING_TABLES 2
 
@@ -105,6 +116,9 @@ typedef struct Rotation
 	Mark *pending;
 	MemoryContext safe_context;
 	MemoryContext pending_context;
+	TransactionId held;	   /* by standbys, at the last call */
+	TransactionId running; /* the oldest transaction then */
+	int			  moves;   /* how often `held` has changed since standbys were quiet */
 } Rotation;
 
 static Ring rings[RING_TABLES] = {
@@ -382,6 +396,15 @@ leaf_blocks(Oid relid)
 	return blocks;
 }
 
+/* At so many a leaf of positions is full. */
+static BlockNumber
+position_leaf_blocks(void)
+{
+	uint64 part = (uint64) rotate_size * 1024 / BLCKSZ / POSITION_LEAF_PART;
+
+	return Max(part, POSITION_LEAF_MIN_BLOCKS);
+}
+
 /* ---- the present leaf ---- */
 
 static void
@@ -494,6 +517,90 @@ ring_leave(Journal journal)
 	return ring_current(journal);
 }
 
+/* ---- standbys ---- */
+
+/*
+ * A report on a standby is in the way of rotation there as one here is, with its
+ * snapshot and with its locks: emptying a leaf replays an ACCESS EXCLUSIVE lock,
+ * which waits for the report, all replay with it, and in the end cancels it.
+ * What is known of it here is what the standby asks for by hot_standby_feedback:
+ * its oldest xmin.  Standbys that do not ask are not waited for.
+ */
+
+/* What one standby has its walsender hold back, unless a slot does it. */
+static TransactionId
+walsender_xmin(WalSnd *walsnd)
+{
+	pid_t	pid;
+	PGPROC *proc;
+
+	SpinLockAcquire(&walsnd->mutex);
+	pid = walsnd->pid;
+	SpinLockRelease(&walsnd->mutex);
+	proc = pid != 0 ? BackendPidGetProc(pid) : NULL;
+
+	/* one with a database decodes: its snapshots are this server's */
+	return proc && !OidIsValid(proc->databaseId) ? proc->xmin : InvalidTransactionId;
+}
+
+/* No snapshot on a standby with feedback is older than this; invalid if there is no such standby. */
+static TransactionId
+standby_xmin(void)
+{
+	TransactionId oldest;
+
+	ProcArrayGetReplicationSlotXmin(&oldest, NULL);
+	for (int i = 0; i < max_wal_senders; i++)
+		oldest = TransactionIdOlder(oldest, walsender_xmin(&WalSndCtl->walsnds[i]));
+	return oldest;
+}
+
+/*
+ * True if a standby may have a snapshot that does not see what this transaction
+ * wrote.  Standbys ask for what runs here as well as for what their snapshots
+ * need, and do not tell which: while the oldest transaction here (an idle one, a
+ * prepared one) is all that they hold back, there may be such a snapshot or not.
+ * Who is `patient` waits for the transaction's end all the same.
+ */
+static bool
+standby_blocks(TransactionId writer, bool patient)
+{
+	TransactionId held = standby_xmin();
+
+	if (!TransactionIdIsValid(held) || TransactionIdPrecedes(writer, held))
+		return false;
+	return patient || TransactionIdPrecedes(held, GetOldestActiveTransactionId());
+}
+
+/*
+ * True if nobody on a standby has been at work for longer than since the last
+ * call: the locks of a younger snapshot, too, would be in the way.  Feedback
+ * comes every few seconds, so this is true for a moment behind each.  A standby
+ * that is always late counts as well, if what it holds back has gone on time and
+ * again.  `probe`: takes a transaction id, which feedback has to pass by the
+ * next call; where nobody else writes, nothing would tell old feedback from new.
+ */
+static bool
+standbys_quiet(Rotation *rotation, bool probe)
+{
+	TransactionId held = standby_xmin();
+	TransactionId before = rotation->running;
+	TransactionId running = GetOldestActiveTransactionId();
+
+	rotation->running = running;
+	if (held != rotation->held)
+		rotation->moves++;
+	rotation->held = held;
+	if (probe && TransactionIdIsValid(held))
+		(void) GetTopTransactionId();
+	if (TransactionIdIsValid(held) && TransactionIdIsValid(before) &&
+		TransactionIdPrecedesOrEquals(held, before) && TransactionIdPrecedes(held, running) &&
+		rotation->moves < MAX_MOVES)
+		return false;
+	rotation->moves = 0;
+	return true;
+}
+
 /* ---- snapshots to outlive ---- */
 
 /* Keeps of the mark's blockers those that still have a snapshot as old. */
@@ -551,6 +658,12 @@ mark_take(const JournalState *state, MemoryContext context)
 	return mark;
 }
 
+static bool
+mark_is_blocked(const Mark *mark, bool patient)
+{
+	return mark->nblockers > 0 || standby_blocks(mark->xmin, patient);
+}
+
 static void
 rotation_reset(Rotation *rotation, Oid positions)
 {
@@ -585,7 +698,7 @@ pending_to_safe(Rotation *rotation)
  * is for the next call.
  */
 static const Mark *
-rotation_mark(Rotation *rotation, const JournalState *state)
+rotation_mark(Rotation *rotation, const JournalState *state, bool patient)
 {
 	Oid positions = shop_table(SHOP_JOURNAL_POSITION);
 
@@ -597,13 +710,13 @@ rotation_mark(Rotation *rotation, const JournalState *state)
 		mark_refresh(rotation->pending, false);
 	else
 		rotation->pending = mark_take(state, rotation->pending_context);
-	if (rotation->pending->nblockers > 0)
+	if (mark_is_blocked(rotation->pending, patient))
 		return rotation->safe;
 
 	/* the old ones are gone; in a quiet database the newest position is safe at once */
 	pending_to_safe(rotation);
 	rotation->pending = mark_take(state, rotation->pending_context);
-	if (rotation->pending->nblockers == 0)
+	if (!mark_is_blocked(rotation->pending, patient))
 		pending_to_safe(rotation);
 	return rotation->safe;
 }
@@ -686,6 +799,21 @@ empty_leaf(Journal journal, Oid relid, const Mark *mark)
 	}
 	empty_relation(relid);
 	return true;
+}
+
+/* How many leaves beside the present one are not empty, or busy. */
+static int
+used_leaves(ShopTable table, int present)
+{
+	int	  nleaves;
+	Leaf *leaves = ring_leaves(table, &nleaves);
+	int	  used = 0;
+
+	for (int i = 0; i < nleaves; i++)
+		if (leaves[i].ring != present && leaf_blocks(leaves[i].relid) > 0)
+			used++;
+	pfree(leaves);
+	return used;
 }
 
 static int
@@ -812,7 +940,7 @@ rotate_positions(JournalState *state, const Mark *mark)
 	for (int i = 0; i < nleaves; i++)
 	{
 		if (leaves[i].ring == state->ring || leaf_blocks(leaves[i].relid) > 0 ||
-			leaf_blocks(ring_leaf(SHOP_JOURNAL_POSITION, state->ring)) < POSITION_LEAF_BLOCKS)
+			leaf_blocks(ring_leaf(SHOP_JOURNAL_POSITION, state->ring)) < position_leaf_blocks())
 			continue;
 		state->ring = leaves[i].ring;
 		state_append(state);
@@ -825,14 +953,20 @@ int
 journal_rotate(Journal journal)
 {
 	JournalState state, folded;
+	Rotation	*rotation = &rotations[journal];
 	const Mark	*mark;
+	int			 used;
 	int			 emptied = 0;
 
 	if (!journal_lock_if_free(journal) || !state_read(journal, journal_era(), &state))
 		return 0;
 	folded = state;
 	state_fold(&folded);
-	mark = rotation_mark(&rotations[journal], &folded);
+	used = used_leaves(journal_table(journal), ring_current(journal));
+	mark = rotation_mark(rotation, &folded, used < PATIENT_LEAVES);
+	used += used_leaves(SHOP_JOURNAL_POSITION, state.ring);
+	if (!standbys_quiet(rotation, used > 0))
+		mark = NULL;
 	ring_advance(journal, &state);
 	if (mark)
 		emptied = empty_leaves(journal, mark);
