@@ -218,5 +218,47 @@ SELECT tick_at <= clock_timestamp() AS of_today, last_id FROM journal_position O
 SELECT journal_expire('outbox', 0);
 SELECT batch(max(batch)) FROM journal_position;
 
+-- ---- while positions cannot be emptied ----
+
+-- Nobody rotates: the leaf is twice as large as a full one.
+CREATE PROCEDURE public.tick_until_large(INOUT leaf regclass DEFAULT NULL) LANGUAGE plpgsql AS $$
+DECLARE
+	batch bigint;
+BEGIN
+	SELECT tableoid INTO leaf FROM order_engine.journal_position ORDER BY entry DESC LIMIT 1;
+	WHILE pg_relation_size(leaf) < 2 * 512 * 1024 LOOP
+		PERFORM note('u');
+		COMMIT;
+		batch := order_engine.journal_tick('outbox');
+		COMMIT;
+		PERFORM order_engine.journal_acknowledge('outbox', batch) WHERE batch IS NOT NULL;
+	END LOOP;
+END
+$$;
+SELECT journal_acknowledge('outbox', max(batch)) FROM journal_position;
+CALL public.tick_until_large();
+-- Ticks come more rarely then, however fast they are asked for, but they come, with all that was committed meanwhile.
+CREATE PROCEDURE public.count_ticks(INOUT ticks int DEFAULT 0, INOUT events int DEFAULT 0, INOUT rare boolean DEFAULT NULL) LANGUAGE plpgsql AS $$
+DECLARE
+	started timestamptz := clock_timestamp();
+	batch bigint;
+BEGIN
+	WHILE ticks < 20 OR batch IS NULL LOOP
+		PERFORM note('v');
+		COMMIT;
+		events := events + 1;
+		batch := order_engine.journal_tick('outbox');
+		COMMIT;
+		IF batch IS NOT NULL THEN
+			ticks := ticks + 1;
+			events := events - (SELECT count(*) FROM order_engine.journal_batch('outbox', batch));
+			PERFORM order_engine.journal_acknowledge('outbox', batch);
+		END IF;
+	END LOOP;
+	rare := ticks <= 1 + extract(epoch FROM clock_timestamp() - started) * 1000 / 25;
+END
+$$;
+CALL public.count_ticks();
+
 SET client_min_messages = warning;
 DROP EXTENSION order_engine CASCADE;

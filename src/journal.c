@@ -53,6 +53,14 @@
 /* Rows of other eras come with a restore only: no need to look at each tick. */
 #define OTHER_ERAS_INTERVAL_MS 10000
 
+/*
+ * While a snapshot in use keeps the table of positions from being emptied, ticks
+ * come less often, and so with more events in each: for every leaf that it could
+ * fill by so much, up to the maximum.
+ */
+#define PACE_MS 25
+#define MAX_PACE_MS 250
+
 PG_FUNCTION_INFO_V1(order_engine_journal_tick);
 PG_FUNCTION_INFO_V1(order_engine_journal_batch);
 PG_FUNCTION_INFO_V1(order_engine_journal_acknowledge);
@@ -95,6 +103,8 @@ static const char *const journal_names[JOURNALS] = {
 };
 
 static int64 others_due_at[JOURNALS]; /* of clock_ms(), by this process; 0: not looked yet */
+static int64 tick_due_at[JOURNALS];	  /* likewise: no tick before */
+static int64 put_off_until[JOURNALS]; /* tick_due_at, if one was asked for before; 0: it was not */
 
 ShopTable
 journal_table(Journal journal)
@@ -541,11 +551,29 @@ next_tick(JournalState *state, JournalState *next)
 	return found;
 }
 
+static int
+tick_pace(const JournalState *state)
+{
+	int excess = ring_position_excess(state->ring);
+
+	return Min(PACE_MS * Max(excess - 1, 0), MAX_PACE_MS);
+}
+
+int64
+journal_put_off(Journal journal)
+{
+	return put_off_until[journal];
+}
+
 bool
 journal_tick(Journal journal, JournalPosition *position)
 {
 	JournalState state, next;
+	int64		 now = clock_ms();
 
+	put_off_until[journal] = now < tick_due_at[journal] ? tick_due_at[journal] : 0;
+	if (put_off_until[journal] > 0)
+		return false;
 	journal_lock(journal);
 	state_get(journal, &state);
 	state_tell(&state, position);
@@ -557,6 +585,7 @@ journal_tick(Journal journal, JournalPosition *position)
 	next.tick_at = GetCurrentTimestamp();
 	next.last_id = 0;
 	state_append(&next);
+	tick_due_at[journal] = now + tick_pace(&next);
 	commit_synchronously();
 	state_tell(&next, position);
 	return true;

@@ -79,12 +79,21 @@ extern void journal_open(Journal journal, JournalPosition *position);
 extern void journal_position(Journal journal, JournalPosition *position);
 
 /*
- * Stores the next tick if there is something to read and the last batch is
- * acknowledged whole; false, and no tick, if not.  The batch may be used only after the transaction has committed: that commit is synchronous,
- * whatever the settings say, and comes after all commits that the snapshot
- * sees.
+ * Stores the next tick if there is something to read, the last batch is
+ * acknowledged whole, and this process's last tick is not too young (see
+ * journal_put_off()); false, and no tick, if not.  The batch may be used only
+ * after the transaction has committed: that commit is synchronous, whatever the
+ * settings say, and comes after all commits that the snapshot sees.
  */
 extern bool journal_tick(Journal journal, JournalPosition *position);
+
+/*
+ * When journal_tick(), which has just returned false, should be called again, by
+ * clock_ms(); 0: when there is something to read.  While the table of positions
+ * cannot be emptied there are only so many ticks a second, the fewer, the larger
+ * it has grown, but always some.
+ */
+extern int64 journal_put_off(Journal journal);
 
 /*
  * Appends that rows of `batch` up to `last_id` are consumed.  Commits as the

@@ -4,7 +4,7 @@
 CREATE FUNCTION order_engine.journal_tick(journal text) RETURNS bigint
 LANGUAGE C AS 'MODULE_PATHNAME', 'order_engine_journal_tick';
 COMMENT ON FUNCTION order_engine.journal_tick(text) IS
-'internal: stores the next tick of a journal, with a synchronous commit, and returns its batch number; null if there is nothing to read or the last batch is not acknowledged whole. Errors: 22023 for an unknown journal.';
+'internal: stores the next tick of a journal, with a synchronous commit, and returns its batch number; null if there is nothing to read, the last batch is not acknowledged whole, or the last tick of this session was a moment ago and journal_position, which a snapshot in use keeps from being emptied, is large. Errors: 22023 for an unknown journal.';
 REVOKE ALL ON FUNCTION order_engine.journal_tick(text) FROM PUBLIC;
 
 CREATE FUNCTION order_engine.journal_batch(journal text, batch bigint, after_id bigint DEFAULT 0) RETURNS SETOF bigint

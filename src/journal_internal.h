@@ -128,6 +128,9 @@ extern void ring_require_whole(Journal journal);
 /* Lets writers go on in an empty leaf, if there is one; returns its number, else the present one's. */
 extern int ring_leave(Journal journal);
 
+/* How many times over this leaf of positions is full: more than once, something keeps the other one from being emptied. */
+extern int ring_position_excess(int ring);
+
 /* From journal_init(). */
 extern void ring_init(void);
 

@@ -405,6 +405,14 @@ position_leaf_blocks(void)
 	return Max(part, POSITION_LEAF_MIN_BLOCKS);
 }
 
+int
+ring_position_excess(int ring)
+{
+	BlockNumber blocks = leaf_blocks(ring_leaf(SHOP_JOURNAL_POSITION, ring));
+
+	return blocks == InvalidBlockNumber ? 0 : blocks / position_leaf_blocks();
+}
+
 /* ---- the present leaf ---- */
 
 static void

@@ -472,6 +472,12 @@ batch_consumed(void)
 	return relay.batch == 0 || relay.acked == JOURNAL_WHOLE;
 }
 
+static inline bool
+wants_batch(void)
+{
+	return relay.mode == MODE_PUBLISH && !relay.paused && batch_consumed();
+}
+
 static void
 store_position(int64 now)
 {
@@ -535,7 +541,8 @@ static bool
 needs_journal(int64 now)
 {
 	return !relay.opened || relay.paused || wants_chunk() || wants_to_store(now) ||
-		   batch_consumed() || now >= relay.control_at + CONTROL_MS;
+		   (batch_consumed() && now >= journal_put_off(JOURNAL_OUTBOX)) ||
+		   now >= relay.control_at + CONTROL_MS;
 }
 
 /*
@@ -566,7 +573,7 @@ use_journal(int64 now)
 	note_batch_end();
 	if (wants_to_store(now))
 		store_position(now);
-	if (relay.mode == MODE_PUBLISH && !relay.paused && batch_consumed())
+	if (wants_batch())
 	{
 		next_batch();
 		if (wants_chunk())
@@ -675,6 +682,8 @@ next_turn(void)
 		return wait;
 	if (relay.acked != relay.stored)
 		wait = Min(wait, STORE_MS);
+	if (wants_batch() && journal_put_off(JOURNAL_OUTBOX) > 0)
+		wait = Min(wait, Max(journal_put_off(JOURNAL_OUTBOX) - now, 0));
 	if (relay.mode == MODE_WAIT)
 		return Min(wait, Max(relay.resume_at - now, 0));
 	if (relay.mode == MODE_OPEN || wants_chunk() ||
