@@ -64,6 +64,25 @@ SELECT f, attempt(format('SELECT order_engine.emit(%s)', f)) FROM unnest(ARRAY[
 SELECT length, left(attempt(format('SELECT order_engine.emit(%L, %L, %L, %L, %L, %L)', repeat('a', l[1]), repeat('i', l[2]), repeat('t', l[3]), '1', '{}', repeat('o', l[4]))), 40)
 FROM (VALUES ('longest', ARRAY[200, 255, 255, 249]), ('aggregatetype', ARRAY[201, 1, 1, 1]), ('aggregateid', ARRAY[1, 256, 1, 1]),
 	('type', ARRAY[1, 1, 256, 1]), ('topic', ARRAY[1, 1, 1, 250])) AS t (length, l);
+-- The topic of what names none begins with a setting, which leaves room for any aggregatetype.
+SELECT length, attempt(format('SET order_engine.topic_prefix = %L', p)) FROM (VALUES ('longest', repeat('p', 49)), ('longer', repeat('p', 50)),
+	('spaces', 'a b'), ('letters', 'größe.'), ('slash', 'a/'), ('none', '')) AS t (length, p);
+SHOW order_engine.topic_prefix;
+SET order_engine.topic_prefix = 'ppppppppppppppppppppppppppppppppppppppppppppppppp';
+SELECT left(attempt(format('SELECT order_engine.emit(%L, ''a'', ''t'', ''1'')', repeat('a', 200))), 40) AS longest_of_both;
+-- Together they may be what Kafka keeps for itself, whichever way the event comes.
+SET order_engine.topic_prefix = '__consumer_';
+SELECT f, attempt(f) FROM unnest(ARRAY[
+	$$SELECT order_engine.emit('offsets', 'a', 't', '1')$$, $$SELECT order_engine.emit('offsets', 'a', 't', '1', topic => 'offsets')$$,
+	$$INSERT INTO order_engine.outbox (aggregatetype, aggregateid, type) VALUES ('offsets', 'a', 't')$$,
+	$$INSERT INTO order_engine.outbox (aggregatetype, aggregateid, type, topic) VALUES ('offsets', 'a', 't', 'offsets')$$]) AS f;
+CREATE TABLE public.offset_of (id int PRIMARY KEY, state text);
+SELECT define_machine('offsets', '{"final": ["b"], "transitions": [{"from": null, "event": "create", "to": "a"}, {"from": "a", "event": "go", "to": "b"}]}') > 0 AS defined;
+SELECT attach_machine('public.offset_of', 'state', 'offsets');
+SELECT attempt('INSERT INTO public.offset_of VALUES (1, ''a'')');
+RESET order_engine.topic_prefix;
+SELECT attempt('INSERT INTO public.offset_of VALUES (1, ''a'')');
+DROP TABLE public.offset_of;
 -- Size: refused in the transaction that has it, whatever is large.
 SELECT what, attempt(format('SELECT order_engine.emit(%s)', f)) FROM (VALUES
 	('fits', $$'x', 'a', 't', to_json(repeat('x', 990000))$$),

@@ -48,7 +48,8 @@
 #define NAME_REPEATS 3
 
 #define MAX_TOPIC_LENGTH 249
-#define MAX_AGGREGATETYPE_LENGTH 200 /* leaves room for order_engine.topic_prefix */
+#define MAX_AGGREGATETYPE_LENGTH 200
+#define MAX_PREFIX_LENGTH (MAX_TOPIC_LENGTH - MAX_AGGREGATETYPE_LENGTH)
 #define MAX_NAME_LENGTH 255
 
 PG_FUNCTION_INFO_V1(order_engine_emit);
@@ -82,6 +83,7 @@ static const RowColumns outbox_columns = {"outbox", OUTBOX_COLUMNS, outbox_names
 
 static int max_message_bytes = 1000000;
 int		   outbox_retention = 86400;
+char	  *outbox_topic_prefix;
 
 /* ---- checks ---- */
 
@@ -130,13 +132,21 @@ is_reserved_topic(const char *value)
 }
 
 static bool
+has_only_topic_characters(const char *value)
+{
+	static const char allowed[] =
+		"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-";
+
+	return value[strspn(value, allowed)] == '\0';
+}
+
+static bool
 is_topic_name(const char *value, int max_length)
 {
 	size_t length = strlen(value);
 
 	return length > 0 && length <= max_length && !is_reserved_topic(value) &&
-		   strspn(value, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-") ==
-			   length;
+		   has_only_topic_characters(value);
 }
 
 static char *
@@ -168,8 +178,6 @@ outbox_check_aggregatetype(const char *value)
 static void
 check_topic(const char *value)
 {
-	if (value == NULL)
-		return;
 	if (!is_topic_name(value, MAX_TOPIC_LENGTH))
 		ereport(
 			ERROR,
@@ -179,6 +187,16 @@ check_topic(const char *value)
 			 errhint(
 				 "Use 1 to %d letters, digits, dots, underscores and hyphens, but no name that Kafka reserves.",
 				 MAX_TOPIC_LENGTH)));
+}
+
+/* The topic that the relay will choose for what names none. */
+static void
+check_default_topic(const char *aggregatetype)
+{
+	char topic[MAX_TOPIC_LENGTH + 2]; /* what does not fit is too long already */
+
+	snprintf(topic, sizeof(topic), "%s%s", outbox_topic_prefix, aggregatetype);
+	check_topic(topic);
 }
 
 static void
@@ -317,10 +335,15 @@ static void
 check_message(const NewRow *row)
 {
 	MessageSize size = {0};
+	char	   *topic = new_text(row, OUTBOX_TOPIC);
+	char	   *aggregatetype = new_text(row, OUTBOX_AGGREGATETYPE);
 	bool		isnull;
 	Datum		value;
 
-	check_topic(new_text(row, OUTBOX_TOPIC));
+	if (topic)
+		check_topic(topic);
+	else if (aggregatetype)
+		check_default_topic(aggregatetype);
 	value = new_get(row, OUTBOX_PARTITION, &isnull);
 	if (!isnull)
 		check_partition(DatumGetInt32(value));
@@ -510,6 +533,7 @@ outbox_append(RowScope *scope, const OutboxEvent *event)
 	};
 
 	outbox_check_aggregatetype(event->aggregatetype);
+	check_default_topic(event->aggregatetype);
 	check_size(&size);
 	append(scope, &draft);
 }
@@ -565,7 +589,10 @@ read_draft(FunctionCallInfo fcinfo, Draft *draft)
 	if (JB_ROOT_COUNT(draft->headers) == 0)
 		draft->headers = NULL;
 	draft->topic = call_text(fcinfo, 5);
-	check_topic(draft->topic);
+	if (draft->topic)
+		check_topic(draft->topic);
+	else
+		check_default_topic(draft->aggregatetype);
 	draft->partition = -1;
 	if (!PG_ARGISNULL(6))
 	{
@@ -763,6 +790,20 @@ outbox_read(JournalReader *reader, int max_rows, Size max_bytes, MemoryContext c
 	return chunk.nrows;
 }
 
+/* ---- settings ---- */
+
+/* With a prefix that passes, no aggregatetype makes a topic's name too long. */
+static bool
+check_topic_prefix(char **value, void **extra, GucSource source)
+{
+	if (strlen(*value) <= MAX_PREFIX_LENGTH && has_only_topic_characters(*value))
+		return true;
+	GUC_check_errdetail(
+		"A prefix of topics is at most %d letters, digits, dots, underscores and hyphens.",
+		MAX_PREFIX_LENGTH);
+	return false;
+}
+
 void
 outbox_init(void)
 {
@@ -775,4 +816,9 @@ outbox_init(void)
 		"order_engine.outbox_retention",
 		"How long events are kept at least when order_engine.publisher is none.", NULL,
 		&outbox_retention, 86400, 1, INT_MAX / 2, PGC_SIGHUP, GUC_UNIT_S, NULL, NULL, NULL);
+	/* not PGC_SIGHUP: ALTER DATABASE gives each shop of a cluster its own */
+	DefineCustomStringVariable(
+		"order_engine.topic_prefix", "Prefix of the topic of events that name none.",
+		"The topic is this prefix followed by the aggregate type.", &outbox_topic_prefix,
+		"outbox.event.", PGC_SUSET, 0, check_topic_prefix, NULL, NULL);
 }

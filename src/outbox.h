@@ -50,7 +50,7 @@ typedef struct OutboxRow
 	const char *aggregatetype;
 	const char *aggregateid;
 	const char *type;
-	const char *topic;	   /* NULL: by route or aggregatetype */
+	const char *topic;	   /* NULL: outbox_topic_prefix and aggregatetype */
 	int32		partition; /* -1: by key */
 	Jsonb	   *headers;   /* NULL: none; a flat object of strings, numbers and nulls */
 	const char *value;	   /* the payload's bytes, not NUL-terminated; NULL: tombstone */
@@ -68,6 +68,9 @@ extern int outbox_read(JournalReader *reader, int max_rows, Size max_bytes, Memo
 
 /* order_engine.outbox_retention, in seconds: for journal_expire() where there is no publisher. */
 extern int outbox_retention;
+
+/* order_engine.topic_prefix: the topic of an event that names none is this and its aggregatetype. */
+extern char *outbox_topic_prefix;
 
 /* From _PG_init. */
 extern void outbox_init(void);

@@ -415,7 +415,7 @@ offer(void)
 		PublisherResult	 result;
 		OutboxRow		*row = relay.chunk[relay.chunk_offered];
 
-		relay_message_build(row, relay_topic_prefix, &message);
+		relay_message_build(row, outbox_topic_prefix, &message);
 		message.tag = relay.next_tag;
 		result = relay.publisher->publish(relay.handle, &message);
 		if (result == PUBLISHER_OK)

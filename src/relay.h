@@ -46,9 +46,8 @@ typedef struct RelayStatus
 	char		   error[RELAY_ERROR_LENGTH];
 } RelayStatus;
 
-/* Settings, as the relay's process sees them. */
-extern int	 relay_publisher; /* RelayPublisher */
-extern char *relay_topic_prefix;
+/* order_engine.publisher, as the relay's process sees it: a RelayPublisher. */
+extern int relay_publisher;
 
 /*
  * Reads order_engine.kafka_config_file, then order_engine.kafka_config, which

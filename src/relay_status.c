@@ -35,8 +35,7 @@
 #define LIMIT_MARGIN 4096  /* Kafka's own part of a message */
 #define QUEUE_KBYTES 65536 /* of messages in the client library, copied or in flight */
 
-int	  relay_publisher = RELAY_PUBLISHER_NONE;
-char *relay_topic_prefix;
+int relay_publisher = RELAY_PUBLISHER_NONE;
 
 static const struct config_enum_entry publisher_options[] = {
 	{"none", RELAY_PUBLISHER_NONE, false},
@@ -127,11 +126,6 @@ define_settings(void)
 	DefineCustomEnumVariable("order_engine.publisher", "What the relay publishes events to.", NULL,
 							 &relay_publisher, RELAY_PUBLISHER_NONE, publisher_options, PGC_SIGHUP,
 							 0, NULL, NULL, NULL);
-	/* not PGC_SIGHUP: ALTER DATABASE gives each shop of a cluster its own */
-	DefineCustomStringVariable(
-		"order_engine.topic_prefix", "Prefix of the topic of events that name none.",
-		"The topic is this prefix followed by the aggregate type.", &relay_topic_prefix,
-		"outbox.event.", PGC_SUSET, 0, NULL, NULL, NULL);
 	DefineCustomStringVariable(
 		"order_engine.kafka_config", "Properties of librdkafka, written like a connection string.",
 		"For example bootstrap.servers=127.0.0.1:9092 compression.codec=lz4. Secrets belong into order_engine.kafka_config_file.",

@@ -50,6 +50,8 @@ PG_MODULE_MAGIC;
 #define REBOOTSTRAP_PROPERTY "metadata.recovery.rebootstrap.trigger.ms"
 #define REBOOTSTRAP_MS 300000
 
+#define MAX_TOPIC_LENGTH 249
+
 #define METADATA_MS 1000 /* how long a broker may take to say how many partitions there are */
 
 #if RD_KAFKA_VERSION < 0x020000ff
@@ -58,7 +60,7 @@ PG_MODULE_MAGIC;
 
 typedef struct Topic
 {
-	char			  name[256]; /* hash key */
+	char			  name[MAX_TOPIC_LENGTH + 1]; /* hash key */
 	rd_kafka_topic_t *handle;
 	int				  npartitions; /* 0: not known yet */
 	bool			 *written;	   /* of each: has taken a message of this handle's */
@@ -478,9 +480,11 @@ get_topic(KafkaPublisher *kafka, const char *name)
 	Topic *topic;
 	bool   found;
 
-	if (strlen(name) >= sizeof(topic->name))
+	if (strlen(name) > MAX_TOPIC_LENGTH)
 	{
-		set_last_error(kafka, "topic name is too long", NULL);
+		set_last_error(kafka,
+					   "a topic's name has at most " CppAsString2(MAX_TOPIC_LENGTH) " characters",
+					   name);
 		return NULL;
 	}
 	topic = hash_search(kafka->topics, name, HASH_ENTER, &found);

@@ -183,5 +183,18 @@ OrderEngine::wait_relayed($node);
 wait_state('running', 'all is well again');
 unlike(slurp_file($node->logfile, $log_start), qr/(?:librdkafka|cannot publish).*(?:$secret|unterminated''|4dor)/, 'the relay has logged no secret');
 
+# ---- a topic that no broker can have, in a row that came round the checks ----
+
+$node->safe_psql('shop', <<'EOF');
+SET session_replication_role = replica;
+INSERT INTO order_engine.outbox (id, aggregatetype, aggregateid, type, topic, created_at, xid, era)
+SELECT order_engine.next_order_id(1), 'note', 'long', 't', repeat('o', 250), now(), pg_current_xact_id(), system_identifier
+FROM pg_control_system();
+EOF
+emit('behind it');
+ok( $node->poll_query_until('shop',
+		"SELECT state = 'blocked' AND last_error ~ 'name has at most 249 characters .topic .o{250}' FROM order_engine.relay_status"),
+	'a topic whose name is too long blocks the relay, which says so');
+
 $node->stop;
 done_testing();
