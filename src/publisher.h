@@ -34,7 +34,7 @@ typedef struct PublisherMessage
 
 typedef enum PublisherResult
 {
-	PUBLISHER_OK,	   /* accepted; an outcome will come */
+	PUBLISHER_OK,	   /* accepted, perhaps held back for a while; an outcome will come */
 	PUBLISHER_FULL,	   /* poll, then offer it again */
 	PUBLISHER_REFUSED, /* this message cannot be sent; last_error() says why */
 	PUBLISHER_BROKEN,  /* close, open again, resume from the stored position */

@@ -7,11 +7,12 @@
  *
  * Threads: librdkafka runs its own, with all signals blocked (it sees to
  * that).  Nothing of PostgreSQL is touched in them: log.queue sends log lines
- * to the main queue and no interceptor, partitioner or socket callback is
- * set, so every callback of ours runs inside rd_kafka_poll(), in the relay's
- * main thread.  There too an error must not longjmp over librdkafka's frames,
- * so callbacks only fill the arrays below, which are allocated before; what
- * they say is acted upon when rd_kafka_poll() has returned.
+ * to the main queue and no interceptor or socket callback is set, so every
+ * callback of ours, but for the partitioner (kafka_topic.c), runs inside
+ * rd_kafka_poll(), in the relay's main thread.  There too an error must not
+ * longjmp over librdkafka's frames, so callbacks only fill the arrays below,
+ * which are allocated before; what they say is acted upon when rd_kafka_poll()
+ * has returned.
  *
  * Memory: messages are copied (RD_KAFKA_MSG_F_COPY); queue.buffering.max.kbytes
  * bounds the copies, which lie outside any memory context.  The handle itself
@@ -31,9 +32,8 @@
 #include "common/string.h"
 #include "fmgr.h"
 #include "portability/instr_time.h"
-#include "utils/hsearch.h"
-#include "utils/memutils.h"
 
+#include "kafka_topic.h"
 #include "publisher.h"
 
 PG_MODULE_MAGIC;
@@ -50,40 +50,17 @@ PG_MODULE_MAGIC;
 #define REBOOTSTRAP_PROPERTY "metadata.recovery.rebootstrap.trigger.ms"
 #define REBOOTSTRAP_MS 300000
 
-#define MAX_TOPIC_LENGTH 249
-
-#define METADATA_MS 1000 /* how long a broker may take to say how many partitions there are */
-
 #if RD_KAFKA_VERSION < 0x020000ff
 #error "order_engine needs librdkafka 2.0 or newer"
 #endif
-
-typedef struct Topic
-{
-	char			  name[MAX_TOPIC_LENGTH + 1]; /* hash key */
-	rd_kafka_topic_t *handle;
-	int				  npartitions; /* 0: not known yet */
-	bool			 *written;	   /* of each: has taken a message of this handle's */
-} Topic;
-
-/* The one message that may be under way to a partition that has taken none yet. */
-typedef struct Probe
-{
-	Topic *topic; /* NULL: none is */
-	uint64 tag;
-	int	   expected;  /* where the key says it goes, -1: not known */
-	int	   partition; /* where it went, -1: not known yet */
-} Probe;
 
 typedef struct KafkaPublisher
 {
 	rd_kafka_t		 *rk;
 	rd_kafka_queue_t *queue; /* the main queue, for its event descriptor */
 	int				  event_fd;
-	HTAB			 *topics;
-	MemoryContext	  context;	 /* of the topics */
+	TopicSet		 *topics;
 	int				  in_flight; /* accepted and not yet handed out as outcome */
-	Probe			  probe;
 	bool			  broken;
 	bool			  down;	  /* no broker is connected */
 	bool			  failed; /* and not only because brokers close idle connections */
@@ -142,6 +119,16 @@ set_last_error(KafkaPublisher *kafka, const char *error, const char *topic)
 		strlcpy(kafka->last_error, error, LINE_LENGTH);
 }
 
+static PublisherOutcome *
+add_outcome(KafkaPublisher *kafka, uint64 tag)
+{
+	PublisherOutcome *outcome =
+		&kafka->outcomes[(kafka->first_outcome + kafka->noutcomes++) % MAX_IN_FLIGHT];
+
+	outcome->tag = tag;
+	return outcome;
+}
+
 static void
 on_delivered(KafkaPublisher *kafka, const rd_kafka_message_t *message, PublisherOutcome *outcome)
 {
@@ -154,25 +141,20 @@ on_delivered(KafkaPublisher *kafka, const rd_kafka_message_t *message, Publisher
 	}
 	outcome->status = PUBLISHER_DELIVERED;
 	kafka->down = kafka->failed = false;
-	if (kafka->probe.topic && kafka->probe.tag == outcome->tag)
-		kafka->probe.partition = message->partition;
+	topics_note_delivery(kafka->topics, message, outcome->tag);
 }
 
 static void
 on_delivery(rd_kafka_t *rk, const rd_kafka_message_t *message, void *opaque)
 {
 	KafkaPublisher	 *kafka = opaque;
-	PublisherOutcome *outcome =
-		&kafka->outcomes[(kafka->first_outcome + kafka->noutcomes++) % MAX_IN_FLIGHT];
+	PublisherOutcome *outcome = add_outcome(kafka, (uint64) (uintptr_t) message->_private);
 
-	outcome->tag = (uint64) (uintptr_t) message->_private;
 	if (message->err == RD_KAFKA_RESP_ERR_NO_ERROR)
 	{
 		on_delivered(kafka, message, outcome);
 		return;
 	}
-	if (kafka->probe.topic && kafka->probe.tag == outcome->tag)
-		kafka->probe.topic = NULL;
 	outcome->status = concerns_message(message->err) ? PUBLISHER_REJECTED : PUBLISHER_FAILED;
 	if (kafka->broken || message->err == RD_KAFKA_RESP_ERR__PURGE_QUEUE)
 		return; /* because of another error, which is the one to tell */
@@ -371,7 +353,6 @@ set_owned_properties(rd_kafka_conf_t *conf, char **error)
 	return set_property(conf, "enable.idempotence", "true", error) &&
 		   set_property(conf, "enable.gapless.guarantee", "true", error) &&
 		   set_property(conf, "message.timeout.ms", "0", error) &&
-		   set_property(conf, "partitioner", "murmur2_random", error) &&
 		   set_property(conf, "queue.buffering.max.messages", CppAsString2(MAX_IN_FLIGHT), error) &&
 		   set_property(conf, "statistics.interval.ms", "5000", error) &&
 		   set_property(conf, "log.queue", "true", error);
@@ -410,16 +391,6 @@ make_configuration(KafkaPublisher *kafka, const char *client_id, List *propertie
 }
 
 /* ---- the interface ---- */
-
-static HTAB *
-make_topics(MemoryContext context)
-{
-	HASHCTL info = {
-		.keysize = sizeof(((Topic *) 0)->name), .entrysize = sizeof(Topic), .hcxt = context};
-
-	return hash_create("order_engine Kafka topics", 64, &info,
-					   HASH_ELEM | HASH_STRINGS | HASH_CONTEXT);
-}
 
 static bool
 start_producer(KafkaPublisher *kafka, rd_kafka_conf_t *conf, char **error)
@@ -461,173 +432,39 @@ kafka_open(const char *client_id, List *properties, char **error)
 		return NULL;
 	}
 	kafka->rebootstrap_ms = REBOOTSTRAP_MS;
+	kafka->topics = topics_open();
 	conf = make_configuration(kafka, client_id, properties, error);
 	if (conf == NULL || !start_producer(kafka, conf, error))
 	{
+		topics_release(kafka->topics);
+		topics_free(kafka->topics);
 		free(kafka);
 		return NULL;
 	}
-	kafka->context = AllocSetContextCreate(TopMemoryContext, "order_engine Kafka topics",
-										   ALLOCSET_DEFAULT_SIZES);
-	kafka->topics = make_topics(kafka->context);
+	topics_attach(kafka->topics, kafka->rk);
 	return kafka;
-}
-
-/* Kept: the first use of a topic asks for its leader, which takes a round trip. */
-static Topic *
-get_topic(KafkaPublisher *kafka, const char *name)
-{
-	Topic *topic;
-	bool   found;
-
-	if (strlen(name) > MAX_TOPIC_LENGTH)
-	{
-		set_last_error(kafka,
-					   "a topic's name has at most " CppAsString2(MAX_TOPIC_LENGTH) " characters",
-					   name);
-		return NULL;
-	}
-	topic = hash_search(kafka->topics, name, HASH_ENTER, &found);
-	if (!found)
-	{
-		topic->handle = NULL;
-		topic->npartitions = 0;
-		topic->written = NULL;
-	}
-	if (topic->handle == NULL)
-	{
-		topic->handle = rd_kafka_topic_new(kafka->rk, name, NULL);
-		if (topic->handle == NULL)
-			set_last_error(kafka, rd_kafka_err2str(rd_kafka_last_error()), name);
-	}
-	return topic->handle ? topic : NULL;
-}
-
-/* ---- the first message to a partition goes alone ---- */
-
-/*
- * A partition that has seen nothing of a producer takes any sequence number as
- * its first.  So if the broker refuses the first request (it tells of a new
- * topic's partitions a moment before it leads them) and takes the second, which
- * is under way already, the first can never be written any more, and librdkafka
- * counts it as delivered.  Once a partition has taken something, it takes
- * nothing behind a gap.
- */
-
-/* Where the message goes, -1: not known. */
-static int
-partition_of(const Topic *topic, const PublisherMessage *message)
-{
-	if (message->partition >= 0)
-		return message->partition;
-	if (topic->npartitions == 0 || message->key == NULL)
-		return -1;
-	return rd_kafka_msg_partitioner_murmur2_random(topic->handle, message->key, message->key_length,
-												   topic->npartitions, NULL, NULL);
-}
-
-static inline bool
-is_written(const Topic *topic, int partition)
-{
-	return partition >= 0 && partition < topic->npartitions && topic->written[partition];
-}
-
-/* Waits for the broker, which has just answered.  Without an answer the count stays as it is. */
-static void
-count_partitions(KafkaPublisher *kafka, Topic *topic)
-{
-	const struct rd_kafka_metadata *metadata;
-	int								count = 0;
-	bool						   *written;
-
-	if (rd_kafka_metadata(kafka->rk, 0, topic->handle, &metadata, METADATA_MS) !=
-		RD_KAFKA_RESP_ERR_NO_ERROR)
-		return;
-	if (metadata->topic_cnt == 1)
-		count = metadata->topics[0].partition_cnt;
-	rd_kafka_metadata_destroy(metadata);
-	if (count <= topic->npartitions)
-		return;
-	written = MemoryContextAllocZero(kafka->context, sizeof(bool) * count);
-	if (topic->written)
-	{
-		memcpy(written, topic->written, sizeof(bool) * topic->npartitions);
-		pfree(topic->written);
-	}
-	topic->written = written;
-	topic->npartitions = count;
-}
-
-static void
-finish_probe(KafkaPublisher *kafka)
-{
-	Probe *probe = &kafka->probe;
-	Topic *topic = probe->topic;
-
-	if (topic == NULL || probe->partition < 0)
-		return;
-	if (probe->partition != probe->expected || probe->partition >= topic->npartitions)
-		count_partitions(kafka, topic);
-	if (probe->partition < topic->npartitions)
-		topic->written[probe->partition] = true;
-	probe->topic = NULL;
-}
-
-/* One object for all: librdkafka 2.0 frees single headers twice when it cannot find the partition. */
-static rd_kafka_headers_t *
-make_headers(const PublisherMessage *message)
-{
-	rd_kafka_headers_t *headers = rd_kafka_headers_new(message->nheaders);
-
-	for (int i = 0; i < message->nheaders; i++)
-		rd_kafka_header_add(headers, message->headers[i].name, -1, message->headers[i].value,
-							message->headers[i].length);
-	return headers;
-}
-
-static rd_kafka_resp_err_t
-produce(KafkaPublisher *kafka, rd_kafka_topic_t *topic, const PublisherMessage *message)
-{
-	rd_kafka_headers_t *headers = make_headers(message);
-	rd_kafka_resp_err_t err;
-
-	err = rd_kafka_producev(
-		kafka->rk, RD_KAFKA_V_RKT(topic),
-		RD_KAFKA_V_PARTITION(message->partition < 0 ? RD_KAFKA_PARTITION_UA : message->partition),
-		RD_KAFKA_V_MSGFLAGS(RD_KAFKA_MSG_F_COPY),
-		RD_KAFKA_V_KEY((void *) message->key, message->key_length),
-		RD_KAFKA_V_VALUE((void *) message->value, message->value_length),
-		RD_KAFKA_V_HEADERS(headers), RD_KAFKA_V_OPAQUE((void *) (uintptr_t) message->tag),
-		RD_KAFKA_V_END);
-	if (err != RD_KAFKA_RESP_ERR_NO_ERROR)
-		rd_kafka_headers_destroy(headers); /* still ours */
-	return err;
 }
 
 static PublisherResult
 kafka_publish(void *state, const PublisherMessage *message)
 {
 	KafkaPublisher	   *kafka = state;
-	Topic			   *topic;
-	int					partition;
 	rd_kafka_resp_err_t err;
 
 	if (kafka->broken)
 		return PUBLISHER_BROKEN;
 	if (kafka->in_flight == MAX_IN_FLIGHT)
 		return PUBLISHER_FULL;
-	topic = get_topic(kafka, message->topic);
-	if (topic == NULL)
+	if (strlen(message->topic) > MAX_TOPIC_LENGTH)
+	{
+		set_last_error(kafka,
+					   "a topic's name has at most " CppAsString2(MAX_TOPIC_LENGTH) " characters",
+					   message->topic);
 		return PUBLISHER_REFUSED;
-	partition = partition_of(topic, message);
-	if (!is_written(topic, partition) && kafka->probe.topic)
-		return PUBLISHER_FULL;
-
-	err = produce(kafka, topic->handle, message);
+	}
+	err = topics_send(kafka->topics, message);
 	if (err == RD_KAFKA_RESP_ERR_NO_ERROR)
 	{
-		if (!is_written(topic, partition))
-			kafka->probe = (Probe){topic, message->tag, partition, -1};
 		kafka->in_flight++;
 		return PUBLISHER_OK;
 	}
@@ -639,6 +476,29 @@ kafka_publish(void *state, const PublisherMessage *message)
 		return PUBLISHER_REFUSED;
 	kafka->broken = true;
 	return PUBLISHER_BROKEN;
+}
+
+/* A message that was taken, and cannot be sent after all. */
+static void
+refuse_held(void *state, uint64 tag, rd_kafka_resp_err_t err, const char *topic)
+{
+	KafkaPublisher *kafka = state;
+
+	add_outcome(kafka, tag)->status = concerns_message(err) ? PUBLISHER_REJECTED : PUBLISHER_FAILED;
+	if (err != RD_KAFKA_RESP_ERR__PURGE_QUEUE)
+		set_last_error(kafka, rd_kafka_err2str(err), topic);
+}
+
+/* When nothing is under way any more, nothing will let those go that are held still. */
+static void
+send_held(KafkaPublisher *kafka)
+{
+	int held;
+
+	topics_send_held(kafka->topics, refuse_held, kafka);
+	held = topics_held(kafka->topics);
+	if (held > 0 && kafka->in_flight - kafka->noutcomes == held)
+		topics_give_up_held(kafka->topics, refuse_held, kafka);
 }
 
 static void
@@ -662,7 +522,7 @@ serve_callbacks(KafkaPublisher *kafka)
 	(void) ignored; /* nothing to read is as good */
 	while (rd_kafka_poll(kafka->rk, 0) > 0)
 		;
-	finish_probe(kafka);
+	send_held(kafka);
 	emit_log_lines(kafka);
 }
 
@@ -737,6 +597,7 @@ destroy(void *arg)
 	int				closed_fd = kafka->closed_fd;
 
 	rd_kafka_destroy(kafka->rk);
+	topics_free(kafka->topics);
 	close(kafka->event_fd);
 	free(kafka);
 	close(closed_fd);
@@ -764,18 +625,11 @@ start_destroyer(KafkaPublisher *kafka)
 static void
 release_objects(KafkaPublisher *kafka)
 {
-	HASH_SEQ_STATUS scan;
-	Topic		   *topic;
-
 	rd_kafka_purge(kafka->rk, RD_KAFKA_PURGE_F_QUEUE | RD_KAFKA_PURGE_F_INFLIGHT |
 								  RD_KAFKA_PURGE_F_NON_BLOCKING);
 	rd_kafka_queue_io_event_enable(kafka->queue, -1, NULL, 0);
 	rd_kafka_queue_destroy(kafka->queue);
-	hash_seq_init(&scan, kafka->topics);
-	while ((topic = hash_seq_search(&scan)) != NULL)
-		if (topic->handle != NULL)
-			rd_kafka_topic_destroy(topic->handle);
-	MemoryContextDelete(kafka->context);
+	topics_release(kafka->topics);
 }
 
 static bool

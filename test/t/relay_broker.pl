@@ -136,22 +136,6 @@ is($node->safe_psql('postgres', "SET statement_timeout = '30s'; CREATE DATABASE 
 OrderEngine::broker('resume', $broker);
 check_flow('broker silent for a while');
 
-# ---- the first event of a partition ----
-
-# Of a partition that has seen nothing of this client yet the broker takes a later request
-# although it refused the first, and librdkafka then counts the first as delivered.
-$node->append_conf('postgresql.conf', "order_engine.kafka_config = '$config debug=msg'\n");
-$node->reload;
-my $quiet = -s $node->logfile;
-OrderEngine::broker('topic', $broker, "${prefix}first", 1);
-$node->safe_psql('shop', "SELECT order_engine.emit('first', 'K', 't', '{}') FROM generate_series(1, 200)");
-OrderEngine::wait_relayed($node);
-my @requests = slurp_file($node->logfile, $quiet) =~ /librdkafka: (PRODUCE|MSGSET): .*\Q${prefix}first\E \[0\]: .* with (\d+) message/g;
-is("@requests[0 .. 3]", 'PRODUCE 1 MSGSET 1', 'the first event of a partition goes alone, and nothing behind it before it is there');
-is(scalar(OrderEngine::consume(topic => "${prefix}first", bootstrap => $address)), 200, 'all have arrived');
-$node->append_conf('postgresql.conf', "order_engine.kafka_config = '$config'\n");
-$node->reload;
-
 # ---- a broker that has lost what it acknowledged ----
 
 # To the client that is a fatal error: the broker's sequence numbers are behind its own.
