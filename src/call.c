@@ -121,8 +121,8 @@ call_check_amount(Numeric value, const char *name)
 			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 			 errmsg("\"%s\" must be at most %d characters long", name, AMOUNT_MAX_LENGTH),
 			 errdetail_internal("{\"length\": %zu, \"limit\": %d}", length, AMOUNT_MAX_LENGTH),
-			 errhint(
-				 "What is given or computed for an order is limited to that, sign and decimal point included.")));
+			 errhint("What is given or computed for an order is limited to that, sign and decimal "
+					 "point included.")));
 }
 
 Jsonb *

@@ -53,8 +53,8 @@ check_actor(char **value, void **extra, GucSource source)
 {
 	if (**value == '\0' || (call_is_name(*value) && pg_verifymbstr(*value, strlen(*value), true)))
 		return true;
-	GUC_check_errdetail(
-		"An actor is at most 255 bytes of text in the database's encoding, without control characters.");
+	GUC_check_errdetail("An actor is at most 255 bytes of text in the database's encoding, without "
+						"control characters.");
 	return false;
 }
 
