@@ -269,3 +269,10 @@ SELECT attempt($$SELECT receive_stock('pie', 1)$$);
 DROP TRIGGER rename ON stock;
 
 SELECT * FROM unaccounted WHERE sku <> 'copy';
+
+---- a retry of a receipt whose stock was deleted since changes nothing
+SELECT on_hand, replayed FROM receive_stock('gone', 6, ref => 'r1');
+DELETE FROM stock WHERE sku = 'gone';
+SELECT on_hand, available, version, replayed FROM receive_stock('gone', 6, ref => 'r1');
+SELECT count(*) FROM stock WHERE sku = 'gone';
+SELECT on_hand, version, replayed FROM receive_stock('gone', 4, ref => 'r2');

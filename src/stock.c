@@ -737,6 +737,20 @@ stock_answer(FunctionCallInfo fcinfo, const Stock *stock, bool replayed)
 	return call_row(fcinfo, &desc, values, nulls);
 }
 
+/* True unless it is a replay, which makes no new row of stock that was deleted since. */
+static bool
+receive(Stock *stock, const Movement *movement)
+{
+	if (!stock_lock(stock, movement->sku))
+	{
+		stock->on_hand = stock->reserved = stock->version = 0;
+		if (movement_is_replay(stock->scope, movement))
+			return false;
+		lock_or_create(stock, movement->sku);
+	}
+	return move_stock(stock, movement, NULL);
+}
+
 Datum
 order_engine_receive_stock(PG_FUNCTION_ARGS)
 {
@@ -753,8 +767,7 @@ order_engine_receive_stock(PG_FUNCTION_ARGS)
 	owner_begin(&owner);
 	row_scope_begin(&scope, "receive_stock()");
 	stock_open(&stock, &scope);
-	lock_or_create(&stock, movement.sku);
-	moved = move_stock(&stock, &movement, NULL);
+	moved = receive(&stock, &movement);
 	row_scope_end(&scope);
 	owner_end(&owner);
 	return stock_answer(fcinfo, &stock, !moved);
