@@ -1,29 +1,18 @@
 EXTENSION = order_engine
-EXTVERSION = $(shell sed -n "s/^default_version *= *'\(.*\)'/\1/p" order_engine.control)
+EXTVERSION = $(shell sed -n "s/^default_version *= *'\(.*\)'/\1/p" $(srcdir)/order_engine.control)
 MODULE_big = order_engine
 
-# One concept, one name: SOURCES lists the C files, FRAGMENTS the SQL files in
-# the order in which the install script needs them.
-SOURCES = \
-	order_engine shared settings shape shop statement row \
-	call context property \
-	slot order_id guard stock \
-	machine machine_definition machine_diagram \
-	line event order order_create order_trigger order_replay payment order_read \
-	keeper attach \
-	journal journal_ring journal_read journal_backlog outbox \
-	worker relay relay_message relay_status log_publisher
-OBJS = $(addprefix src/,$(addsuffix .o,$(SOURCES)))
-FRAGMENTS = \
-	schema \
-	slot order_id guard stock machine journal outbox \
-	setup \
-	order order_replay payment order_read \
-	keeper attach relay \
-	privileges
-SQL_FRAGMENTS = $(addprefix src/,$(addsuffix .sql,$(FRAGMENTS)))
+# Layers: an include goes to the same folder or to one further left (script/lint layers).
+FOLDERS = base shop journal machine stock order worker relay
+SOURCES = $(wildcard $(srcdir)/src/*.c $(FOLDERS:%=$(srcdir)/src/%/*.c))
+LAYER_HEADERS = $(wildcard $(FOLDERS:%=$(srcdir)/src/%/*.h))
+OBJS = $(patsubst $(srcdir)/%.c,%.o,$(SOURCES))
 
-# Not INSTALL_SCRIPT: that name is PGXS's, for install(1).
+# In the order in which the install script needs them.
+FRAGMENTS = shop/schema shop/slot shop/order_id shop/guard stock/stock machine/machine journal/journal journal/outbox \
+	shop/setup order/order order/order_replay order/payment order/order_read worker/keeper machine/attach relay/relay \
+	shop/privileges
+SQL_FRAGMENTS = $(FRAGMENTS:%=$(srcdir)/src/%.sql)
 EXTENSION_SQL = $(EXTENSION)--$(EXTVERSION).sql
 DATA_built = $(EXTENSION_SQL)
 EXTRA_CLEAN = $(EXTENSION_SQL)
@@ -32,31 +21,30 @@ PG_CFLAGS = -Wall -Wextra -Werror -Wno-unused-parameter -Wno-sign-compare -Wno-m
 PG_CPPFLAGS = -I$(srcdir)/src -DORDER_ENGINE_VERSION='"$(EXTVERSION)"'
 SHLIB_LINK = -Wl,--version-script=$(srcdir)/src/exports.map
 
-WITH_KAFKA ?= yes
-
 PG_CONFIG ?= pg_config
 PGXS := $(shell $(PG_CONFIG) --pgxs)
 override with_llvm = no
 include $(PGXS)
 
-$(EXTENSION_SQL): $(SQL_FRAGMENTS) order_engine.control Makefile
+$(EXTENSION_SQL): $(SQL_FRAGMENTS) $(srcdir)/order_engine.control $(srcdir)/Makefile
 	cat $(SQL_FRAGMENTS) > $@
 
-$(OBJS): $(wildcard $(srcdir)/src/*.h) Makefile
+$(shell mkdir -p $(dir $(OBJS)))
+$(OBJS): $(LAYER_HEADERS) $(srcdir)/Makefile
 
 # Everything that must hold: see test/README.md.
 test:
 	$(srcdir)/script/test
-.PHONY: test
 
 # The Kafka publisher is a library of its own; WITH_KAFKA=no builds without it.
-ifeq ($(WITH_KAFKA),yes)
+WITH_KAFKA ?= yes
+KAFKA = src/relay/kafka
 KAFKA_TARGETS = kafka-all kafka-install kafka-uninstall kafka-clean
-all: kafka-all
-install: kafka-install
-uninstall: kafka-uninstall
-clean: kafka-clean
-$(KAFKA_TARGETS): kafka-%:
-	$(MAKE) -C $(srcdir)/src/kafka $* PG_CONFIG=$(PG_CONFIG)
-.PHONY: $(KAFKA_TARGETS)
+ifeq ($(WITH_KAFKA),yes)
+all install uninstall clean: %: kafka-%
 endif
+$(KAFKA_TARGETS): kafka-%:
+	mkdir -p $(KAFKA)
+	$(MAKE) -C $(KAFKA) -f $(abspath $(srcdir))/$(KAFKA)/Makefile $(if $(VPATH),VPATH=$(abspath $(VPATH))/$(KAFKA)) \
+		$* PG_CONFIG=$(PG_CONFIG)
+.PHONY: test $(KAFKA_TARGETS)

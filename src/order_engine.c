@@ -6,18 +6,18 @@
 
 #include "fmgr.h"
 
-#include "compat.h"
-#include "context.h"
-#include "journal.h"
-#include "machine.h"
-#include "order_id.h"
-#include "outbox.h"
-#include "relay.h"
-#include "row.h"
-#include "settings.h"
-#include "shared.h"
-#include "shop.h"
-#include "worker.h"
+#include "base/compat.h"
+#include "base/context.h"
+#include "journal/journal.h"
+#include "machine/machine.h"
+#include "shop/order_id.h"
+#include "journal/outbox.h"
+#include "relay/relay.h"
+#include "shop/row.h"
+#include "base/settings.h"
+#include "base/shared.h"
+#include "shop/shop.h"
+#include "worker/worker.h"
 
 OE_MODULE_MAGIC;
 

@@ -1,0 +1,28 @@
+/*
+ * statement.c
+ *		Keeps and runs SPI plans.
+ */
+#include "postgres.h"
+
+#include "base/statement.h"
+
+uint64
+statement_execute(Statement *statement, Datum *values, const char *nulls, long max_rows)
+{
+	int code;
+
+	if (statement->plan == NULL)
+	{
+		SPIPlanPtr plan = SPI_prepare(statement->sql, statement->nargs, statement->types);
+
+		if (plan == NULL || SPI_keepplan(plan) != 0)
+			elog(ERROR, "could not prepare \"%s\": %s", statement->sql,
+				 SPI_result_code_string(SPI_result));
+		statement->plan = plan;
+	}
+
+	code = SPI_execute_plan(statement->plan, values, nulls, false, max_rows);
+	if (code < 0)
+		elog(ERROR, "could not execute \"%s\": %s", statement->sql, SPI_result_code_string(code));
+	return SPI_processed;
+}

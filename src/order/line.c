@@ -1,0 +1,439 @@
+/*
+ * line.c
+ *		Lines and adjustments: parsed, stored, shown.
+ *
+ * Parsing is pure: nothing is looked up, so that everything malformed is
+ * refused before anything is touched.
+ */
+#include "postgres.h"
+
+#include "access/stratnum.h"
+#include "utils/builtins.h"
+#include "utils/fmgroids.h"
+#include "utils/fmgrprotos.h"
+#include "utils/json.h"
+
+#include "base/call.h"
+#include "base/compat.h"
+#include "order/line.h"
+#include "shop/shop.h"
+#include "shop/slot.h"
+
+#define MAX_LINES 1000
+#define MAX_ADJUSTMENTS 1000
+#define MAX_LABEL_LENGTH 255
+
+enum
+{
+	LINE_ORDER_ID,
+	LINE_LINE_NO,
+	LINE_SKU,
+	LINE_STOCK_KEY,
+	LINE_QUANTITY,
+	LINE_UNIT_PRICE,
+	LINE_ATTRIBUTES,
+	LINE_COLUMNS
+};
+
+static const RowColumns line_columns = {"order_line", LINE_COLUMNS,
+										(const char *const[]){"order_id", "line_no", "sku",
+															  "stock_key", "quantity", "unit_price",
+															  "attributes"},
+										true};
+
+/* Where the parser is, for its messages. */
+typedef struct Place
+{
+	const char *list;	/* "line" or "adjustment" */
+	int			number; /* from 1 */
+	const char *key;	/* NULL: the element itself */
+} Place;
+
+pg_noreturn static void
+raise_place(const Place *place, const char *problem)
+{
+	StringInfoData detail;
+
+	initStringInfo(&detail);
+	appendStringInfo(&detail, "{\"%s\": %d", place->list, place->number);
+	if (place->key)
+	{
+		appendStringInfoString(&detail, ", \"key\": ");
+		escape_json(&detail, place->key);
+	}
+	appendStringInfoChar(&detail, '}');
+	ereport(
+		ERROR,
+		(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+		 place->key ? errmsg("%s %d: \"%s\" %s", place->list, place->number, place->key, problem)
+					: errmsg("%s %d %s", place->list, place->number, problem),
+		 errdetail("%s", detail.data),
+		 strcmp(place->list, "line") == 0
+			 ? errhint(
+				   "A line is {\"sku\", \"quantity\", \"unit_price\", \"stock_key\", \"attributes\"}.")
+			 : errhint(
+				   "An adjustment is {\"kind\": discount, shipping, tax or fee, \"amount\", \"line_no\", \"label\"}.")));
+}
+
+static char *
+value_string(const JsonbValue *value, const Place *place, int max_length)
+{
+	if (value->type != jbvString)
+		raise_place(place, "must be a string");
+	if (value->val.string.len < 1 || value->val.string.len > max_length)
+		raise_place(place, "has the wrong length");
+	for (int i = 0; i < value->val.string.len; i++)
+		if ((unsigned char) value->val.string.val[i] < ' ' || value->val.string.val[i] == 0x7f)
+			raise_place(place, "must not contain control characters");
+	return pnstrdup(value->val.string.val, value->val.string.len);
+}
+
+/* [-]digits[.digits], nothing else that numeric_in() would take */
+static bool
+is_decimal(const char *text)
+{
+	const char *c = text + (*text == '-');
+	size_t		whole = strspn(c, "0123456789");
+	size_t		fraction = c[whole] == '.' ? strspn(c + whole + 1, "0123456789") : 0;
+
+	if (whole == 0 || (c[whole] == '.' && fraction == 0))
+		return false;
+	return c[whole + (c[whole] == '.' ? fraction + 1 : 0)] == '\0';
+}
+
+/* A JSON number or a decimal string, exactly as given. */
+static Numeric
+value_decimal(const JsonbValue *value, const Place *place)
+{
+	char *text;
+
+	if (value->type == jbvNumeric)
+		text = amount_text(value->val.numeric);
+	else if (value->type == jbvString)
+		text = pnstrdup(value->val.string.val, value->val.string.len);
+	else
+		raise_place(place, "must be a number or a decimal string");
+
+	if (!is_decimal(text))
+		raise_place(place, "must be a number or a decimal string");
+	if (strlen(text) > AMOUNT_MAX_LENGTH)
+		raise_place(place, "must be at most " CppAsString2(AMOUNT_MAX_LENGTH) " characters long");
+	if (value->type == jbvNumeric)
+		return value->val.numeric;
+	return DatumGetNumeric(DirectFunctionCall3(numeric_in, CStringGetDatum(text),
+											   ObjectIdGetDatum(InvalidOid), Int32GetDatum(-1)));
+}
+
+/* A whole number from 1 to `max`; 2.0 is one, 1.5 is not. */
+static int32
+value_count(const JsonbValue *value, const Place *place, int32 max)
+{
+	char	 *text;
+	char	 *end;
+	long long count;
+
+	if (value->type != jbvNumeric)
+		raise_place(place, "must be a whole number");
+	text = amount_text(value->val.numeric);
+	errno = 0;
+	count = strtoll(text, &end, 10);
+	if (*end == '.')
+		end += 1 + strspn(end + 1, "0");
+	if (*end != '\0')
+		raise_place(place, "must be a whole number");
+	if (errno != 0 || count < 1 || count > max)
+		raise_place(place, "is out of range");
+	return (int32) count;
+}
+
+static Jsonb *
+value_object(JsonbValue *value, const Place *place)
+{
+	if (value->type != jbvBinary || !JsonContainerIsObject(value->val.binary.data))
+		raise_place(place, "must be a JSON object");
+	return JsonContainerSize(value->val.binary.data) > 0 ? JsonbValueToJsonb(value) : NULL;
+}
+
+static void
+set_line_key(OrderLine *line, Place *place, JsonbValue *value, bool *has_stock_key)
+{
+	if (strcmp(place->key, "sku") == 0)
+		line->sku = value_string(value, place, 255);
+	else if (strcmp(place->key, "quantity") == 0)
+		line->quantity = value_count(value, place, PG_INT32_MAX);
+	else if (strcmp(place->key, "unit_price") == 0)
+	{
+		line->unit_price = value_decimal(value, place);
+		if (amount_compare(line->unit_price, amount_zero()) < 0)
+			raise_place(place, "must not be negative");
+	}
+	else if (strcmp(place->key, "stock_key") == 0)
+	{
+		*has_stock_key = true;
+		line->stock_key = value->type == jbvNull ? NULL : value_string(value, place, 255);
+	}
+	else if (strcmp(place->key, "attributes") == 0)
+		line->attributes = value_object(value, place);
+	else
+		raise_place(place, "is not a key that is known");
+}
+
+/* Walks one object's keys; the iterator stands behind its WJB_BEGIN_OBJECT. */
+static void
+parse_line(JsonbIterator **it, OrderLine *line, int number)
+{
+	Place			   place = {"line", number, NULL};
+	bool			   has_stock_key = false;
+	JsonbValue		   value;
+	JsonbIteratorToken token;
+
+	memset(line, 0, sizeof(*line));
+	while ((token = JsonbIteratorNext(it, &value, true)) == WJB_KEY)
+	{
+		place.key = pnstrdup(value.val.string.val, value.val.string.len);
+		JsonbIteratorNext(it, &value, true);
+		set_line_key(line, &place, &value, &has_stock_key);
+	}
+	place.key = line->sku == NULL ? "sku" : "quantity";
+	if (line->sku == NULL || line->quantity == 0)
+		raise_place(&place, "is missing");
+	if (line->unit_price == NULL)
+		line->unit_price = amount_zero();
+	if (!has_stock_key)
+		line->stock_key = line->sku;
+}
+
+static int
+compare_keys(const void *a, const void *b)
+{
+	return strcmp(((const StockLine *) a)->stock_key, ((const StockLine *) b)->stock_key);
+}
+
+/* What the lines take from stock: summed per key, in the order in which all lock. */
+static void
+sum_keys(OrderLines *lines)
+{
+	int n = 0;
+
+	lines->keys = palloc(sizeof(StockLine) * lines->nlines);
+	for (int i = 0; i < lines->nlines; i++)
+		if (lines->lines[i].stock_key)
+			lines->keys[n++] = (StockLine){lines->lines[i].stock_key, lines->lines[i].quantity};
+	if (n > 1)
+		qsort(lines->keys, n, sizeof(StockLine), compare_keys);
+
+	lines->nkeys = 0;
+	for (int i = 0; i < n; i++)
+	{
+		if (lines->nkeys > 0 && compare_keys(&lines->keys[lines->nkeys - 1], &lines->keys[i]) == 0)
+			lines->keys[lines->nkeys - 1].quantity += lines->keys[i].quantity;
+		else
+			lines->keys[lines->nkeys++] = lines->keys[i];
+	}
+}
+
+static void
+check_list(Jsonb *json, const char *name, int max)
+{
+	if (!JB_ROOT_IS_ARRAY(json) || JB_ROOT_IS_SCALAR(json))
+		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+						errmsg("\"%s\" must be a JSON array of objects", name)));
+	if (JB_ROOT_COUNT(json) > max)
+		ereport(ERROR, (errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+						errmsg("\"%s\" has more than %d elements", name, max),
+						errdetail("{\"elements\": %u, \"limit\": %d}", JB_ROOT_COUNT(json), max)));
+}
+
+void
+lines_parse(Jsonb *json, OrderLines *lines)
+{
+	JsonbIterator *it;
+	JsonbValue	   value;
+	int			   n = 0;
+
+	check_list(json, "lines", MAX_LINES);
+	if (JB_ROOT_COUNT(json) == 0)
+		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+						errmsg("an order must have at least one line")));
+
+	lines->nlines = JB_ROOT_COUNT(json);
+	lines->lines = palloc(sizeof(OrderLine) * lines->nlines);
+	it = JsonbIteratorInit(&json->root);
+	JsonbIteratorNext(&it, &value, false);
+	while (n < lines->nlines)
+	{
+		Place place = {"line", n + 1, NULL};
+
+		if (JsonbIteratorNext(&it, &value, false) != WJB_BEGIN_OBJECT)
+			raise_place(&place, "is not a JSON object");
+		parse_line(&it, &lines->lines[n], n + 1);
+		n++;
+	}
+	sum_keys(lines);
+}
+
+Numeric
+lines_subtotal(const OrderLines *lines)
+{
+	Numeric sum = NULL;
+
+	for (int i = 0; i < lines->nlines; i++)
+	{
+		const OrderLine *line = &lines->lines[i];
+		Numeric			 price =
+			 line->quantity == 1
+						 ? line->unit_price
+						 : numeric_mul_opt_error(int64_to_numeric(line->quantity), line->unit_price, NULL);
+
+		sum = sum ? amount_add(sum, price) : price;
+	}
+	return sum ? sum : amount_zero();
+}
+
+static Numeric
+parse_adjustment(JsonbIterator **it, int number, int nlines)
+{
+	static const char *const kinds[] = {"discount", "shipping", "tax", "fee"};
+	Place					 place = {"adjustment", number, NULL};
+	bool					 has_kind = false;
+	Numeric					 amount = NULL;
+	JsonbValue				 value;
+
+	while (JsonbIteratorNext(it, &value, true) == WJB_KEY)
+	{
+		place.key = pnstrdup(value.val.string.val, value.val.string.len);
+		JsonbIteratorNext(it, &value, true);
+		if (strcmp(place.key, "kind") == 0)
+		{
+			char *kind = value_string(&value, &place, 63);
+
+			for (int i = 0; i < lengthof(kinds); i++)
+				has_kind |= strcmp(kind, kinds[i]) == 0;
+			if (!has_kind)
+				raise_place(&place, "must be discount, shipping, tax or fee");
+		}
+		else if (strcmp(place.key, "amount") == 0)
+			amount = value_decimal(&value, &place);
+		else if (strcmp(place.key, "line_no") == 0)
+			(void) value_count(&value, &place, nlines);
+		else if (strcmp(place.key, "label") == 0)
+			(void) value_string(&value, &place, MAX_LABEL_LENGTH);
+		else
+			raise_place(&place, "is not a key that is known");
+	}
+	place.key = has_kind ? "amount" : "kind";
+	if (!has_kind || amount == NULL)
+		raise_place(&place, "is missing");
+	return amount;
+}
+
+Numeric
+adjustments_parse(Jsonb *json, int nlines)
+{
+	Numeric		   sum = amount_zero();
+	JsonbIterator *it;
+	JsonbValue	   value;
+
+	check_list(json, "adjustments", MAX_ADJUSTMENTS);
+	it = JsonbIteratorInit(&json->root);
+	JsonbIteratorNext(&it, &value, false);
+	for (int number = 1; number <= JB_ROOT_COUNT(json); number++)
+	{
+		Place place = {"adjustment", number, NULL};
+
+		if (JsonbIteratorNext(&it, &value, false) != WJB_BEGIN_OBJECT)
+			raise_place(&place, "is not a JSON object");
+		sum = amount_add(sum, parse_adjustment(&it, number, nlines));
+	}
+	return sum;
+}
+
+void
+lines_insert(RowScope *scope, int64 order_id, const OrderLines *lines)
+{
+	RowTable *table = row_open_leaf(scope, SHOP_ORDER_LINE, slot_of_order(order_id), &line_columns);
+	TupleTableSlot *slot = row_slot(table);
+
+	for (int i = 0; i < lines->nlines; i++)
+	{
+		const OrderLine *line = &lines->lines[i];
+
+		row_new(table, slot);
+		row_set(table, slot, LINE_ORDER_ID, Int64GetDatum(order_id));
+		row_set(table, slot, LINE_LINE_NO, Int32GetDatum(i + 1));
+		row_set(table, slot, LINE_SKU, CStringGetTextDatum(line->sku));
+		if (line->stock_key)
+			row_set(table, slot, LINE_STOCK_KEY, CStringGetTextDatum(line->stock_key));
+		row_set(table, slot, LINE_QUANTITY, Int32GetDatum(line->quantity));
+		row_set(table, slot, LINE_UNIT_PRICE, NumericGetDatum(line->unit_price));
+		row_set(table, slot, LINE_ATTRIBUTES,
+				JsonbPGetDatum(line->attributes ? line->attributes : call_empty_object()));
+		row_insert(table, slot);
+	}
+}
+
+static void
+read_line(RowTable *table, TupleTableSlot *slot, OrderLine *line)
+{
+	bool  isnull;
+	Datum stock_key;
+
+	line->sku = TextDatumGetCString(row_get_required(table, slot, LINE_SKU));
+	stock_key = row_get(table, slot, LINE_STOCK_KEY, &isnull);
+	line->stock_key = isnull ? NULL : TextDatumGetCString(stock_key);
+	line->quantity = DatumGetInt32(row_get_required(table, slot, LINE_QUANTITY));
+	line->unit_price = DatumGetNumeric(row_get_required(table, slot, LINE_UNIT_PRICE));
+	line->attributes = DatumGetJsonbP(row_get_required(table, slot, LINE_ATTRIBUTES));
+}
+
+void
+lines_read(RowScope *scope, int64 order_id, OrderLines *lines)
+{
+	RowTable *table = row_open_leaf(scope, SHOP_ORDER_LINE, slot_of_order(order_id), &line_columns);
+	Oid		  index = row_unique_index(table, 2, (const int[]){LINE_ORDER_ID, LINE_LINE_NO});
+	ScanKeyData key;
+	List	   *rows;
+	ListCell   *lc;
+
+	ScanKeyInit(&key, 1, BTEqualStrategyNumber, F_INT8EQ, Int64GetDatum(order_id));
+	rows = row_find_all(table, index, 1, &key);
+	lines->nlines = 0;
+	lines->lines = palloc(sizeof(OrderLine) * Max(list_length(rows), 1));
+	foreach(lc, rows)
+		read_line(table, lfirst(lc), &lines->lines[lines->nlines++]);
+	sum_keys(lines);
+}
+
+void
+lines_json(StringInfo json, const OrderLines *lines)
+{
+	appendStringInfoChar(json, '[');
+	for (int i = 0; i < lines->nlines; i++)
+	{
+		const OrderLine *line = &lines->lines[i];
+		char			 number[32];
+
+		appendStringInfoString(json, i > 0 ? ",{\"line_no\":" : "{\"line_no\":");
+		pg_ltoa(i + 1, number);
+		appendStringInfoString(json, number);
+		appendStringInfoString(json, ",\"sku\":");
+		escape_json(json, line->sku);
+		appendStringInfoString(json, ",\"stock_key\":");
+		if (line->stock_key)
+			escape_json(json, line->stock_key);
+		else
+			appendStringInfoString(json, "null");
+		appendStringInfoString(json, ",\"quantity\":");
+		pg_ltoa(line->quantity, number);
+		appendStringInfoString(json, number);
+		appendStringInfoString(json, ",\"unit_price\":");
+		appendStringInfoString(json, amount_text(line->unit_price));
+		appendStringInfoString(json, ",\"attributes\":");
+		if (line->attributes)
+			(void) JsonbToCString(json, &line->attributes->root, VARSIZE(line->attributes));
+		else
+			appendStringInfoString(json, "{}");
+		appendStringInfoChar(json, '}');
+	}
+	appendStringInfoChar(json, ']');
+}

@@ -1,0 +1,53 @@
+/*
+ * line.h
+ *		What was ordered: the lines and the adjustments of an order.
+ */
+#ifndef ORDER_ENGINE_LINE_H
+#define ORDER_ENGINE_LINE_H
+
+#include "lib/stringinfo.h"
+#include "shop/row.h"
+#include "stock/stock.h"
+#include "utils/jsonb.h"
+#include "utils/numeric.h"
+
+typedef struct OrderLine
+{
+	const char *sku;
+	const char *stock_key;	/* which stock row to take from; NULL: not stocked */
+	int32		quantity;	/* > 0 */
+	Numeric		unit_price; /* >= 0 */
+	Jsonb	   *attributes; /* NULL: {} */
+} OrderLine;
+
+typedef struct OrderLines
+{
+	int		   nlines;
+	OrderLine *lines; /* line_no = place + 1 */
+	int		   nkeys;
+	StockLine *keys; /* summed per stock key, sorted by it */
+} OrderLines;
+
+/*
+ * Parses create_order's `lines`.  22023 naming the line and the key for what is
+ * no line, 54000 for too many of them.
+ */
+extern void lines_parse(Jsonb *json, OrderLines *lines);
+
+/* Sum of quantity x unit_price. */
+extern Numeric lines_subtotal(const OrderLines *lines);
+
+/*
+ * Checks create_order's `adjustments` and returns their sum.  22023 naming the
+ * adjustment and the key.
+ */
+extern Numeric adjustments_parse(Jsonb *json, int nlines);
+
+/* Writes and reads the lines of an order. */
+extern void lines_insert(RowScope *scope, int64 order_id, const OrderLines *lines);
+extern void lines_read(RowScope *scope, int64 order_id, OrderLines *lines);
+
+/* Appends them as a JSON array, as events show them. */
+extern void lines_json(StringInfo json, const OrderLines *lines);
+
+#endif /* ORDER_ENGINE_LINE_H */

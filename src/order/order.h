@@ -1,0 +1,203 @@
+/*
+ * order.h
+ *		An order: its row, and the one way in which it changes.
+ *
+ * One version = one order_event row = at most one outbox row.  Whoever changes
+ * an order (a call, raw SQL through the triggers, the keeper) ends in
+ * order_changed().
+ */
+#ifndef ORDER_ENGINE_ORDER_H
+#define ORDER_ENGINE_ORDER_H
+
+#include "base/compat.h"
+#include "base/context.h"
+#include "order/line.h"
+#include "machine/machine.h"
+#include "shop/row.h"
+#include "shop/shop.h"
+
+typedef enum OrderColumn
+{
+	ORDER_ORDER_ID,
+	ORDER_USER_ID,
+	ORDER_STATE,
+	ORDER_MACHINE_ID,
+	ORDER_VERSION,
+	ORDER_SUBTOTAL,
+	ORDER_AMOUNT,
+	ORDER_CAPTURED,
+	ORDER_REFUNDED,
+	ORDER_CURRENCY,
+	ORDER_IDEMPOTENCY_KEY,
+	ORDER_REQUEST_HASH,
+	ORDER_ADJUSTMENTS,
+	ORDER_ATTRIBUTES,
+	ORDER_PRIVATE,
+	ORDER_CREATED_AT,
+	ORDER_UPDATED_AT,
+	ORDER_DUE_AT,
+	ORDER_COLUMNS
+} OrderColumn;
+
+extern const RowColumns order_columns;
+
+/* The row of an order as C values; what is not here is read from its slot. */
+typedef struct OrderRow
+{
+	int64		order_id;
+	int64		user_id;
+	const char *state;
+	int			machine_id;
+	int			version;
+	Numeric		amount;
+	Numeric		captured;
+	Numeric		refunded;
+	const char *currency; /* NULL: none */
+	Jsonb	   *adjustments;
+	Jsonb	   *attributes;
+	bool		has_due_at;
+	TimestampTz due_at;
+	bool		has_lines; /* create_order() has made it, from one line or more */
+} OrderRow;
+
+/* A payment or refund as events show it. */
+typedef struct OrderPayment
+{
+	const char *ref;
+	Numeric		amount;
+	const char *outcome;
+} OrderPayment;
+
+/* One change of an order: what happened, by whom. */
+typedef struct OrderChange
+{
+	const Machine	   *machine;
+	const Transition   *transition; /* NULL: the state stays */
+	const char		   *event;
+	const char		   *from_state;		 /* NULL: creation */
+	const char		   *idempotency_key; /* NULL: none */
+	Jsonb			   *attributes;		 /* of this event; NULL: {} */
+	const OrderPayment *payment;		 /* NULL: none */
+	const OrderLines   *lines;			 /* NULL: read when needed */
+	TimestampTz			at;				 /* the clock under the row lock */
+	bool				keep_stock;		 /* the caller applies the stock effect itself */
+	bool leaves_room; /* what every later event repeats is new: it must leave room for them */
+	ActionContext context;
+} OrderChange;
+
+/* An order that is locked by this transaction while a call acts on it. */
+typedef struct LockedOrder
+{
+	RowScope		scope;
+	OwnerScope		owner;
+	RowTable	   *table;
+	TupleTableSlot *old;
+	TupleTableSlot *new; /* filled by order_write() */
+	OrderRow	   row;	 /* before the change; after order_write(): as written */
+	const Machine *machine;
+	int			   state; /* index of row.state */
+	TimestampTz	   at;	  /* the clock under the row lock */
+} LockedOrder;
+
+/* What order_write() changes beside version and updated_at. */
+typedef struct OrderUpdate
+{
+	const Transition *transition; /* NULL: the state stays */
+	Numeric			  captured;	  /* NULL: stays */
+	Numeric			  refunded;	  /* NULL: stays */
+} OrderUpdate;
+
+/* Locks the tables that an action on orders may write, see row_lock_tables(). */
+extern void order_lock_tables(void);
+
+/*
+ * Acts as the tables' owner, begins a scope and locks the order.  OE012 if
+ * there is none; `call` names the caller.  order_end() after it, always.
+ */
+extern void order_begin(LockedOrder *order, int64 order_id, const char *call);
+extern void order_end(LockedOrder *order);
+
+/*
+ * The same without waiting: false if there is no such order or another
+ * transaction holds it.  order_end() follows in either case.
+ */
+extern bool order_begin_if_free(LockedOrder *order, int64 order_id, const char *call);
+
+/*
+ * The lines of an order.  XX001 if it was made with lines and shows none: an order
+ * must not be moved, its stock left held, because somebody took its lines away.
+ */
+extern void order_lines(RowScope *scope, const OrderRow *row, OrderLines *lines);
+
+/*
+ * What a change of an order demands of the version before it, which stands in
+ * `old`: that it is recorded.  It is not while the statement that wrote it is still
+ * under way (a call in its RETURNING, a user's trigger that writes the rows of its
+ * statement again, a guard that writes its own order).  09000 then, since the
+ * order's events would come in another order than its versions.
+ */
+extern void order_check_recorded(RowScope *scope, TupleTableSlot *old, const OrderRow *row);
+
+/* True if `captured` - `refunded` covers the amount. */
+extern bool order_covers(const OrderRow *row, Numeric captured, Numeric refunded);
+
+/* True if the transition has no guard or it agrees. */
+extern bool
+order_guard_allows(const LockedOrder *order, const Transition *transition, Jsonb *attributes);
+
+/* What must hold of any move, whoever makes it: OE041 unless it is paid, OE013 unless the guard agrees. */
+extern void order_check_move(RowTable *table, TupleTableSlot *old, const Machine *machine,
+							 const OrderRow *row, const Transition *transition, Jsonb *attributes);
+
+/*
+ * The move that a change of state by raw SQL means: the first defined that is
+ * not the keeper's.  OE010 if there is none.
+ */
+extern const Transition *order_infer_move(const Machine *machine, const char *from, const char *to);
+
+/*
+ * True if a column has the same value in both rows, whatever its form: an ORM
+ * writes all columns back through its language's types, 19.90 as 19.9, a time
+ * without its microseconds.
+ */
+extern bool order_same_value(TupleTableSlot *a, TupleTableSlot *b, AttrNumber attno);
+
+/* OE014, naming them, if columns that only the engine writes have other values. */
+extern void order_check_unchanged(TupleDesc desc, const AttrNumber *attno, TupleTableSlot *meant,
+								  TupleTableSlot *written);
+
+/* An event's own attributes: a JSON object, as text at most 8 kB long (22023, 54000). */
+#define ORDER_MAX_EVENT_ATTRIBUTES 8192
+extern void order_check_attributes(Jsonb *attributes);
+
+/* Raise OE011, OE020, OE014. */
+pg_noreturn extern void order_raise_version(int expected, int actual, const char *state);
+pg_noreturn extern void order_raise_key_mismatch(const char *key, TimestampTz first_seen);
+pg_noreturn extern void order_raise_direct_write(const char *relation, const char *columns);
+
+/* Raises OE010, with the events allowed from the order's state in DETAIL. */
+pg_noreturn extern void
+order_raise_illegal(const Machine *machine, const char *state, const char *key, const char *value);
+
+/*
+ * Writes the next version of the row, checks what users' triggers made of it and
+ * records the change.
+ */
+extern void order_write(LockedOrder *order, const OrderUpdate *update, OrderChange *change);
+
+/*
+ * Records one change: stock effect, order_event, outbox.  The row is written and
+ * its lock held.
+ */
+extern void order_changed(RowScope *scope, const OrderRow *row, OrderChange *change);
+
+/* The stock effect of a change whose lines are given. */
+extern void order_apply_stock(RowScope *scope, const OrderRow *row, OrderChange *change);
+
+/* captured - refunded - (0 in a void state, else amount), 0 unless positive. */
+extern Numeric order_refund_due(const Machine *machine, const OrderRow *row);
+
+/* Reads an order's row from a slot laid out as `attno` says. */
+extern void order_row_read(const AttrNumber *attno, TupleTableSlot *slot, OrderRow *row);
+
+#endif /* ORDER_ENGINE_ORDER_H */

@@ -1,0 +1,445 @@
+/*
+ * order_create.c
+ *		create_order(): one call, one commit.
+ *
+ * The order row goes in first and claims the idempotency key: a concurrent
+ * caller with the same key waits there, before it has touched anything else,
+ * and then gets the first caller's answer.  Stock comes next, in the order of
+ * its keys, so two calls cannot deadlock; then lines, event, outbox.
+ */
+#include "postgres.h"
+
+#include "access/stratnum.h"
+#include "access/xact.h"
+#include "catalog/pg_collation.h"
+#include "common/cryptohash.h"
+#include "common/sha2.h"
+#include "utils/builtins.h"
+#include "utils/fmgroids.h"
+#include "utils/fmgrprotos.h"
+#include "utils/timestamp.h"
+
+#include "base/call.h"
+#include "base/errors.h"
+#include "order/order.h"
+#include "shop/order_id.h"
+#include "shop/slot.h"
+
+typedef struct CreateRequest
+{
+	int64	   user_id;
+	OrderLines lines;
+	char	  *idempotency_key;
+	Interval  *pay_within;
+	char	  *currency;
+	Jsonb	  *adjustments;
+	Jsonb	  *attributes;
+	Jsonb *private;
+	char		 *machine;
+	Numeric		  subtotal;
+	Numeric		  amount;
+	ActionContext context;
+} CreateRequest;
+
+/* What create_order() answers. */
+typedef struct CreateResult
+{
+	int64		order_id;
+	char	   *state;
+	int			version;
+	Datum		amount;
+	bool		has_due_at;
+	TimestampTz due_at;
+	bool		replayed;
+} CreateResult;
+
+PG_FUNCTION_INFO_V1(order_engine_create_order);
+
+/* ---- the request ---- */
+
+static void
+check_interval(Interval *interval)
+{
+	static const Interval zero = {0};
+
+	if (interval && DatumGetInt32(DirectFunctionCall2(interval_cmp, IntervalPGetDatum(interval),
+													  IntervalPGetDatum((Interval *) &zero))) <= 0)
+		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+						errmsg("\"pay_within\" must be positive")));
+}
+
+static void
+check_amount(CreateRequest *request)
+{
+	Numeric adjustments = adjustments_parse(request->adjustments, request->lines.nlines);
+
+	request->subtotal = lines_subtotal(&request->lines);
+	call_check_amount(request->subtotal, "subtotal");
+	request->amount = amount_add(request->subtotal, adjustments);
+	if (amount_compare(request->amount, amount_zero()) < 0)
+		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+						errmsg("the adjustments exceed the subtotal"),
+						errdetail("{\"subtotal\": %s, \"adjustments\": %s, \"amount\": %s}",
+								  amount_text(request->subtotal), amount_text(adjustments),
+								  amount_text(request->amount)),
+						errhint("The amount of an order must not be negative.")));
+	call_check_amount(request->amount, "amount");
+}
+
+static Jsonb *
+required_jsonb(FunctionCallInfo fcinfo, int n, const char *name)
+{
+	call_require(fcinfo, n, name);
+	return PG_GETARG_JSONB_P(n);
+}
+
+static void
+parse_request(FunctionCallInfo fcinfo, CreateRequest *request)
+{
+	call_require(fcinfo, 0, "user_id");
+	request->user_id = PG_GETARG_INT64(0);
+	lines_parse(required_jsonb(fcinfo, 1, "lines"), &request->lines);
+	request->idempotency_key = call_text(fcinfo, 2);
+	if (request->idempotency_key)
+		call_check_name(request->idempotency_key, "idempotency_key");
+	request->pay_within = PG_ARGISNULL(3) ? NULL : PG_GETARG_INTERVAL_P(3);
+	check_interval(request->pay_within);
+	request->currency = call_text(fcinfo, 4);
+	if (request->currency)
+		call_check_name(request->currency, "currency");
+	request->adjustments = required_jsonb(fcinfo, 5, "adjustments");
+	request->attributes = required_jsonb(fcinfo, 6, "attributes");
+	call_check_object(request->attributes, "attributes");
+	request->private = required_jsonb(fcinfo, 7, "private");
+	call_check_object(request->private, "private");
+	call_require(fcinfo, 8, "machine");
+	request->machine = call_text(fcinfo, 8);
+	context_parse(call_jsonb(fcinfo, 9), &request->context);
+	check_amount(request);
+}
+
+/* ---- the request hash: equal requests, equal hashes ---- */
+
+static void
+hash_bytes_of(pg_cryptohash_ctx *hash, const char *data, size_t length)
+{
+	uint32 prefix = length;
+
+	if (pg_cryptohash_update(hash, (const uint8 *) &prefix, sizeof(prefix)) < 0 ||
+		pg_cryptohash_update(hash, (const uint8 *) data, length) < 0)
+		elog(ERROR, "could not compute a hash: %s", pg_cryptohash_error(hash));
+}
+
+static void
+hash_text(pg_cryptohash_ctx *hash, const char *text)
+{
+	hash_bytes_of(hash, text ? text : "", text ? strlen(text) + 1 : 0);
+}
+
+/* Numbers count by value: 5, 5.0 and 5.00 are the same. */
+static void
+hash_number(pg_cryptohash_ctx *hash, Numeric number)
+{
+	char *text = numeric_normalize(number);
+
+	hash_text(hash, text);
+	pfree(text);
+}
+
+static void
+hash_scalar(pg_cryptohash_ctx *hash, const JsonbValue *value)
+{
+	switch (value->type)
+	{
+		case jbvNumeric:
+			hash_text(hash, "n");
+			hash_number(hash, value->val.numeric);
+			break;
+		case jbvString:
+			hash_text(hash, "s");
+			hash_bytes_of(hash, value->val.string.val, value->val.string.len);
+			break;
+		case jbvBool:
+			hash_text(hash, value->val.boolean ? "true" : "false");
+			break;
+		default:
+			hash_text(hash, "null");
+	}
+}
+
+/* jsonb keeps an object's keys in one order, whatever order they were given in. */
+static void
+hash_jsonb(pg_cryptohash_ctx *hash, Jsonb *json)
+{
+	JsonbIterator	  *it;
+	JsonbIteratorToken token;
+	JsonbValue		   value;
+
+	if (json == NULL)
+		json = call_empty_object();
+	it = JsonbIteratorInit(&json->root);
+	while ((token = JsonbIteratorNext(&it, &value, false)) != WJB_DONE)
+	{
+		char mark = (char) token;
+
+		hash_bytes_of(hash, &mark, 1);
+		if (token == WJB_KEY || token == WJB_VALUE || token == WJB_ELEM)
+			hash_scalar(hash, &value);
+	}
+}
+
+/* Field by field: a day and 24 hours are not the same request. */
+static void
+hash_interval(pg_cryptohash_ctx *hash, const Interval *interval)
+{
+	if (interval == NULL)
+	{
+		hash_text(hash, NULL);
+		return;
+	}
+	hash_bytes_of(hash, (const char *) &interval->month, sizeof(interval->month));
+	hash_bytes_of(hash, (const char *) &interval->day, sizeof(interval->day));
+	hash_bytes_of(hash, (const char *) &interval->time, sizeof(interval->time));
+}
+
+static Datum
+request_hash(CreateRequest *request)
+{
+	bytea			  *result = palloc(VARHDRSZ + PG_SHA256_DIGEST_LENGTH);
+	pg_cryptohash_ctx *hash = pg_cryptohash_create(PG_SHA256);
+
+	if (hash == NULL || pg_cryptohash_init(hash) < 0)
+		elog(ERROR, "could not initialize a hash");
+	for (int i = 0; i < request->lines.nlines; i++)
+	{
+		OrderLine *line = &request->lines.lines[i];
+
+		hash_text(hash, line->sku);
+		hash_text(hash, line->stock_key);
+		hash_bytes_of(hash, (const char *) &line->quantity, sizeof(line->quantity));
+		hash_number(hash, line->unit_price);
+		hash_jsonb(hash, line->attributes);
+	}
+	hash_jsonb(hash, request->adjustments);
+	hash_text(hash, request->currency);
+	hash_text(hash, request->machine);
+	hash_jsonb(hash, request->attributes);
+	hash_jsonb(hash, request->private);
+	hash_interval(hash, request->pay_within);
+	if (pg_cryptohash_final(hash, (uint8 *) VARDATA(result), PG_SHA256_DIGEST_LENGTH) < 0)
+		elog(ERROR, "could not finish a hash: %s", pg_cryptohash_error(hash));
+	pg_cryptohash_free(hash);
+	SET_VARSIZE(result, VARHDRSZ + PG_SHA256_DIGEST_LENGTH);
+	return PointerGetDatum(result);
+}
+
+/* ---- the order row ---- */
+
+static void
+set_due_at(RowTable *table, TupleTableSlot *slot, CreateRequest *request,
+		   const Transition *creation, TimestampTz now)
+{
+	const Interval *within = request->pay_within ? request->pay_within : creation->due;
+
+	if (request->pay_within && creation->due == NULL)
+		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+						errmsg("machine \"%s\" has no due time for a new order", request->machine),
+						errhint("Leave pay_within null.")));
+	if (within)
+		row_set(table, slot, ORDER_DUE_AT,
+				DirectFunctionCall2(timestamptz_pl_interval, TimestampTzGetDatum(now),
+									IntervalPGetDatum((Interval *) within)));
+}
+
+static void
+fill_row(RowTable *table, TupleTableSlot *slot, CreateRequest *request, const Machine *machine,
+		 int64 order_id, TimestampTz now)
+{
+	row_new(table, slot);
+	row_set(table, slot, ORDER_ORDER_ID, Int64GetDatum(order_id));
+	row_set(table, slot, ORDER_USER_ID, Int64GetDatum(request->user_id));
+	row_set(table, slot, ORDER_STATE, CStringGetTextDatum(machine->states[machine->creation->to]));
+	row_set(table, slot, ORDER_MACHINE_ID, Int32GetDatum(machine->machine_id));
+	row_set(table, slot, ORDER_VERSION, Int32GetDatum(1));
+	row_set(table, slot, ORDER_SUBTOTAL, NumericGetDatum(request->subtotal));
+	row_set(table, slot, ORDER_AMOUNT, NumericGetDatum(request->amount));
+	row_set(table, slot, ORDER_CAPTURED, NumericGetDatum(amount_zero()));
+	row_set(table, slot, ORDER_REFUNDED, NumericGetDatum(amount_zero()));
+	if (request->currency)
+		row_set(table, slot, ORDER_CURRENCY, CStringGetTextDatum(request->currency));
+	if (request->idempotency_key)
+	{
+		row_set(table, slot, ORDER_IDEMPOTENCY_KEY, CStringGetTextDatum(request->idempotency_key));
+		row_set(table, slot, ORDER_REQUEST_HASH, request_hash(request));
+	}
+	else
+		/* empty, but there: it tells an order that has lines from one of raw SQL, which has none */
+		row_set(table, slot, ORDER_REQUEST_HASH, CStringGetTextDatum(""));
+	row_set(table, slot, ORDER_ADJUSTMENTS, JsonbPGetDatum(request->adjustments));
+	row_set(table, slot, ORDER_ATTRIBUTES, JsonbPGetDatum(request->attributes));
+	row_set(table, slot, ORDER_PRIVATE, JsonbPGetDatum(request->private));
+	row_set(table, slot, ORDER_CREATED_AT, TimestampTzGetDatum(now));
+	row_set(table, slot, ORDER_UPDATED_AT, TimestampTzGetDatum(now));
+	set_due_at(table, slot, request, machine->creation, now);
+}
+
+static void
+set_result(RowTable *table, TupleTableSlot *slot, CreateResult *result)
+{
+	OrderRow row;
+
+	order_row_read(table->attno, slot, &row);
+	result->order_id = row.order_id;
+	result->state = pstrdup(row.state);
+	result->version = row.version;
+	result->amount = DirectFunctionCall1(numeric_uplus, NumericGetDatum(row.amount));
+	result->has_due_at = row.has_due_at;
+	result->due_at = row.due_at;
+}
+
+/*
+ * Another order has the key.  False if it is gone again: then the caller tries
+ * once more to insert.  Under REPEATABLE READ an order that this snapshot
+ * cannot see is a serialization failure: the retry gets its answer.
+ */
+static bool
+find_replay(RowScope *scope, RowTable *table, Oid index, CreateRequest *request,
+			CreateResult *result)
+{
+	TupleTableSlot *slot = row_slot(table);
+	ScanKeyData		keys[2];
+	bool			isnull;
+	Datum			hash;
+
+	row_scope_refresh(scope);
+	ScanKeyInit(&keys[0], 1, BTEqualStrategyNumber, F_INT8EQ, Int64GetDatum(request->user_id));
+	ScanKeyEntryInitialize(&keys[1], 0, 2, BTEqualStrategyNumber, InvalidOid, C_COLLATION_OID,
+						   F_TEXTEQ, CStringGetTextDatum(request->idempotency_key));
+	if (!row_find(table, index, 2, keys, slot))
+	{
+		if (IsolationUsesXactSnapshot())
+			ereport(
+				ERROR,
+				(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+				 errmsg("could not serialize access due to concurrent update"),
+				 errdetail("Another transaction has created an order under this idempotency key."),
+				 errhint("Retry the transaction.")));
+		return false;
+	}
+
+	hash = row_get(table, slot, ORDER_REQUEST_HASH, &isnull);
+	if (isnull || DatumGetInt32(DirectFunctionCall2(byteacmp, hash, request_hash(request))) != 0)
+		order_raise_key_mismatch(
+			request->idempotency_key,
+			DatumGetTimestampTz(row_get(table, slot, ORDER_CREATED_AT, &isnull)));
+	set_result(table, slot, result);
+	result->replayed = true;
+	return true;
+}
+
+/* True if the row is ours; false if the key's first order has been found instead. */
+static bool
+claim(RowScope *scope, RowTable *table, TupleTableSlot *slot, CreateRequest *request,
+	  CreateResult *result)
+{
+	Oid				index;
+	ItemPointerData conflict;
+
+	if (request->idempotency_key == NULL)
+	{
+		row_insert(table, slot);
+		return true;
+	}
+	index = row_unique_index(table, 2, (const int[]){ORDER_USER_ID, ORDER_IDEMPOTENCY_KEY});
+	while (!row_insert_unless(table, slot, index, &conflict))
+		if (find_replay(scope, table, index, request, result))
+			return false;
+	return true;
+}
+
+/* What a user's BEFORE INSERT trigger must leave as it is. */
+static void
+check_written(RowTable *table, TupleTableSlot *slot, TupleTableSlot *meant, const Machine *machine)
+{
+	OrderRow row;
+
+	order_check_unchanged(RelationGetDescr(table->rel), table->attno, meant, slot);
+	order_row_read(table->attno, slot, &row);
+	if (row.version != 1 || strcmp(row.state, machine->states[machine->creation->to]) != 0)
+		order_raise_direct_write("orders", "\"state\", \"version\"");
+}
+
+static void
+create(CreateRequest *request, CreateResult *result)
+{
+	const Machine  *machine = machine_latest(request->machine);
+	int				slot_no = slot_of_user(request->user_id);
+	RowScope		scope;
+	RowTable	   *table;
+	TupleTableSlot *slot;
+	TupleTableSlot *meant = NULL;
+	OrderRow		row;
+	OrderChange		change = {
+			.machine = machine,
+			.transition = machine->creation,
+			.event = machine->events[machine->creation->event],
+			.idempotency_key = request->idempotency_key,
+			.attributes = NULL,
+			.lines = &request->lines,
+			.at = GetCurrentTimestamp(),
+			.keep_stock = true, /* before the lines: most who are refused are refused here */
+			.leaves_room = true,
+			.context = request->context,
+	};
+
+	row_scope_begin(&scope, "create_order()");
+	order_lock_tables();
+	table = row_open_leaf(&scope, SHOP_ORDERS, slot_no, &order_columns);
+	slot = row_slot(table);
+	fill_row(table, slot, request, machine, order_id_next(slot_no), change.at);
+	if (table->user_triggers)
+	{
+		ExecStoreVirtualTuple(slot);
+		meant = row_slot(table);
+		ExecCopySlot(meant, slot);
+		row_copy(table, slot, meant);
+	}
+
+	if (claim(&scope, table, slot, request, result))
+	{
+		if (meant)
+			check_written(table, slot, meant, machine);
+		order_row_read(table->attno, slot, &row);
+		order_check_move(table, slot, machine, &row, machine->creation, row.attributes);
+		order_apply_stock(&scope, &row, &change);
+		lines_insert(&scope, row.order_id, &request->lines);
+		order_changed(&scope, &row, &change);
+		set_result(table, slot, result);
+	}
+	row_scope_end(&scope);
+}
+
+Datum
+order_engine_create_order(PG_FUNCTION_ARGS)
+{
+	static TupleDesc shape;
+	CreateRequest	 request = {0};
+	CreateResult	 result = {0};
+	OwnerScope		 owner;
+	Datum			 values[6];
+	bool			 nulls[6] = {false};
+
+	parse_request(fcinfo, &request);
+	owner_begin(&owner);
+	create(&request, &result);
+	owner_end(&owner);
+
+	values[0] = Int64GetDatum(result.order_id);
+	values[1] = CStringGetTextDatum(result.state);
+	values[2] = Int32GetDatum(result.version);
+	values[3] = result.amount;
+	values[4] = TimestampTzGetDatum(result.due_at);
+	nulls[4] = !result.has_due_at;
+	values[5] = BoolGetDatum(result.replayed);
+	return call_row(fcinfo, &shape, values, nulls);
+}

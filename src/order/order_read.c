@@ -1,0 +1,557 @@
+/*
+ * order_read.c
+ *		Reads of orders: whole documents, a user's pages, the history.
+ *
+ * Owns nothing.  Every read is an index scan of the one leaf that the slot
+ * names, under one snapshot, the caller's active one unless that is older than a
+ * change of a table: no plan, no transaction id, no lock but ACCESS SHARE on
+ * that leaf, so it works in read-only transactions and on standbys.  The leaves
+ * of one answer are locked before the first of them is read, so no part of it is
+ * newer than another.  Nothing
+ * is executed for a row, so there is nobody to switch to: who may execute the
+ * function may read.  `private` is not part of any answer.
+ */
+#include "postgres.h"
+
+#include "access/genam.h"
+#include "access/relscan.h"
+#include "access/stratnum.h"
+#include "access/table.h"
+#include "access/tableam.h"
+#include "catalog/pg_collation.h"
+#include "catalog/pg_type.h"
+#include "executor/tuptable.h"
+#include "fmgr.h"
+#include "funcapi.h"
+#include "lib/qunique.h"
+#include "miscadmin.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/fmgroids.h"
+#include "utils/json.h"
+#include "utils/jsonb.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+#include "utils/numeric.h"
+#include "utils/rel.h"
+#include "utils/snapmgr.h"
+
+#include "base/compat.h"
+#include "machine/machine.h"
+#include "order/order.h"
+#include "shop/row.h"
+#include "shop/shop.h"
+#include "shop/slot.h"
+
+#define MAX_ROWS_LIMIT 1000
+#define MAX_FIELDS 20
+#define MAX_KEYS 2
+#define PAGE_STATE 1 /* of page_fields */
+
+/* A column, and what it is called in the document. */
+typedef struct Field
+{
+	const char *column;
+	const char *key;
+} Field;
+
+static const Field order_fields[] = {
+	{"order_id", "order_id"},
+	{"user_id", "user_id"},
+	{"state", "state"},
+	{"machine_id", "machine_id"},
+	{"version", "version"},
+	{"subtotal", "subtotal"},
+	{"amount", "amount"},
+	{"captured", "captured"},
+	{"refunded", "refunded"},
+	{"currency", "currency"},
+	{"idempotency_key", "idempotency_key"},
+	{"adjustments", "adjustments"},
+	{"attributes", "attributes"},
+	{"created_at", "created_at"},
+	{"updated_at", "updated_at"},
+	{"due_at", "due_at"},
+};
+
+static const Field line_fields[] = {
+	{"line_no", "line_no"},		  {"sku", "sku"},
+	{"stock_key", "stock_key"},	  {"quantity", "quantity"},
+	{"unit_price", "unit_price"}, {"attributes", "attributes"},
+};
+
+static const Field payment_fields[] = {
+	{"version", "version"},		  {"kind", "kind"},
+	{"payment_ref", "ref"},		  {"amount", "amount"},
+	{"currency", "currency"},	  {"outcome", "outcome"},
+	{"attributes", "attributes"}, {"at", "at"},
+};
+
+static const Field event_fields[] = {
+	{"version", "version"},
+	{"event", "event"},
+	{"from_state", "from"},
+	{"to_state", "to"},
+	{"actor", "actor"},
+	{"reason", "reason"},
+	{"idempotency_key", "idempotency_key"},
+	{"attributes", "attributes"},
+	{"traceparent", "traceparent"},
+	{"at", "at"},
+};
+
+/* What allowed_events() asks of an order. */
+static const Field state_fields[] = {
+	{"state", NULL},
+	{"machine_id", NULL},
+};
+
+/* The result columns of user_orders(), in its order. */
+static const Field page_fields[] = {
+	{"order_id", NULL},	  {"state", NULL},		{"version", NULL},	{"amount", NULL},
+	{"currency", NULL},	  {"captured", NULL},	{"refunded", NULL}, {"attributes", NULL},
+	{"created_at", NULL}, {"updated_at", NULL}, {"due_at", NULL},
+};
+
+/* One condition on the first columns of a unique index, all of them bigint. */
+typedef struct LeafKey
+{
+	const char	  *column;
+	StrategyNumber strategy;
+	int64		   value;
+} LeafKey;
+
+/* An index scan of one leaf; leaf_scan_next() fills values and nulls, one for each field. */
+typedef struct LeafScan
+{
+	Relation		leaf;
+	Relation		index;
+	Snapshot		snapshot;
+	IndexScanDesc	scan;
+	TupleTableSlot *slot;
+	const Field	   *fields;
+	int				nfields;
+	AttrNumber		attno[MAX_FIELDS];
+	Datum			values[MAX_FIELDS];
+	bool			nulls[MAX_FIELDS];
+} LeafScan;
+
+PG_FUNCTION_INFO_V1(order_engine_get_order);
+PG_FUNCTION_INFO_V1(order_engine_get_orders);
+PG_FUNCTION_INFO_V1(order_engine_user_orders);
+PG_FUNCTION_INFO_V1(order_engine_order_history);
+PG_FUNCTION_INFO_V1(order_engine_allowed_events);
+
+/* ---- scans of a leaf ---- */
+
+static RegProcedure
+int8_comparison(StrategyNumber strategy)
+{
+	switch (strategy)
+	{
+		case BTLessStrategyNumber:
+			return F_INT8LT;
+		case BTLessEqualStrategyNumber:
+			return F_INT8LE;
+		default:
+			Assert(strategy == BTEqualStrategyNumber);
+			return F_INT8EQ;
+	}
+}
+
+/* `snapshot` NULL: what row_reading_snapshot() says of this leaf. */
+static void
+leaf_scan_begin(LeafScan *scan, ShopTable table, int slot, Snapshot snapshot, const Field *fields,
+				int nfields, const LeafKey *keys, int nkeys)
+{
+	AttrNumber	columns[MAX_KEYS];
+	ScanKeyData conditions[MAX_KEYS];
+
+	Assert(nfields <= MAX_FIELDS && nkeys <= MAX_KEYS);
+	scan->leaf = row_open_leaf_for_reading(table, slot);
+	scan->fields = fields;
+	scan->nfields = nfields;
+	for (int i = 0; i < nfields; i++)
+		scan->attno[i] = row_column(scan->leaf, fields[i].column);
+	for (int i = 0; i < nkeys; i++)
+	{
+		columns[i] = row_column(scan->leaf, keys[i].column);
+		ScanKeyInit(&conditions[i], i + 1, keys[i].strategy, int8_comparison(keys[i].strategy),
+					Int64GetDatum(keys[i].value));
+	}
+	scan->index = row_open_index(scan->leaf, nkeys, columns);
+	scan->slot = table_slot_create(scan->leaf, NULL);
+	scan->snapshot =
+		snapshot ? RegisterSnapshot(snapshot) : row_reading_snapshot(&scan->leaf, &table, 1);
+	scan->scan = compat_index_beginscan(scan->leaf, scan->index, scan->snapshot, nkeys);
+	index_rescan(scan->scan, conditions, nkeys, NULL, 0);
+}
+
+/* Starts the scan of an order's rows in one of the order tables, in the order of its primary key. */
+static void
+order_scan_begin(LeafScan *scan, ShopTable table, int64 order_id, Snapshot snapshot,
+				 const Field *fields, int nfields)
+{
+	LeafKey key = {"order_id", BTEqualStrategyNumber, order_id};
+
+	leaf_scan_begin(scan, table, slot_of_order(order_id), snapshot, fields, nfields, &key, 1);
+}
+
+/* The values point into the buffer's page: they are good until the next call. */
+static bool
+leaf_scan_next(LeafScan *scan, ScanDirection direction)
+{
+	CHECK_FOR_INTERRUPTS();
+	if (!index_getnext_slot(scan->scan, direction, scan->slot))
+		return false;
+	for (int i = 0; i < scan->nfields; i++)
+		scan->values[i] = slot_getattr(scan->slot, scan->attno[i], &scan->nulls[i]);
+	return true;
+}
+
+/* The locks stay until the transaction ends, as those of a query do. */
+static void
+leaf_scan_end(LeafScan *scan)
+{
+	index_endscan(scan->scan);
+	UnregisterSnapshot(scan->snapshot);
+	ExecDropSingleTupleTableSlot(scan->slot);
+	index_close(scan->index, NoLock);
+	table_close(scan->leaf, NoLock);
+}
+
+/* ---- documents ---- */
+
+static void
+push_key(JsonbParseState **state, const char *key)
+{
+	JsonbValue value = {.type = jbvString};
+
+	value.val.string.val = unconstify(char *, key);
+	value.val.string.len = strlen(key);
+	pushJsonbValue(state, WJB_KEY, &value);
+}
+
+static void
+set_string(JsonbValue *value, char *string)
+{
+	value->type = jbvString;
+	value->val.string.val = string;
+	value->val.string.len = strlen(string);
+}
+
+/*
+ * As the event contract has it: bigints (ids) are strings, times are in UTC.
+ * Copied, since the document is only put together when the scan has moved on.
+ */
+static void
+push_value(JsonbParseState **state, Oid type, Datum datum, bool isnull)
+{
+	static const int utc = 0;
+	JsonbValue		 value = {.type = jbvNull};
+
+	if (isnull)
+		/* as it is */;
+	else if (type == INT4OID)
+	{
+		value.type = jbvNumeric;
+		value.val.numeric = int64_to_numeric(DatumGetInt32(datum));
+	}
+	else if (type == NUMERICOID && !numeric_is_nan(DatumGetNumeric(datum)) &&
+			 !numeric_is_inf(DatumGetNumeric(datum)))
+	{
+		value.type = jbvNumeric;
+		value.val.numeric = DatumGetNumericCopy(datum);
+	}
+	else if (type == JSONBOID)
+		JsonbToJsonbValue(DatumGetJsonbPCopy(datum), &value);
+	else if (type == TIMESTAMPTZOID)
+		set_string(&value, JsonEncodeDateTime(NULL, datum, TIMESTAMPTZOID, &utc));
+	else
+	{
+		Oid	 output;
+		bool varlena;
+
+		getTypeOutputInfo(type, &output, &varlena);
+		set_string(&value, OidOutputFunctionCall(output, datum));
+	}
+	pushJsonbValue(state, WJB_VALUE, &value);
+}
+
+/* The fields of the scan's current row as keys and values of the open object. */
+static void
+push_fields(JsonbParseState **state, LeafScan *scan)
+{
+	for (int i = 0; i < scan->nfields; i++)
+	{
+		push_key(state, scan->fields[i].key);
+		push_value(state, TupleDescAttr(RelationGetDescr(scan->leaf), scan->attno[i] - 1)->atttypid,
+				   scan->values[i], scan->nulls[i]);
+	}
+}
+
+/* All of an order's rows in one table, as an array of objects under `key`. */
+static void
+push_rows(JsonbParseState **state, const char *key, ShopTable table, int64 order_id,
+		  Snapshot snapshot, const Field *fields, int nfields)
+{
+	LeafScan scan;
+
+	push_key(state, key);
+	pushJsonbValue(state, WJB_BEGIN_ARRAY, NULL);
+	order_scan_begin(&scan, table, order_id, snapshot, fields, nfields);
+	while (leaf_scan_next(&scan, ForwardScanDirection))
+	{
+		pushJsonbValue(state, WJB_BEGIN_OBJECT, NULL);
+		push_fields(state, &scan);
+		pushJsonbValue(state, WJB_END_OBJECT, NULL);
+	}
+	leaf_scan_end(&scan);
+	pushJsonbValue(state, WJB_END_ARRAY, NULL);
+}
+
+/* What the order's machine says of it: its name, and what is owed back. */
+static void
+push_machine(JsonbParseState **state, LeafScan *scan)
+{
+	AttrNumber	   attno[ORDER_COLUMNS];
+	OrderRow	   row;
+	const Machine *machine;
+
+	row_layout(scan->leaf, &order_columns, attno);
+	order_row_read(attno, scan->slot, &row);
+	machine = machine_get(row.machine_id);
+	push_key(state, "machine");
+	push_value(state, TEXTOID, CStringGetTextDatum(machine->name), false);
+	push_key(state, "refund_due");
+	push_value(state, NUMERICOID, NumericGetDatum(order_refund_due(machine, &row)), false);
+}
+
+/* The order and what its machine says of it; false if there is none of this id. */
+static bool
+push_order(JsonbParseState **state, int64 order_id, Snapshot snapshot)
+{
+	LeafScan scan;
+	bool	 found;
+
+	order_scan_begin(&scan, SHOP_ORDERS, order_id, snapshot, order_fields, lengthof(order_fields));
+	found = leaf_scan_next(&scan, ForwardScanDirection);
+	if (found)
+	{
+		push_fields(state, &scan);
+		push_machine(state, &scan);
+	}
+	leaf_scan_end(&scan);
+	return found;
+}
+
+/* Locks what a document is read from, until the transaction ends, and says under which snapshot. */
+static Snapshot
+document_snapshot(int64 order_id)
+{
+	static const ShopTable tables[] = {SHOP_ORDERS, SHOP_ORDER_LINE, SHOP_PAYMENT,
+									   SHOP_ORDER_EVENT};
+	Relation			   leaves[lengthof(tables)];
+	Snapshot			   snapshot;
+
+	row_lock_tables(tables, lengthof(tables), AccessShareLock);
+	for (int i = 0; i < lengthof(tables); i++)
+		leaves[i] = row_open_leaf_for_reading(tables[i], slot_of_order(order_id));
+	snapshot = row_reading_snapshot(leaves, tables, lengthof(tables));
+	for (int i = 0; i < lengthof(tables); i++)
+		table_close(leaves[i], NoLock);
+	return snapshot;
+}
+
+/* The whole order, NULL if there is none of this id. */
+static Jsonb *
+order_document(int64 order_id)
+{
+	Snapshot		 snapshot = document_snapshot(order_id);
+	JsonbParseState *state = NULL;
+	Jsonb			*document = NULL;
+
+	pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
+	if (push_order(&state, order_id, snapshot))
+	{
+		push_rows(&state, "lines", SHOP_ORDER_LINE, order_id, snapshot, line_fields,
+				  lengthof(line_fields));
+		push_rows(&state, "payments", SHOP_PAYMENT, order_id, snapshot, payment_fields,
+				  lengthof(payment_fields));
+		push_rows(&state, "history", SHOP_ORDER_EVENT, order_id, snapshot, event_fields,
+				  lengthof(event_fields));
+		document = JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL));
+	}
+	UnregisterSnapshot(snapshot);
+	return document;
+}
+
+/* ---- the SQL functions ---- */
+
+Datum
+order_engine_get_order(PG_FUNCTION_ARGS)
+{
+	Jsonb *document = order_document(PG_GETARG_INT64(0));
+
+	if (document == NULL)
+		PG_RETURN_NULL();
+	PG_RETURN_JSONB_P(document);
+}
+
+static int
+compare_ids(const void *a, const void *b)
+{
+	int64 x = *(const int64 *) a;
+	int64 y = *(const int64 *) b;
+
+	return x < y ? -1 : x > y;
+}
+
+/* The ids of the array, sorted, each once, without nulls. */
+static int64 *
+distinct_ids(ArrayType *array, int *count)
+{
+	Datum *elements;
+	bool  *nulls;
+	int	   nelements;
+	int	   n = 0;
+	int64 *ids;
+
+	deconstruct_array(array, INT8OID, sizeof(int64), FLOAT8PASSBYVAL, TYPALIGN_DOUBLE, &elements,
+					  &nulls, &nelements);
+	ids = palloc(sizeof(int64) * Max(nelements, 1));
+	for (int i = 0; i < nelements; i++)
+		if (!nulls[i])
+			ids[n++] = DatumGetInt64(elements[i]);
+	qsort(ids, n, sizeof(int64), compare_ids);
+	*count = qunique(ids, n, sizeof(int64), compare_ids);
+	return ids;
+}
+
+Datum
+order_engine_get_orders(PG_FUNCTION_ARGS)
+{
+	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
+	MemoryContext  context =
+		AllocSetContextCreate(CurrentMemoryContext, "order documents", ALLOCSET_DEFAULT_SIZES);
+	int	   count;
+	int64 *ids = distinct_ids(PG_GETARG_ARRAYTYPE_P(0), &count);
+
+	InitMaterializedSRF(fcinfo, 0);
+	for (int i = 0; i < count; i++)
+	{
+		MemoryContext old = MemoryContextSwitchTo(context);
+		Jsonb		 *document = order_document(ids[i]);
+		Datum		  values[] = {Int64GetDatum(ids[i]), JsonbPGetDatum(document)};
+		bool		  nulls[] = {false, false};
+
+		if (document)
+			tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
+		MemoryContextSwitchTo(old);
+		MemoryContextReset(context);
+	}
+	MemoryContextDelete(context);
+	return (Datum) 0;
+}
+
+static bool
+contains_text(ArrayType *array, Datum state)
+{
+	ArrayIterator iterator = array_create_iterator(array, 0, NULL);
+	Datum		  element;
+	bool		  isnull;
+	bool		  found = false;
+
+	while (!found && array_iterate(iterator, &element, &isnull))
+		found = !isnull &&
+				DatumGetBool(DirectFunctionCall2Coll(texteq, C_COLLATION_OID, element, state));
+	array_free_iterator(iterator);
+	return found;
+}
+
+Datum
+order_engine_user_orders(PG_FUNCTION_ARGS)
+{
+	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
+	int64		   user_id = PG_GETARG_INT64(0);
+	int			   max_rows = PG_GETARG_INT32(2);
+	ArrayType	  *states = PG_ARGISNULL(3) ? NULL : PG_GETARG_ARRAYTYPE_P(3);
+	LeafKey		   keys[] = {
+			   {"user_id", BTEqualStrategyNumber, user_id},
+			   {"order_id", BTLessEqualStrategyNumber, PG_INT64_MAX},
+	   };
+	LeafScan scan;
+
+	if (PG_ARGISNULL(2) || max_rows < 1 || max_rows > MAX_ROWS_LIMIT)
+		ereport(
+			ERROR,
+			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+			 errmsg("max_rows must be between 1 and %d", MAX_ROWS_LIMIT),
+			 errhint("Ask for the next page with the last order_id of this one as \"before\".")));
+	if (!PG_ARGISNULL(1))
+		keys[1] = (LeafKey){"order_id", BTLessStrategyNumber, PG_GETARG_INT64(1)};
+
+	InitMaterializedSRF(fcinfo, 0);
+	if (PG_ARGISNULL(0))
+		return (Datum) 0;
+
+	leaf_scan_begin(&scan, SHOP_ORDERS, slot_of_user(user_id), NULL, page_fields,
+					lengthof(page_fields), keys, 2);
+	while (max_rows > 0 && leaf_scan_next(&scan, BackwardScanDirection))
+	{
+		if (states && !contains_text(states, scan.values[PAGE_STATE]))
+			continue;
+		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, scan.values, scan.nulls);
+		max_rows--;
+	}
+	leaf_scan_end(&scan);
+	return (Datum) 0;
+}
+
+Datum
+order_engine_order_history(PG_FUNCTION_ARGS)
+{
+	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
+	LeafScan	   scan;
+
+	InitMaterializedSRF(fcinfo, 0);
+	order_scan_begin(&scan, SHOP_ORDER_EVENT, PG_GETARG_INT64(0), NULL, event_fields,
+					 lengthof(event_fields));
+	while (leaf_scan_next(&scan, ForwardScanDirection))
+		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, scan.values, scan.nulls);
+	leaf_scan_end(&scan);
+	return (Datum) 0;
+}
+
+static ArrayType *
+text_array(List *strings)
+{
+	Datum	 *values = palloc(sizeof(Datum) * Max(list_length(strings), 1));
+	ListCell *lc;
+
+	foreach(lc, strings)
+		values[foreach_current_index(lc)] = CStringGetTextDatum(lfirst(lc));
+	return construct_array(values, list_length(strings), TEXTOID, -1, false, TYPALIGN_INT);
+}
+
+Datum
+order_engine_allowed_events(PG_FUNCTION_ARGS)
+{
+	LeafScan	   scan;
+	char		  *state = NULL;
+	int			   machine_id = 0;
+	const Machine *machine;
+
+	order_scan_begin(&scan, SHOP_ORDERS, PG_GETARG_INT64(0), NULL, state_fields,
+					 lengthof(state_fields));
+	if (leaf_scan_next(&scan, ForwardScanDirection) && !scan.nulls[0] && !scan.nulls[1])
+	{
+		state = TextDatumGetCString(scan.values[0]);
+		machine_id = DatumGetInt32(scan.values[1]);
+	}
+	leaf_scan_end(&scan);
+	if (state == NULL)
+		PG_RETURN_NULL();
+	machine = machine_get(machine_id);
+	PG_RETURN_ARRAYTYPE_P(text_array(machine_allowed(machine, machine_state(machine, state))));
+}

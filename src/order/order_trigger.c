@@ -1,0 +1,433 @@
+/*
+ * order_trigger.c
+ *		The rules for whoever writes `orders` by SQL: the same as for the calls.
+ *
+ * BEFORE triggers check early and fill in; a user's BEFORE trigger may come
+ * after ours, so the AFTER trigger checks what was finally written, and only
+ * then records the change.  All fire in origin mode only: what replication or
+ * a restore applies is copied as it is.
+ */
+#include "postgres.h"
+
+#include "access/htup_details.h"
+#include "catalog/pg_trigger.h"
+#include "commands/trigger.h"
+#include "executor/executor.h"
+#include "utils/builtins.h"
+#include "utils/datum.h"
+#include "utils/fmgrprotos.h"
+#include "utils/json.h"
+#include "utils/rel.h"
+#include "utils/timestamp.h"
+
+#include "base/call.h"
+#include "base/errors.h"
+#include "order/order.h"
+#include "shop/order_id.h"
+#include "shop/slot.h"
+
+PG_FUNCTION_INFO_V1(order_engine_orders_before_insert);
+PG_FUNCTION_INFO_V1(order_engine_orders_before_update);
+PG_FUNCTION_INFO_V1(order_engine_orders_after_change);
+
+/* What is read of the row is what the leaves have: no other table will do. */
+static TriggerData *
+orders_trigger(FunctionCallInfo fcinfo, int timing, int events)
+{
+	TriggerData *trigger = call_row_trigger(fcinfo, timing, events);
+
+	if (!shop_is_leaf(SHOP_ORDERS, RelationGetRelid(trigger->tg_relation)))
+		ereport(ERROR, (errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
+						errmsg("this function can only be called as a trigger of table orders")));
+	return trigger;
+}
+
+/* New values for some columns of the row that a BEFORE trigger returns. */
+typedef struct RowPatch
+{
+	int	  n;
+	int	  columns[ORDER_COLUMNS];
+	Datum values[ORDER_COLUMNS];
+	bool  nulls[ORDER_COLUMNS];
+} RowPatch;
+
+static void
+patch_set(RowPatch *patch, AttrNumber attno, Datum value, bool isnull)
+{
+	patch->columns[patch->n] = attno;
+	patch->values[patch->n] = value;
+	patch->nulls[patch->n++] = isnull;
+}
+
+static Datum
+patched(RowPatch *patch, Relation rel, HeapTuple tuple)
+{
+	if (patch->n > 0)
+		tuple = heap_modify_tuple_by_cols(tuple, RelationGetDescr(rel), patch->n, patch->columns,
+										  patch->values, patch->nulls);
+	return PointerGetDatum(tuple);
+}
+
+static Datum
+due_from(TimestampTz now, const Interval *due)
+{
+	return DirectFunctionCall2(timestamptz_pl_interval, TimestampTzGetDatum(now),
+							   IntervalPGetDatum((Interval *) due));
+}
+
+/* ---- INSERT ---- */
+
+static void
+check_slot(int64 order_id, int64 user_id)
+{
+	if (order_id >= 0 && slot_of_order(order_id) == slot_of_user(user_id))
+		return;
+	ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+					errmsg("order id " INT64_FORMAT " does not belong to user " INT64_FORMAT,
+						   order_id, user_id),
+					errdetail("{\"slot_of_order\": %d, \"slot_of_user\": %d}",
+							  slot_of_order(order_id), slot_of_user(user_id)),
+					errhint("Take the id from order_engine.next_order_id(user_id).")));
+}
+
+static void
+check_leaf(Relation rel, int64 order_id)
+{
+	if (shop_leaf(SHOP_ORDERS, slot_of_order(order_id)) == RelationGetRelid(rel))
+		return;
+	ereport(ERROR, (errcode(ERRCODE_CHECK_VIOLATION),
+					errmsg("order id " INT64_FORMAT " does not belong in partition \"%s\"",
+						   order_id, RelationGetRelationName(rel)),
+					errhint("Insert into order_engine.orders."), errtable(rel)));
+}
+
+static void
+check_object(TupleTableSlot *slot, AttrNumber attno, const char *name)
+{
+	bool  isnull;
+	Datum value = slot_getattr(slot, attno, &isnull);
+
+	call_check_object(isnull ? NULL : DatumGetJsonbP(value), name);
+}
+
+/* What was given, 0 for null. */
+static Numeric
+check_amount(TupleTableSlot *slot, AttrNumber attno, const char *name)
+{
+	bool  isnull;
+	Datum value = slot_getattr(slot, attno, &isnull);
+
+	if (isnull)
+		return amount_zero();
+	call_check_amount(DatumGetNumeric(value), name);
+	return DatumGetNumeric(value);
+}
+
+/* What a constraint would refuse with all of the row, private data included, in its DETAIL. */
+static void
+check_amounts(TupleTableSlot *slot, const AttrNumber *attno)
+{
+	Numeric captured = check_amount(slot, attno[ORDER_CAPTURED], "captured");
+	Numeric refunded = check_amount(slot, attno[ORDER_REFUNDED], "refunded");
+
+	if (amount_compare(refunded, captured) > 0)
+		order_raise_direct_write("orders", "\"captured\", \"refunded\"");
+	(void) check_amount(slot, attno[ORDER_SUBTOTAL], "subtotal");
+	(void) check_amount(slot, attno[ORDER_AMOUNT], "amount");
+}
+
+/* What of a row its writer may choose; the amounts of an order that exists are the engine's. */
+static void
+check_given(TupleTableSlot *slot, const AttrNumber *attno)
+{
+	check_object(slot, attno[ORDER_ATTRIBUTES], "attributes");
+	check_object(slot, attno[ORDER_PRIVATE], "private");
+}
+
+/* The same limits as create_order() has. */
+static void
+check_name(TupleTableSlot *slot, AttrNumber attno, const char *name)
+{
+	bool  isnull;
+	Datum value = slot_getattr(slot, attno, &isnull);
+
+	if (!isnull)
+		call_check_name(TextDatumGetCString(value), name);
+}
+
+static void
+check_new(TupleTableSlot *slot, const AttrNumber *attno)
+{
+	int64 order_id = DatumGetInt64(row_require(slot, attno[ORDER_ORDER_ID]));
+
+	check_slot(order_id, DatumGetInt64(row_require(slot, attno[ORDER_USER_ID])));
+	order_id_check(order_id);
+	check_amounts(slot, attno);
+	check_given(slot, attno);
+	check_name(slot, attno[ORDER_CURRENCY], "currency");
+	check_name(slot, attno[ORDER_IDEMPOTENCY_KEY], "idempotency_key");
+}
+
+Datum
+order_engine_orders_before_insert(PG_FUNCTION_ARGS)
+{
+	TriggerData		 *trigger = orders_trigger(fcinfo, TRIGGER_TYPE_BEFORE, TRIGGER_TYPE_INSERT);
+	TupleTableSlot	 *slot = trigger->tg_trigslot;
+	AttrNumber		  attno[ROW_MAX_COLUMNS];
+	RowPatch		  patch = {0};
+	TimestampTz		  now = GetCurrentTimestamp();
+	const Machine	 *machine;
+	const Transition *creation;
+	bool			  isnull;
+	Datum			  value;
+	OwnerScope		  owner;
+
+	row_layout(trigger->tg_relation, &order_columns, attno);
+	check_new(slot, attno);
+	check_leaf(trigger->tg_relation, DatumGetInt64(row_require(slot, attno[ORDER_ORDER_ID])));
+
+	owner_begin(&owner);
+	value = slot_getattr(slot, attno[ORDER_MACHINE_ID], &isnull);
+	machine = isnull ? machine_latest("order") : machine_get(DatumGetInt32(value));
+	owner_end(&owner);
+	creation = machine->creation;
+
+#define FILL(column, datum)                                 \
+	do                                                      \
+	{                                                       \
+		(void) slot_getattr(slot, attno[column], &isnull);  \
+		if (isnull)                                         \
+			patch_set(&patch, attno[column], datum, false); \
+	} while (0)
+	FILL(ORDER_MACHINE_ID, Int32GetDatum(machine->machine_id));
+	FILL(ORDER_STATE, CStringGetTextDatum(machine->states[creation->to]));
+	FILL(ORDER_VERSION, Int32GetDatum(1));
+	FILL(ORDER_SUBTOTAL, NumericGetDatum(amount_zero()));
+	FILL(ORDER_AMOUNT, NumericGetDatum(amount_zero()));
+	FILL(ORDER_CAPTURED, NumericGetDatum(amount_zero()));
+	FILL(ORDER_REFUNDED, NumericGetDatum(amount_zero()));
+	FILL(ORDER_ADJUSTMENTS, DirectFunctionCall1(jsonb_in, CStringGetDatum("[]")));
+	FILL(ORDER_ATTRIBUTES, JsonbPGetDatum(call_empty_object()));
+	FILL(ORDER_PRIVATE, JsonbPGetDatum(call_empty_object()));
+	FILL(ORDER_CREATED_AT, TimestampTzGetDatum(now));
+	FILL(ORDER_UPDATED_AT, TimestampTzGetDatum(now));
+	if (creation->due)
+		FILL(ORDER_DUE_AT, due_from(now, creation->due));
+#undef FILL
+	return patched(&patch, trigger->tg_relation, trigger->tg_trigtuple);
+}
+
+pg_noreturn static void
+raise_first_state(const char *given, const Machine *machine)
+{
+	const Transition *creation = machine->creation;
+	StringInfoData	  detail;
+
+	initStringInfo(&detail);
+	appendStringInfoString(&detail, "{\"from\": null, \"to\": ");
+	escape_json(&detail, given);
+	appendStringInfoString(&detail, ", \"allowed\": [");
+	escape_json(&detail, machine->events[creation->event]);
+	appendStringInfoString(&detail, "]}");
+	ereport(ERROR,
+			(errcode(ERRCODE_OE_ILLEGAL_TRANSITION),
+			 errmsg("a new order cannot be in state \"%s\"", given), errdetail("%s", detail.data),
+			 errhint("Leave state null: a new order of this machine begins in state \"%s\".",
+					 machine->states[creation->to])));
+}
+
+/* What a new order by raw SQL must be: unpaid, in its first state and version. */
+static void
+check_inserted(TupleTableSlot *slot, const AttrNumber *attno, const OrderRow *row,
+			   const Machine *machine)
+{
+	bool isnull;
+
+	check_new(slot, attno);
+	if (strcmp(row->state, machine->states[machine->creation->to]) != 0)
+		raise_first_state(row->state, machine);
+	if (row->version != 1)
+		order_raise_version(1, row->version, row->state);
+	if (amount_compare(row->captured, amount_zero()) != 0 ||
+		amount_compare(row->refunded, amount_zero()) != 0)
+		order_raise_direct_write("orders", "\"captured\", \"refunded\"");
+	(void) slot_getattr(slot, attno[ORDER_REQUEST_HASH], &isnull);
+	if (!isnull)
+		order_raise_direct_write("orders", "\"request_hash\"");
+}
+
+static void
+inserted(TriggerData *trigger, const AttrNumber *attno, RowScope *scope)
+{
+	TupleTableSlot *slot = trigger->tg_trigslot;
+	OrderLines		none = {0};
+	OrderRow		row;
+	OrderChange		change = {0};
+	bool			isnull;
+	Datum			key;
+
+	order_row_read(attno, slot, &row);
+	change.machine = machine_get(row.machine_id);
+	check_inserted(slot, attno, &row, change.machine);
+	adjustments_parse(row.adjustments, 1);
+	change.transition = change.machine->creation;
+	change.event = change.machine->events[change.transition->event];
+	change.lines = &none;
+	change.leaves_room = true;
+	change.at = GetCurrentTimestamp();
+	key = slot_getattr(slot, attno[ORDER_IDEMPOTENCY_KEY], &isnull);
+	change.idempotency_key = isnull ? NULL : TextDatumGetCString(key);
+	context_parse(NULL, &change.context);
+	order_check_move(row_open(scope, RelationGetRelid(trigger->tg_relation), &order_columns), slot,
+					 change.machine, &row, change.transition, row.attributes);
+	order_changed(scope, &row, &change);
+}
+
+/* ---- UPDATE ---- */
+
+static void
+keep(RowPatch *patch, TupleTableSlot *old, AttrNumber attno)
+{
+	bool  isnull;
+	Datum value = slot_getattr(old, attno, &isnull);
+
+	patch_set(patch, attno, value, isnull);
+}
+
+/* What came back with the same value stays in the form that the engine gave it. */
+static void
+keep_forms(RowPatch *patch, const AttrNumber *attno, TupleTableSlot *old)
+{
+	static const int columns[] = {ORDER_SUBTOTAL, ORDER_AMOUNT,		 ORDER_CAPTURED,
+								  ORDER_REFUNDED, ORDER_ADJUSTMENTS, ORDER_CREATED_AT};
+
+	for (int i = 0; i < lengthof(columns); i++)
+		keep(patch, old, attno[columns[i]]);
+}
+
+static void
+next_version(RowPatch *patch, const AttrNumber *attno, const OrderRow *old, const OrderRow *new)
+{
+	if (new->version == old->version)
+		patch_set(patch, attno[ORDER_VERSION], Int32GetDatum(old->version + 1), false);
+	else if (new->version != old->version + 1)
+		order_raise_version(new->version - 1, old->version, old->state);
+}
+
+/* NULL: the state stays. */
+static const Transition *
+move_meant(const OrderRow *old, const OrderRow *new)
+{
+	const Transition *move;
+	OwnerScope		  owner;
+
+	if (strcmp(old->state, new->state) == 0)
+		return NULL;
+	owner_begin(&owner);
+	move = order_infer_move(machine_get(old->machine_id), old->state, new->state);
+	owner_end(&owner);
+	return move;
+}
+
+/* A due time that nobody gave is the new state's, or as it was. */
+static void
+next_due(RowPatch *patch, const AttrNumber *attno, TupleTableSlot *old, const Transition *move,
+		 TimestampTz now)
+{
+	if (move == NULL)
+		keep(patch, old, attno[ORDER_DUE_AT]);
+	else
+		patch_set(patch, attno[ORDER_DUE_AT], move->due ? due_from(now, move->due) : (Datum) 0,
+				  move->due == NULL);
+}
+
+Datum
+order_engine_orders_before_update(PG_FUNCTION_ARGS)
+{
+	TriggerData	   *trigger = orders_trigger(fcinfo, TRIGGER_TYPE_BEFORE, TRIGGER_TYPE_UPDATE);
+	TupleTableSlot *old_slot = trigger->tg_trigslot;
+	TupleTableSlot *new_slot = trigger->tg_newslot;
+	AttrNumber		attno[ROW_MAX_COLUMNS];
+	RowPatch		patch = {0};
+	OrderRow		old;
+	OrderRow new;
+	TimestampTz		  now = GetCurrentTimestamp();
+	const Transition *move;
+
+	row_layout(trigger->tg_relation, &order_columns, attno);
+	order_check_unchanged(RelationGetDescr(trigger->tg_relation), attno, old_slot, new_slot);
+	order_row_read(attno, old_slot, &old);
+	order_row_read(attno, new_slot, &new);
+	row_require(new_slot, attno[ORDER_PRIVATE]);
+	row_require(new_slot, attno[ORDER_UPDATED_AT]);
+	check_given(new_slot, attno);
+	next_version(&patch, attno, &old, &new);
+	keep_forms(&patch, attno, old_slot);
+	if (order_same_value(old_slot, new_slot, attno[ORDER_UPDATED_AT]))
+		patch_set(&patch, attno[ORDER_UPDATED_AT], TimestampTzGetDatum(now), false);
+
+	move = move_meant(&old, &new);
+	if (order_same_value(old_slot, new_slot, attno[ORDER_DUE_AT]))
+		next_due(&patch, attno, old_slot, move, now);
+	return patched(&patch, trigger->tg_relation, trigger->tg_newtuple);
+}
+
+static void
+updated(TriggerData *trigger, const AttrNumber *attno, RowScope *scope)
+{
+	OrderRow	old;
+	OrderRow	row;
+	OrderChange change = {0};
+	RowTable   *table = row_open(scope, RelationGetRelid(trigger->tg_relation), &order_columns);
+
+	order_check_unchanged(RelationGetDescr(trigger->tg_relation), attno, trigger->tg_trigslot,
+						  trigger->tg_newslot);
+	check_given(trigger->tg_newslot, attno);
+	order_row_read(attno, trigger->tg_trigslot, &old);
+	order_row_read(attno, trigger->tg_newslot, &row);
+	order_check_recorded(scope, trigger->tg_trigslot, &old);
+	if (row.version != old.version + 1)
+		order_raise_version(row.version - 1, old.version, old.state);
+
+	change.machine = machine_get(row.machine_id);
+	change.event = "update";
+	change.from_state = old.state;
+	change.leaves_room =
+		!datum_image_eq(JsonbPGetDatum(old.attributes), JsonbPGetDatum(row.attributes), false, -1);
+	change.at = GetCurrentTimestamp();
+	context_parse(NULL, &change.context);
+	if (strcmp(old.state, row.state) != 0)
+	{
+		change.transition = order_infer_move(change.machine, old.state, row.state);
+		change.event = change.machine->events[change.transition->event];
+		order_check_move(table, trigger->tg_trigslot, change.machine, &row, change.transition,
+						 NULL);
+	}
+	order_changed(scope, &row, &change);
+}
+
+/*
+ * The row was locked by the statement that wrote it, and stays so: nobody can
+ * have written a later version when this runs.
+ */
+Datum
+order_engine_orders_after_change(PG_FUNCTION_ARGS)
+{
+	TriggerData *trigger =
+		orders_trigger(fcinfo, TRIGGER_TYPE_AFTER, TRIGGER_TYPE_INSERT | TRIGGER_TYPE_UPDATE);
+	AttrNumber attno[ROW_MAX_COLUMNS];
+	OwnerScope owner;
+	RowScope   scope;
+
+	row_layout(trigger->tg_relation, &order_columns, attno);
+	owner_begin(&owner);
+	row_scope_begin(&scope, "a change of an order");
+	order_lock_tables();
+	if (TRIGGER_FIRED_BY_INSERT(trigger->tg_event))
+		inserted(trigger, attno, &scope);
+	else
+		updated(trigger, attno, &scope);
+	row_scope_end(&scope);
+	owner_end(&owner);
+	return PointerGetDatum(NULL);
+}

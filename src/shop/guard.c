@@ -1,0 +1,70 @@
+/*
+ * guard.c
+ *		The trigger that refuses direct writes to the engine's tables.
+ *
+ * The engine's own writes go through row.c, which leaves our triggers out, so
+ * whatever reaches a trigger here is somebody else's.  Takes no locks.
+ */
+#include "postgres.h"
+
+#include "commands/trigger.h"
+#include "lib/stringinfo.h"
+#include "utils/builtins.h"
+#include "utils/json.h"
+
+#include "base/call.h"
+#include "base/errors.h"
+#include "shop/guard.h"
+
+PG_FUNCTION_INFO_V1(order_engine_refuse_direct_write);
+
+static char *
+refused_json(Relation rel, const char *operation, List *columns)
+{
+	StringInfoData json;
+	ListCell	  *lc;
+
+	initStringInfo(&json);
+	appendStringInfoString(&json, "{\"relation\": ");
+	escape_json(&json, RelationGetRelationName(rel));
+	appendStringInfo(&json, ", \"operation\": \"%s\"", operation);
+	foreach(lc, columns)
+	{
+		appendStringInfoString(&json, foreach_current_index(lc) == 0 ? ", \"columns\": [" : ", ");
+		escape_json(&json, lfirst(lc));
+	}
+	appendStringInfoString(&json, columns ? "]}" : "}");
+	return json.data;
+}
+
+void
+guard_refuse(Relation rel, const char *operation, List *columns)
+{
+	ereport(ERROR, (errcode(ERRCODE_OE_DIRECT_WRITE),
+					errmsg("direct %s on table \"%s\" is not allowed", operation,
+						   RelationGetRelationName(rel)),
+					errdetail_internal("%s", refused_json(rel, operation, columns)),
+					errhint("Only the order engine writes this.  Call its functions instead."),
+					errtable(rel)));
+}
+
+const char *
+guard_operation(TriggerEvent event)
+{
+	if (TRIGGER_FIRED_BY_INSERT(event))
+		return "INSERT";
+	if (TRIGGER_FIRED_BY_UPDATE(event))
+		return "UPDATE";
+	if (TRIGGER_FIRED_BY_DELETE(event))
+		return "DELETE";
+	return "TRUNCATE";
+}
+
+Datum
+order_engine_refuse_direct_write(PG_FUNCTION_ARGS)
+{
+	TriggerData *data = call_trigger(fcinfo);
+
+	guard_refuse(data->tg_relation, guard_operation(data->tg_event), NIL);
+	PG_RETURN_NULL(); /* keep compiler quiet */
+}

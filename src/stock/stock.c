@@ -1,0 +1,1172 @@
+/*
+ * stock.c
+ *		Stock in row mode: reserving, receiving, counting.
+ *
+ * Owns stock and stock_movement.  What makes it safe is that a row is written
+ * only as the next version of the very row that was judged: either
+ * row_update_if_unchanged() finds it unchanged, or the row is locked
+ * (FOR NO KEY UPDATE), judged again and written under that lock, which is held
+ * until the transaction ends.  Rows of several SKUs are locked in the order of
+ * their keys.
+ *
+ * A movement is written only together with its stock row.  So who has locked
+ * that row sees every movement of the SKU, row_find_locked() taking a new
+ * snapshot if the row had changed, and nobody writes one in between.
+ */
+#include "postgres.h"
+
+#include "access/genam.h"
+#include "access/stratnum.h"
+#include "access/table.h"
+#include "access/xact.h"
+#include "catalog/pg_collation.h"
+#include "catalog/pg_trigger.h"
+#include "catalog/pg_type.h"
+#include "commands/trigger.h"
+#include "common/int.h"
+#include "executor/executor.h"
+#include "funcapi.h"
+#include "lib/stringinfo.h"
+#include "miscadmin.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/datum.h"
+#include "utils/datetime.h"
+#include "utils/fmgroids.h"
+#include "utils/json.h"
+#include "utils/lsyscache.h"
+#include "utils/snapmgr.h"
+#include "utils/timestamp.h"
+
+#include "base/call.h"
+#include "base/compat.h"
+#include "base/context.h"
+#include "base/errors.h"
+#include "shop/guard.h"
+#include "shop/shop.h"
+#include "stock/stock.h"
+
+#define ROW_MODE "row"
+
+#define REASON_DIRECT "direct"
+#define REASON_DEDUCT "deduct"
+#define REASON_CONFIRM "confirm"
+#define REASON_RESTOCK "restock"
+
+enum
+{
+	STOCK_SKU,
+	STOCK_ON_HAND,
+	STOCK_RESERVED,
+	STOCK_VERSION,
+	STOCK_MODE,
+	STOCK_AUTO_MODE,
+	STOCK_COLUMNS
+};
+
+static const char *const stock_names[STOCK_COLUMNS] = {
+	[STOCK_SKU] = "sku",		 [STOCK_ON_HAND] = "on_hand", [STOCK_RESERVED] = "reserved",
+	[STOCK_VERSION] = "version", [STOCK_MODE] = "mode",		  [STOCK_AUTO_MODE] = "auto_mode",
+};
+
+static const RowColumns stock_columns = {"stock", STOCK_COLUMNS, stock_names};
+
+enum
+{
+	MOVEMENT_SKU,
+	MOVEMENT_QUANTITY,
+	MOVEMENT_REASON,
+	MOVEMENT_REF,
+	MOVEMENT_ACTOR,
+	MOVEMENT_AT,
+	MOVEMENT_COLUMNS
+};
+
+static const char *const movement_names[MOVEMENT_COLUMNS] = {
+	[MOVEMENT_SKU] = "sku", [MOVEMENT_QUANTITY] = "quantity", [MOVEMENT_REASON] = "reason",
+	[MOVEMENT_REF] = "ref", [MOVEMENT_ACTOR] = "actor",		  [MOVEMENT_AT] = "at",
+};
+
+static const RowColumns movement_columns = {"stock_movement", MOVEMENT_COLUMNS, movement_names,
+											true};
+
+/* What one unit of an order's line does to a row. */
+static const struct
+{
+	int			on_hand;
+	int			reserved;
+	const char *reason; /* of its movement, NULL: writes none */
+} effects[] = {
+	[STOCK_NONE] = {0, 0, NULL},
+	[STOCK_RESERVE] = {0, +1, NULL},
+	[STOCK_CONFIRM] = {-1, -1, REASON_CONFIRM},
+	[STOCK_RELEASE] = {0, -1, NULL},
+	[STOCK_RESTOCK] = {+1, 0, REASON_RESTOCK},
+};
+
+/* The stock row that is being worked on. */
+typedef struct Stock
+{
+	RowScope	   *scope;
+	RowTable	   *table;
+	Oid				index; /* on sku */
+	TupleTableSlot *row;   /* as read */
+	TupleTableSlot *next;  /* as it will be written */
+	const char	   *sku;
+	int64			on_hand;
+	int64			reserved;
+	int64			version;
+} Stock;
+
+typedef struct Movement
+{
+	const char *sku;
+	int64		quantity;
+	const char *reason;
+	const char *ref; /* NULL: not idempotent */
+	const char *actor;
+} Movement;
+
+static inline int64
+free_quantity(const Stock *stock)
+{
+	return stock->on_hand - stock->reserved;
+}
+
+/* ---- errors ---- */
+
+static void
+append_short(StringInfo json, const char *sku, int64 requested, int64 available)
+{
+	appendStringInfoString(json, json->len == 0 ? "{\"sku\": " : ", {\"sku\": ");
+	escape_json(json, sku);
+	appendStringInfo(json, ", \"requested\": " INT64_FORMAT ", \"available\": " INT64_FORMAT "}",
+					 requested, available);
+}
+
+static void
+append_unknown(StringInfo json, const char *sku)
+{
+	appendStringInfoString(json, json->len == 0 ? "{\"sku\": " : ", {\"sku\": ");
+	escape_json(json, sku);
+	appendStringInfoChar(json, '}');
+}
+
+static void
+raise_short(const StringInfoData *lines)
+{
+	ereport(
+		ERROR,
+		(errcode(ERRCODE_OE_INSUFFICIENT_STOCK), errmsg("insufficient stock"),
+		 errdetail_internal("{\"short\": [%s]}", lines->data),
+		 errhint("Ask for no more than is available, or try again when more has been received.")));
+}
+
+static void
+raise_unknown(const StringInfoData *keys, const StringInfoData *lines)
+{
+	ereport(
+		ERROR,
+		(errcode(ERRCODE_OE_UNKNOWN_SKU), errmsg("stock does not exist"),
+		 errdetail_internal("{\"unknown\": [%s], \"short\": [%s]}", keys->data, lines->data),
+		 errhint(
+			 "Create it with receive_stock(), or give null as the stock key of what is not stocked.")));
+}
+
+static void
+raise_short_sku(const char *sku, int64 requested, int64 available)
+{
+	StringInfoData line;
+
+	initStringInfo(&line);
+	append_short(&line, sku, requested, available);
+	raise_short(&line);
+}
+
+static void
+raise_unknown_sku(const char *sku)
+{
+	StringInfoData key;
+	StringInfoData none;
+
+	initStringInfo(&key);
+	initStringInfo(&none);
+	append_unknown(&key, sku);
+	raise_unknown(&key, &none);
+}
+
+/* {"sku": ..., "NAME": n, "NAME": n} for DETAIL. */
+static char *
+sku_json(const char *sku, const char *name1, int64 value1, const char *name2, int64 value2)
+{
+	StringInfoData json;
+
+	initStringInfo(&json);
+	appendStringInfoString(&json, "{\"sku\": ");
+	escape_json(&json, sku);
+	appendStringInfo(&json, ", \"%s\": " INT64_FORMAT ", \"%s\": " INT64_FORMAT "}", name1, value1,
+					 name2, value2);
+	return json.data;
+}
+
+/* ---- the row ---- */
+
+static void
+stock_open(Stock *stock, RowScope *scope)
+{
+	static const int	   key[] = {STOCK_SKU};
+	static const ShopTable tables[] = {SHOP_STOCK, SHOP_STOCK_MOVEMENT};
+
+	row_lock_tables(tables, lengthof(tables), RowExclusiveLock);
+	stock->scope = scope;
+	stock->table = row_open(scope, shop_table(SHOP_STOCK), &stock_columns);
+	stock->index = row_unique_index(stock->table, lengthof(key), key);
+	stock->row = row_slot(stock->table);
+	stock->next = row_slot(stock->table);
+}
+
+static int64
+get_quantity(Stock *stock, int column)
+{
+	return DatumGetInt64(row_get_required(stock->table, stock->row, column));
+}
+
+static void
+check_mode(Stock *stock)
+{
+	text *mode = DatumGetTextPP(row_get_required(stock->table, stock->row, STOCK_MODE));
+
+	if (VARSIZE_ANY_EXHDR(mode) != strlen(ROW_MODE) ||
+		memcmp(VARDATA_ANY(mode), ROW_MODE, strlen(ROW_MODE)) != 0)
+		ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+						errmsg("stock of SKU \"%s\" is in mode \"%s\", which is not available",
+							   stock->sku, text_to_cstring(mode)),
+						errhint("This version of the order engine knows the mode \"%s\" only.",
+								ROW_MODE)));
+}
+
+static void
+read_row(Stock *stock)
+{
+	stock->on_hand = get_quantity(stock, STOCK_ON_HAND);
+	stock->reserved = get_quantity(stock, STOCK_RESERVED);
+	stock->version = get_quantity(stock, STOCK_VERSION);
+	check_mode(stock);
+}
+
+static void
+init_key(ScanKey key, AttrNumber attno, const char *value)
+{
+	ScanKeyInit(key, attno, BTEqualStrategyNumber, F_TEXTEQ, CStringGetTextDatum(value));
+}
+
+/* Reads the row as the scope's snapshot sees it; another may change it. */
+static bool
+stock_find(Stock *stock, const char *sku)
+{
+	ScanKeyData key;
+
+	stock->sku = sku;
+	init_key(&key, 1, sku);
+	if (!row_find(stock->table, stock->index, 1, &key, stock->row))
+		return false;
+	read_row(stock);
+	return true;
+}
+
+/* Locks the row and reads its latest version. */
+static bool
+stock_lock(Stock *stock, const char *sku)
+{
+	ScanKeyData key;
+
+	stock->sku = sku;
+	init_key(&key, 1, sku);
+	if (!row_find_locked(stock->table, stock->index, 1, &key, LockWaitBlock, stock->row))
+		return false;
+	read_row(stock);
+	return true;
+}
+
+static int64
+add_quantity(const Stock *stock, int64 quantity, int64 delta)
+{
+	int64 sum;
+
+	if (pg_add_s64_overflow(quantity, delta, &sum))
+		ereport(ERROR, (errcode(ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE),
+						errmsg("quantity of SKU \"%s\" is out of range", stock->sku)));
+	return sum;
+}
+
+/*
+ * Makes the next version of the row, with one version more.  Afterwards *stock
+ * is what it will be.  Returns how many `columns` change.
+ */
+static int
+make_next(Stock *stock, int64 on_hand, int64 reserved, int *columns)
+{
+	int ncolumns = 0;
+
+	row_copy(stock->table, stock->next, stock->row);
+	stock->version++;
+	row_set(stock->table, stock->next, STOCK_VERSION, Int64GetDatum(stock->version));
+	columns[ncolumns++] = STOCK_VERSION;
+	if (on_hand != 0)
+	{
+		stock->on_hand = add_quantity(stock, stock->on_hand, on_hand);
+		row_set(stock->table, stock->next, STOCK_ON_HAND, Int64GetDatum(stock->on_hand));
+		columns[ncolumns++] = STOCK_ON_HAND;
+	}
+	if (reserved != 0)
+	{
+		stock->reserved = add_quantity(stock, stock->reserved, reserved);
+		row_set(stock->table, stock->next, STOCK_RESERVED, Int64GetDatum(stock->reserved));
+		columns[ncolumns++] = STOCK_RESERVED;
+	}
+	return ncolumns;
+}
+
+/* A user's BEFORE trigger may have a column of his own, but not a say in ours. */
+static void
+check_written(Stock *stock)
+{
+	const int64		 expected[] = {stock->on_hand, stock->reserved, stock->version};
+	static const int columns[] = {STOCK_ON_HAND, STOCK_RESERVED, STOCK_VERSION};
+
+	for (int i = 0; stock->table->user_triggers && i < lengthof(columns); i++)
+		if (DatumGetInt64(row_get_required(stock->table, stock->next, columns[i])) != expected[i])
+			ereport(ERROR, (errcode(ERRCODE_TRIGGERED_ACTION_EXCEPTION),
+							errmsg("a trigger on table \"%s\" changed column \"%s\" of SKU \"%s\"",
+								   stock_columns.table, stock_names[columns[i]], stock->sku),
+							errhint("A BEFORE trigger there may change columns of its own only.")));
+}
+
+/* After stock_lock(). */
+static void
+change_locked(Stock *stock, int64 on_hand, int64 reserved)
+{
+	int columns[STOCK_COLUMNS];
+	int ncolumns = make_next(stock, on_hand, reserved, columns);
+
+	row_update(stock->table, stock->row, stock->next, ncolumns, columns);
+	check_written(stock);
+}
+
+/* After stock_find(); false if another changed the row since. */
+static bool
+change_if_unchanged(Stock *stock, int64 on_hand, int64 reserved)
+{
+	int columns[STOCK_COLUMNS];
+	int ncolumns = make_next(stock, on_hand, reserved, columns);
+
+	return row_update_if_unchanged(stock->table, stock->row, stock->next, ncolumns, columns);
+}
+
+/*
+ * Creates the row, empty; what comes in next makes it version 1.  Under
+ * READ COMMITTED another may have created it meanwhile.
+ */
+static bool
+insert_empty(Stock *stock, const char *sku)
+{
+	ItemPointerData other;
+
+	stock->on_hand = stock->reserved = stock->version = 0;
+	row_new(stock->table, stock->next);
+	row_set(stock->table, stock->next, STOCK_SKU, CStringGetTextDatum(sku));
+	row_set(stock->table, stock->next, STOCK_ON_HAND, Int64GetDatum(0));
+	row_set(stock->table, stock->next, STOCK_RESERVED, Int64GetDatum(0));
+	row_set(stock->table, stock->next, STOCK_VERSION, Int64GetDatum(0));
+	row_set(stock->table, stock->next, STOCK_MODE, CStringGetTextDatum(ROW_MODE));
+	row_set(stock->table, stock->next, STOCK_AUTO_MODE, BoolGetDatum(false));
+	if (row_insert_unless(stock->table, stock->next, stock->index, &other))
+	{
+		check_written(stock);
+		return true;
+	}
+	if (IsolationUsesXactSnapshot())
+		ereport(ERROR, (errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+						errmsg("could not serialize access due to concurrent update"),
+						errhint("Retry the transaction.")));
+	return false;
+}
+
+static void
+lock_or_create(Stock *stock, const char *sku)
+{
+	bool created = false;
+
+	while (!stock_lock(stock, sku))
+	{
+		if (created)
+			ereport(ERROR, (errcode(ERRCODE_TRIGGERED_ACTION_EXCEPTION),
+							errmsg("a trigger on table \"%s\" changed SKU \"%s\"",
+								   stock_columns.table, sku)));
+		created = insert_empty(stock, sku);
+		row_scope_refresh(stock->scope);
+	}
+}
+
+/* ---- movements ---- */
+
+static RowTable *
+movement_open(RowScope *scope)
+{
+	return row_open(scope, shop_table(SHOP_STOCK_MOVEMENT), &movement_columns);
+}
+
+static void
+movement_insert(RowScope *scope, const Movement *movement)
+{
+	RowTable	   *table = movement_open(scope);
+	TupleTableSlot *slot = row_slot(table);
+
+	row_new(table, slot);
+	row_set(table, slot, MOVEMENT_SKU, CStringGetTextDatum(movement->sku));
+	row_set(table, slot, MOVEMENT_QUANTITY, Int64GetDatum(movement->quantity));
+	row_set(table, slot, MOVEMENT_REASON, CStringGetTextDatum(movement->reason));
+	if (movement->ref)
+		row_set(table, slot, MOVEMENT_REF, CStringGetTextDatum(movement->ref));
+	row_set(table, slot, MOVEMENT_ACTOR, CStringGetTextDatum(movement->actor));
+	row_set(table, slot, MOVEMENT_AT, TimestampTzGetDatum(GetCurrentTimestamp()));
+	row_insert(table, slot);
+}
+
+static void
+raise_ref_mismatch(RowTable *table, TupleTableSlot *slot, const Movement *movement)
+{
+	Datum		   at = row_get_required(table, slot, MOVEMENT_AT);
+	char		   first_seen[MAXDATELEN + 1];
+	StringInfoData json;
+
+	initStringInfo(&json);
+	appendStringInfoString(&json, "{\"key\": ");
+	escape_json(&json, movement->ref);
+	appendStringInfo(&json, ", \"first_seen\": \"%s\"}",
+					 JsonEncodeDateTime(first_seen, at, TIMESTAMPTZOID, NULL));
+	ereport(ERROR, (errcode(ERRCODE_OE_IDEMPOTENCY_KEY_MISMATCH),
+					errmsg("ref \"%s\" has been used for another quantity of SKU \"%s\"",
+						   movement->ref, movement->sku),
+					errdetail_internal("%s", json.data),
+					errhint("A retry must repeat its first call; a new one needs a new ref.")));
+}
+
+/*
+ * True if this movement stands already.  The caller has locked its stock row, so
+ * what is read here is no older than that row.  OE020 if the ref was used for
+ * another quantity.
+ */
+static bool
+movement_is_replay(RowScope *scope, const Movement *movement)
+{
+	static const int columns[] = {MOVEMENT_SKU, MOVEMENT_REASON, MOVEMENT_REF};
+	RowTable		*table;
+	TupleTableSlot	*slot;
+	ScanKeyData		 keys[lengthof(columns)];
+
+	if (movement->ref == NULL)
+		return false;
+
+	table = movement_open(scope);
+	slot = row_slot(table);
+	init_key(&keys[0], 1, movement->sku);
+	init_key(&keys[1], 2, movement->reason);
+	init_key(&keys[2], 3, movement->ref);
+	if (!row_find(table, row_unique_index(table, lengthof(columns), columns), lengthof(keys), keys,
+				  slot))
+		return false;
+	if (DatumGetInt64(row_get_required(table, slot, MOVEMENT_QUANTITY)) != movement->quantity)
+		raise_ref_mismatch(table, slot, movement);
+	return true;
+}
+
+/* ---- effects of orders ---- */
+
+typedef struct Report
+{
+	StringInfoData short_lines;
+	StringInfoData unknown;
+} Report;
+
+static inline bool
+report_is_clean(const Report *report)
+{
+	return report->short_lines.len == 0 && report->unknown.len == 0;
+}
+
+static bool
+effect_fits(const Stock *stock, StockEffect effect, int64 quantity)
+{
+	if (effects[effect].reserved > 0)
+		return free_quantity(stock) >= quantity;
+	if (effects[effect].reserved < 0)
+		return stock->reserved >= quantity;
+	return true;
+}
+
+/* What an order holds is reserved, unless somebody got round the engine. */
+static void
+raise_not_reserved(const Stock *stock, int64 quantity)
+{
+	ereport(
+		ERROR,
+		(errcode(ERRCODE_CHECK_VIOLATION),
+		 errmsg("less of SKU \"%s\" is reserved than the order holds", stock->sku),
+		 errdetail_internal("%s",
+							sku_json(stock->sku, "held", quantity, "reserved", stock->reserved)),
+		 errhint("The stock row was changed behind the engine, as a restore of one table does.")));
+}
+
+static void
+report_misfit(Report *report, const Stock *stock, StockEffect effect, int64 quantity)
+{
+	if (effects[effect].reserved < 0)
+		raise_not_reserved(stock, quantity);
+	append_short(&report->short_lines, stock->sku, quantity, free_quantity(stock));
+}
+
+/*
+ * False if the row does not exist.  Goods that come back make it anew: it may have
+ * been deleted since they were sold, and the refund counts all the same.
+ */
+static bool
+lock_for_effect(Stock *stock, StockEffect effect, const char *sku)
+{
+	if (effects[effect].on_hand <= 0)
+		return stock_lock(stock, sku);
+	lock_or_create(stock, sku);
+	return true;
+}
+
+/*
+ * Applies the effect to one row, or says in the report why not.  Once anything
+ * is reported nothing more is written, but rows are locked all the same, so
+ * that what is reported was true of all of them at one time.
+ */
+static void
+apply_line(Stock *stock, StockEffect effect, const StockLine *line, Report *report)
+{
+	int64 on_hand = effects[effect].on_hand * line->quantity;
+	int64 reserved = effects[effect].reserved * line->quantity;
+
+	if (report_is_clean(report) && stock_find(stock, line->stock_key) &&
+		effect_fits(stock, effect, line->quantity) && change_if_unchanged(stock, on_hand, reserved))
+		return;
+
+	/* short, unknown or changed by another: what the snapshot says may be old */
+	if (!lock_for_effect(stock, effect, line->stock_key))
+		append_unknown(&report->unknown, line->stock_key);
+	else if (!effect_fits(stock, effect, line->quantity))
+		report_misfit(report, stock, effect, line->quantity);
+	else if (report_is_clean(report))
+		change_locked(stock, on_hand, reserved);
+}
+
+static void
+insert_movements(RowScope *scope, StockEffect effect, const StockLine *lines, int nlines,
+				 const char *ref, const char *actor)
+{
+	for (int i = 0; i < nlines; i++)
+	{
+		Movement movement = {
+			.sku = lines[i].stock_key,
+			.quantity = effects[effect].on_hand * lines[i].quantity,
+			.reason = effects[effect].reason,
+			.ref = ref,
+			.actor = actor,
+		};
+
+		movement_insert(scope, &movement);
+	}
+}
+
+void
+stock_apply(RowScope *scope, StockEffect effect, const StockLine *lines, int nlines,
+			const char *ref, const char *actor)
+{
+	Stock  stock;
+	Report report;
+
+	if (effect == STOCK_NONE || nlines == 0)
+		return;
+	stock_open(&stock, scope);
+	initStringInfo(&report.short_lines);
+	initStringInfo(&report.unknown);
+	for (int i = 0; i < nlines; i++)
+	{
+		Assert(lines[i].quantity > 0);
+		Assert(i == 0 || strcmp(lines[i - 1].stock_key, lines[i].stock_key) < 0);
+		apply_line(&stock, effect, &lines[i], &report);
+	}
+	if (report.unknown.len > 0)
+		raise_unknown(&report.unknown, &report.short_lines);
+	if (report.short_lines.len > 0)
+		raise_short(&report.short_lines);
+	if (effects[effect].reason)
+		insert_movements(scope, effect, lines, nlines, ref, actor);
+}
+
+bool
+stock_suffices(RowScope *scope, StockEffect effect, const StockLine *lines, int nlines)
+{
+	Stock stock;
+
+	if (effects[effect].reserved <= 0)
+		return true;
+	stock_open(&stock, scope);
+	for (int i = 0; i < nlines; i++)
+		if (!stock_lock(&stock, lines[i].stock_key) ||
+			!effect_fits(&stock, effect, lines[i].quantity))
+			return false;
+	return true;
+}
+
+/* ---- receive_stock(), adjust_stock(), deduct_stock() ---- */
+
+PG_FUNCTION_INFO_V1(order_engine_receive_stock);
+PG_FUNCTION_INFO_V1(order_engine_adjust_stock);
+PG_FUNCTION_INFO_V1(order_engine_deduct_stock);
+
+/* Reads the reason, argument 2; some belong to orders, deductions and the trigger. */
+static const char *
+read_reason(FunctionCallInfo fcinfo)
+{
+	static const char *const reserved[] = {REASON_DIRECT, REASON_DEDUCT, REASON_CONFIRM,
+										   REASON_RESTOCK};
+	const char				*reason;
+
+	call_require(fcinfo, 2, "reason");
+	reason = call_text(fcinfo, 2);
+	call_check_name(reason, "reason");
+	for (int i = 0; i < lengthof(reserved); i++)
+		if (strcmp(reason, reserved[i]) == 0)
+			ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+							errmsg("reason \"%s\" is reserved", reason),
+							errhint("The engine writes it itself; choose another word.")));
+	return reason;
+}
+
+static void
+check_positive(int64 quantity)
+{
+	if (quantity <= 0)
+		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+						errmsg("\"quantity\" must be positive")));
+}
+
+static void
+check_delta(int64 delta)
+{
+	if (delta == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("\"delta\" must not be zero")));
+	if (delta == PG_INT64_MIN) /* it has no negative */
+		ereport(ERROR,
+				(errcode(ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE), errmsg("\"delta\" is out of range")));
+}
+
+/* All three take sku, quantity (or delta), something of their own, ref, context. */
+static void
+read_movement(FunctionCallInfo fcinfo, const char *quantity, Movement *movement)
+{
+	ActionContext parsed;
+
+	call_require(fcinfo, 0, "sku");
+	call_require(fcinfo, 1, quantity);
+	context_parse(call_jsonb(fcinfo, 4), &parsed);
+	movement->sku = call_text(fcinfo, 0);
+	movement->quantity = PG_GETARG_INT64(1);
+	movement->ref = call_text(fcinfo, 3);
+	movement->actor = parsed.actor;
+	call_check_name(movement->sku, "sku");
+	if (movement->ref)
+		call_check_name(movement->ref, "ref");
+}
+
+static void
+lock_known(Stock *stock, const char *sku)
+{
+	if (!stock_lock(stock, sku))
+		raise_unknown_sku(sku);
+}
+
+static void
+check_version(const Stock *stock, int64 expected)
+{
+	if (stock->version != expected)
+		ereport(ERROR, (errcode(ERRCODE_OE_VERSION_CONFLICT),
+						errmsg("stock of SKU \"%s\" has changed", stock->sku),
+						errdetail_internal("%s", sku_json(stock->sku, "expected", expected,
+														  "actual", stock->version)),
+						errhint("Read the stock again and decide anew.")));
+}
+
+/*
+ * Writes the movement and its effect on on_hand, for which the row is locked.
+ * False if it is a replay, which is looked at before the version, since a retry
+ * carries the old one.  `expected` NULL: whatever the version is.
+ */
+static bool
+move_stock(Stock *stock, const Movement *movement, const int64 *expected)
+{
+	if (movement_is_replay(stock->scope, movement))
+		return false;
+	if (expected)
+		check_version(stock, *expected);
+	if (movement->quantity < 0 && free_quantity(stock) < -movement->quantity)
+		raise_short_sku(movement->sku, -movement->quantity, free_quantity(stock));
+	change_locked(stock, movement->quantity, 0);
+	movement_insert(stock->scope, movement);
+	return true;
+}
+
+/* (on_hand, available, version, replayed) */
+static Datum
+stock_answer(FunctionCallInfo fcinfo, const Stock *stock, bool replayed)
+{
+	static TupleDesc desc; /* found once, see call_row() */
+	Datum			 values[] = {
+				   Int64GetDatum(stock->on_hand),
+				   Int64GetDatum(free_quantity(stock)),
+				   Int64GetDatum(stock->version),
+				   BoolGetDatum(replayed),
+	   };
+	bool nulls[lengthof(values)] = {false};
+
+	return call_row(fcinfo, &desc, values, nulls);
+}
+
+/* True unless it is a replay, which makes no new row of stock that was deleted since. */
+static bool
+receive(Stock *stock, const Movement *movement)
+{
+	if (!stock_lock(stock, movement->sku))
+	{
+		stock->on_hand = stock->reserved = stock->version = 0;
+		if (movement_is_replay(stock->scope, movement))
+			return false;
+		lock_or_create(stock, movement->sku);
+	}
+	return move_stock(stock, movement, NULL);
+}
+
+Datum
+order_engine_receive_stock(PG_FUNCTION_ARGS)
+{
+	Movement   movement;
+	Stock	   stock;
+	RowScope   scope;
+	OwnerScope owner;
+	bool	   moved;
+
+	read_movement(fcinfo, "quantity", &movement);
+	movement.reason = read_reason(fcinfo);
+	check_positive(movement.quantity);
+
+	owner_begin(&owner);
+	row_scope_begin(&scope, "receive_stock()");
+	stock_open(&stock, &scope);
+	moved = receive(&stock, &movement);
+	row_scope_end(&scope);
+	owner_end(&owner);
+	return stock_answer(fcinfo, &stock, !moved);
+}
+
+Datum
+order_engine_adjust_stock(PG_FUNCTION_ARGS)
+{
+	Movement   movement;
+	Stock	   stock;
+	RowScope   scope;
+	OwnerScope owner;
+	bool	   moved;
+
+	read_movement(fcinfo, "delta", &movement);
+	movement.reason = read_reason(fcinfo);
+	check_delta(movement.quantity);
+
+	owner_begin(&owner);
+	row_scope_begin(&scope, "adjust_stock()");
+	stock_open(&stock, &scope);
+	lock_known(&stock, movement.sku);
+	moved = move_stock(&stock, &movement, NULL);
+	row_scope_end(&scope);
+	owner_end(&owner);
+	return stock_answer(fcinfo, &stock, !moved);
+}
+
+/*
+ * A deduction without a ref of a row that nobody changes meanwhile: no lock is
+ * taken before the row is written.  False if that did not go.
+ */
+static bool
+deduct_unlocked(Stock *stock, const Movement *movement, const int64 *expected)
+{
+	if (movement->ref != NULL || !stock_find(stock, movement->sku) ||
+		(expected && stock->version != *expected) || free_quantity(stock) < -movement->quantity ||
+		!change_if_unchanged(stock, movement->quantity, 0))
+		return false;
+	movement_insert(stock->scope, movement);
+	return true;
+}
+
+Datum
+order_engine_deduct_stock(PG_FUNCTION_ARGS)
+{
+	static TupleDesc desc; /* found once, see call_row() */
+	Movement		 movement;
+	Stock			 stock;
+	RowScope		 scope;
+	OwnerScope		 owner;
+	int64			 version = PG_ARGISNULL(2) ? 0 : PG_GETARG_INT64(2);
+	const int64		*expected = PG_ARGISNULL(2) ? NULL : &version;
+	Datum			 values[2];
+	bool			 nulls[lengthof(values)] = {false};
+
+	read_movement(fcinfo, "quantity", &movement);
+	check_positive(movement.quantity);
+	movement.reason = REASON_DEDUCT;
+	movement.quantity = -movement.quantity;
+
+	owner_begin(&owner);
+	row_scope_begin(&scope, "deduct_stock()");
+	stock_open(&stock, &scope);
+	if (!deduct_unlocked(&stock, &movement, expected))
+	{
+		lock_known(&stock, movement.sku);
+		(void) move_stock(&stock, &movement, expected);
+	}
+	row_scope_end(&scope);
+	owner_end(&owner);
+
+	values[0] = Int64GetDatum(free_quantity(&stock));
+	values[1] = Int64GetDatum(stock.version);
+	return call_row(fcinfo, &desc, values, nulls);
+}
+
+/* ---- available(), availability() ---- */
+
+PG_FUNCTION_INFO_V1(order_engine_available);
+PG_FUNCTION_INFO_V1(order_engine_availability);
+
+/*
+ * Reads under the caller's snapshot (row_reading_snapshot()) and without a scope, so that it works on a
+ * standby, in read-only transactions and in parallel workers.
+ */
+typedef struct StockReader
+{
+	Relation		table;
+	Relation		index;
+	Snapshot		snapshot;
+	IndexScanDesc	scan;
+	TupleTableSlot *slot;
+	AttrNumber		on_hand;
+	AttrNumber		reserved;
+} StockReader;
+
+static void
+reader_open(StockReader *reader)
+{
+	static const ShopTable table = SHOP_STOCK;
+	AttrNumber			   attno[STOCK_COLUMNS];
+
+	reader->table = row_open_for_reading(table);
+	row_layout(reader->table, &stock_columns, attno);
+	reader->on_hand = attno[STOCK_ON_HAND];
+	reader->reserved = attno[STOCK_RESERVED];
+	reader->index = row_open_index(reader->table, 1, &attno[STOCK_SKU]);
+	reader->snapshot = row_reading_snapshot(&reader->table, &table, 1);
+	reader->scan = compat_index_beginscan(reader->table, reader->index, reader->snapshot, 1);
+	reader->slot = table_slot_create(reader->table, NULL);
+}
+
+static void
+reader_close(StockReader *reader)
+{
+	ExecDropSingleTupleTableSlot(reader->slot);
+	index_endscan(reader->scan);
+	UnregisterSnapshot(reader->snapshot);
+	index_close(reader->index, AccessShareLock);
+	table_close(reader->table, AccessShareLock);
+}
+
+/* The free quantity of a SKU, null if there is none of that name. */
+static Datum
+reader_get(StockReader *reader, Datum sku, bool *isnull)
+{
+	ScanKeyData key;
+
+	ScanKeyInit(&key, 1, BTEqualStrategyNumber, F_TEXTEQ, sku);
+	index_rescan(reader->scan, &key, 1, NULL, 0);
+	*isnull = !index_getnext_slot(reader->scan, ForwardScanDirection, reader->slot);
+	if (*isnull)
+		return (Datum) 0;
+	return Int64GetDatum(DatumGetInt64(row_require(reader->slot, reader->on_hand)) -
+						 DatumGetInt64(row_require(reader->slot, reader->reserved)));
+}
+
+Datum
+order_engine_available(PG_FUNCTION_ARGS)
+{
+	StockReader reader;
+	Datum		available;
+	bool		isnull;
+
+	reader_open(&reader);
+	available = reader_get(&reader, PG_GETARG_DATUM(0), &isnull);
+	reader_close(&reader);
+	if (isnull)
+		PG_RETURN_NULL();
+	return available;
+}
+
+Datum
+order_engine_availability(PG_FUNCTION_ARGS)
+{
+	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
+	StockReader	   reader;
+	Datum		  *skus;
+	bool		  *missing;
+	int			   nskus;
+
+	InitMaterializedSRF(fcinfo, 0);
+	deconstruct_array(PG_GETARG_ARRAYTYPE_P(0), TEXTOID, -1, false, TYPALIGN_INT, &skus, &missing,
+					  &nskus);
+	reader_open(&reader);
+	for (int i = 0; i < nskus; i++)
+	{
+		Datum values[2] = {skus[i], (Datum) 0};
+		bool  nulls[2] = {missing[i], true};
+
+		CHECK_FOR_INTERRUPTS();
+		if (!missing[i])
+			values[1] = reader_get(&reader, skus[i], &nulls[1]);
+		tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
+	}
+	reader_close(&reader);
+	return (Datum) 0;
+}
+
+/* ---- triggers: stock written by hand ---- */
+
+PG_FUNCTION_INFO_V1(order_engine_stock_before);
+PG_FUNCTION_INFO_V1(order_engine_stock_after);
+
+/* What a trigger was fired for; by its operation one of the rows is NULL. */
+typedef struct HandWrite
+{
+	Relation		rel;
+	const char	   *operation;
+	TupleTableSlot *old;
+	TupleTableSlot *new;
+	int64	   version; /* that the new row has, or is given by us */
+	AttrNumber attno[ROW_MAX_COLUMNS];
+} HandWrite;
+
+/* 0 for null, which the table's constraints do not let through. */
+static int64
+hand_quantity(const HandWrite *write, TupleTableSlot *slot, int column)
+{
+	bool  isnull;
+	Datum value = slot_getattr(slot, write->attno[column], &isnull);
+
+	return isnull ? 0 : DatumGetInt64(value);
+}
+
+static void
+read_trigger(FunctionCallInfo fcinfo, int timing, int events, HandWrite *write)
+{
+	TriggerData *data = call_row_trigger(fcinfo, timing, events);
+
+	if (RelationGetRelid(data->tg_relation) != shop_table(SHOP_STOCK))
+		ereport(ERROR, (errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
+						errmsg("this function can only be called as a trigger of table \"%s\"",
+							   stock_columns.table)));
+	write->rel = data->tg_relation;
+	write->operation = guard_operation(data->tg_event);
+	write->old = TRIGGER_FIRED_BY_INSERT(data->tg_event) ? NULL : data->tg_trigslot;
+	write->new = TRIGGER_FIRED_BY_INSERT(data->tg_event)   ? data->tg_trigslot
+				 : TRIGGER_FIRED_BY_UPDATE(data->tg_event) ? data->tg_newslot
+														   : NULL;
+	row_layout(write->rel, &stock_columns, write->attno);
+	if (write->new)
+		write->version = hand_quantity(write, write->new, STOCK_VERSION);
+}
+
+static char *
+hand_sku(const HandWrite *write, TupleTableSlot *slot)
+{
+	bool  isnull;
+	Datum value = slot_getattr(slot, write->attno[STOCK_SKU], &isnull);
+
+	return isnull ? NULL : TextDatumGetCString(value);
+}
+
+static bool
+column_changed(const HandWrite *write, int column)
+{
+	Form_pg_attribute att = TupleDescAttr(RelationGetDescr(write->rel), write->attno[column] - 1);
+	bool			  old_null;
+	bool			  new_null;
+	Datum			  old = slot_getattr(write->old, att->attnum, &old_null);
+	Datum new = slot_getattr(write->new, att->attnum, &new_null);
+
+	if (old_null || new_null)
+		return old_null != new_null;
+	return !datum_image_eq(old, new, att->attbyval, att->attlen);
+}
+
+/* True if the column of a new row is neither this nor null, which is left to the constraints. */
+static bool
+column_differs(const HandWrite *write, int column, Datum expected)
+{
+	Form_pg_attribute att = TupleDescAttr(RelationGetDescr(write->rel), write->attno[column] - 1);
+	bool			  isnull;
+	Datum			  value = slot_getattr(write->new, att->attnum, &isnull);
+
+	return !isnull && !datum_image_eq(value, expected, att->attbyval, att->attlen);
+}
+
+/* A new row is what receive_stock() would make; by hand only on_hand is given. */
+static List *
+forbidden_in_insert(const HandWrite *write)
+{
+	List *columns = NIL;
+
+	if (column_differs(write, STOCK_RESERVED, Int64GetDatum(0)))
+		columns = lappend_int(columns, STOCK_RESERVED);
+	if (column_differs(write, STOCK_VERSION, Int64GetDatum(1)))
+		columns = lappend_int(columns, STOCK_VERSION);
+	if (column_differs(write, STOCK_MODE, CStringGetTextDatum(ROW_MODE)))
+		columns = lappend_int(columns, STOCK_MODE);
+	if (column_differs(write, STOCK_AUTO_MODE, BoolGetDatum(false)))
+		columns = lappend_int(columns, STOCK_AUTO_MODE);
+	return columns;
+}
+
+/* Only on_hand may change, and with it the version, by one. */
+static List *
+forbidden_in_update(const HandWrite *write)
+{
+	static const int fixed[] = {STOCK_SKU, STOCK_RESERVED, STOCK_MODE, STOCK_AUTO_MODE};
+	int64			 step = column_changed(write, STOCK_ON_HAND) ? 1 : 0;
+	List			*columns = NIL;
+
+	for (int i = 0; i < lengthof(fixed); i++)
+		if (column_changed(write, fixed[i]))
+			columns = lappend_int(columns, fixed[i]);
+	if (write->version != hand_quantity(write, write->old, STOCK_VERSION) + step)
+		columns = lappend_int(columns, STOCK_VERSION);
+	return columns;
+}
+
+static void
+check_hand_write(const HandWrite *write)
+{
+	List	 *columns = write->old ? forbidden_in_update(write) : forbidden_in_insert(write);
+	List	 *names = NIL;
+	ListCell *lc;
+
+	foreach(lc, columns)
+		names = lappend(names, (char *) stock_names[lfirst_int(lc)]);
+	if (names)
+		guard_refuse(write->rel, write->operation, names);
+	if (write->old == NULL && hand_sku(write, write->new))
+		call_check_name(hand_sku(write, write->new), stock_names[STOCK_SKU]);
+}
+
+/*
+ * The version follows on_hand, whether the writer left it or, as an ORM does,
+ * raised it.
+ */
+static HeapTuple
+follow_version(HandWrite *write, HeapTuple tuple)
+{
+	int	  attno = write->attno[STOCK_VERSION];
+	Datum version;
+	bool  isnull = false;
+
+	if (!column_changed(write, STOCK_ON_HAND) || column_changed(write, STOCK_VERSION))
+		return tuple;
+	write->version++;
+	version = Int64GetDatum(write->version);
+	return heap_modify_tuple_by_cols(tuple, RelationGetDescr(write->rel), 1, &attno, &version,
+									 &isnull);
+}
+
+/* Checks before the table's constraints speak; the AFTER trigger has the last word. */
+Datum
+order_engine_stock_before(PG_FUNCTION_ARGS)
+{
+	TriggerData *data = (TriggerData *) fcinfo->context;
+	HandWrite	 write;
+	HeapTuple	 tuple;
+
+	read_trigger(fcinfo, TRIGGER_TYPE_BEFORE, TRIGGER_TYPE_INSERT | TRIGGER_TYPE_UPDATE, &write);
+	tuple = write.old ? follow_version(&write, data->tg_newtuple) : data->tg_trigtuple;
+	check_hand_write(&write);
+	return PointerGetDatum(tuple);
+}
+
+static void
+check_not_reserved(const HandWrite *write)
+{
+	int64 reserved = hand_quantity(write, write->old, STOCK_RESERVED);
+
+	if (reserved > 0)
+	{
+		char *sku = hand_sku(write, write->old);
+		int64 on_hand = hand_quantity(write, write->old, STOCK_ON_HAND);
+
+		ereport(ERROR,
+				(errcode(ERRCODE_OE_DIRECT_WRITE),
+				 errmsg("cannot delete stock of SKU \"%s\" because some of it is reserved", sku),
+				 errdetail_internal(
+					 "{\"relation\": \"%s\", \"operation\": \"DELETE\", \"stock\": %s}",
+					 stock_columns.table, sku_json(sku, "on_hand", on_hand, "reserved", reserved)),
+				 errhint("Wait until its orders are paid or cancelled."), errtable(write->rel)));
+	}
+}
+
+static void
+insert_hand_movement(const HandWrite *write)
+{
+	ActionContext context;
+	RowScope	  scope;
+	OwnerScope	  owner;
+	Movement	  movement = {.reason = REASON_DIRECT};
+
+	movement.quantity = (write->new ? hand_quantity(write, write->new, STOCK_ON_HAND) : 0) -
+						(write->old ? hand_quantity(write, write->old, STOCK_ON_HAND) : 0);
+	if (movement.quantity == 0)
+		return;
+	movement.sku = hand_sku(write, write->new ? write->new : write->old);
+	context_parse(NULL, &context);
+	movement.actor = context.actor;
+	owner_begin(&owner);
+	row_scope_begin(&scope, "a change of stock");
+	movement_insert(&scope, &movement);
+	row_scope_end(&scope);
+	owner_end(&owner);
+}
+
+/*
+ * Checks what was really written, since a user's own BEFORE trigger may have
+ * changed the row after ours, and writes the movement: not in the BEFORE
+ * trigger, which ON CONFLICT DO UPDATE fires for rows that are not inserted.
+ */
+Datum
+order_engine_stock_after(PG_FUNCTION_ARGS)
+{
+	HandWrite write;
+
+	read_trigger(fcinfo, TRIGGER_TYPE_AFTER,
+				 TRIGGER_TYPE_INSERT | TRIGGER_TYPE_UPDATE | TRIGGER_TYPE_DELETE, &write);
+	if (write.new)
+		check_hand_write(&write);
+	else
+		check_not_reserved(&write);
+	insert_hand_movement(&write);
+	return PointerGetDatum(NULL);
+}

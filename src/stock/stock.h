@@ -1,0 +1,43 @@
+/*
+ * stock.h
+ *		What is on hand, what of it is reserved, and the movements between.
+ */
+#ifndef ORDER_ENGINE_STOCK_H
+#define ORDER_ENGINE_STOCK_H
+
+#include "machine/machine.h"
+#include "shop/row.h"
+
+typedef struct StockLine
+{
+	const char *stock_key;
+	int64		quantity; /* units, positive */
+} StockLine;
+
+/*
+ * Applies an effect to all of the lines or, raising, to none.  Lines: one per
+ * stock key, summed, sorted by strcmp(), which is the order of COLLATE "C"; in
+ * that order the rows are locked, so two calls cannot deadlock.  At most once
+ * per stock key under one snapshot: row_scope_refresh() between two calls.
+ *
+ * `ref` and `actor` go into the movements that confirm and restock write; a ref
+ * must be new for (stock key, effect), as <order id>/<version> is, or NULL.
+ *
+ * A key that is unknown gets a row by what comes back (STOCK_RESTOCK).
+ *
+ * OE001 with every line that is short, OE002 with every key that is unknown
+ * (and the short ones), 55000 where a key is not in row mode, 22003 where a
+ * quantity leaves bigint, 23514 where less is reserved than the lines hold,
+ * 40001 under REPEATABLE READ and above if a row changed since the snapshot.
+ */
+extern void stock_apply(RowScope *scope, StockEffect effect, const StockLine *lines, int nlines,
+						const char *ref, const char *actor);
+
+/*
+ * True if what the effect takes is there.  Its rows are then locked, in the same
+ * order, so stock_apply() of the same lines in this transaction will find it.
+ * Raises 55000 and 40001 as that does.
+ */
+extern bool stock_suffices(RowScope *scope, StockEffect effect, const StockLine *lines, int nlines);
+
+#endif /* ORDER_ENGINE_STOCK_H */

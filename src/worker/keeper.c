@@ -1,0 +1,504 @@
+/*
+ * keeper.c
+ *		Fires the events of orders that are due.
+ *
+ * A batch locks its orders without ever waiting (whoever holds one, a payment
+ * say, decides about it), and takes the stock of all of them afterwards, in
+ * the order of the stock keys: so it cannot deadlock with create_order(),
+ * pay_order() or another batch.
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "catalog/pg_type.h"
+#include "commands/trigger.h"
+#include "executor/spi.h"
+#include "fmgr.h"
+#include "miscadmin.h"
+#include "nodes/parsenodes.h"
+#include "postmaster/bgworker.h"
+#include "storage/ipc.h"
+#include "utils/guc.h"
+#include "utils/memutils.h"
+#include "utils/resowner.h"
+#include "utils/snapmgr.h"
+#include "utils/timestamp.h"
+
+#include "base/call.h"
+#include "base/clock.h"
+#include "base/compat.h"
+#include "base/errors.h"
+#include "journal/journal.h"
+#include "worker/keeper.h"
+#include "order/order.h"
+#include "journal/outbox.h"
+#include "relay/relay.h"
+#include "base/statement.h"
+#include "worker/worker.h"
+
+#define IDLE_MS 500
+#define EXPIRE_OUTBOX_MS 5000
+#define BATCH_SIZE 250
+#define SEARCH_SIZE 10000
+#define FIRST_RETRY_MS 5000
+#define LAST_RETRY_MS (3600 * 1000)
+
+/* Who holds a stock row for longer must not stop the others' orders and stock with it. */
+#define LOCK_TIMEOUT_OF_BATCH "1s"
+
+/* An order that is passed over for a while, unless it gets another due time. */
+typedef struct Rest
+{
+	int64		order_id; /* hash key */
+	TimestampTz due_at;
+	int64		again_at; /* of clock_ms() */
+	int			delay_ms;
+} Rest;
+
+/* The stock effect of one order for one stock key. */
+typedef struct StockWork
+{
+	StockEffect effect;
+	StockLine	line;
+	const char *ref; /* NULL where the effect leaves no movement */
+} StockWork;
+
+typedef struct StockWorks
+{
+	int		   n;
+	int		   size;
+	StockWork *works;
+} StockWorks;
+
+COMPAT_WORKER_MAIN(keeper_main);
+
+PG_FUNCTION_INFO_V1(order_engine_tend);
+
+/* ---- finding ---- */
+
+void
+keeper_pass_init(KeeperPass *pass, MemoryContext parent, bool commits)
+{
+	HASHCTL ctl = {.keysize = sizeof(int64), .entrysize = sizeof(Rest)};
+
+	memset(pass, 0, sizeof(*pass));
+	pass->commits = commits;
+	pass->context = AllocSetContextCreate(parent, "order_engine keeper", ALLOCSET_DEFAULT_SIZES);
+	ctl.hcxt = pass->context;
+	pass->resting =
+		hash_create("order_engine resting", 64, &ctl, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+	pass->due = MemoryContextAlloc(pass->context, sizeof(DueOrder) * SEARCH_SIZE);
+}
+
+void
+keeper_pass_begin(KeeperPass *pass)
+{
+	pass->now = GetCurrentTimestamp();
+	pass->began_at = clock_ms();
+	pass->ndue = pass->next = pass->alone = 0;
+	pass->last = (DueOrder){PG_INT64_MIN, DT_NOBEGIN};
+	pass->complete = false;
+}
+
+static bool
+rests(KeeperPass *pass, const DueOrder *due)
+{
+	Rest *rest = hash_search(pass->resting, &due->order_id, HASH_FIND, NULL);
+
+	return rest && rest->due_at == due->due_at && rest->again_at > pass->began_at;
+}
+
+/* Lets it rest, each time twice as long. */
+static int
+let_rest(KeeperPass *pass, const DueOrder *due, int first_ms)
+{
+	bool  found;
+	Rest *rest = hash_search(pass->resting, &due->order_id, HASH_ENTER, &found);
+
+	rest->delay_ms =
+		found && rest->due_at == due->due_at ? Min(rest->delay_ms * 2, LAST_RETRY_MS) : first_ms;
+	rest->due_at = due->due_at;
+	rest->again_at = clock_ms() + rest->delay_ms;
+	return rest->delay_ms;
+}
+
+/*
+ * Many may be due in the same microsecond, so each search brings in a good
+ * many, by (due_at, order_id), which also carries it past orders that rest.
+ */
+static void
+find_due(KeeperPass *pass)
+{
+	static Statement statement = {"SELECT o.order_id, o.due_at FROM order_engine.orders o"
+								  " WHERE o.due_at <= $1 AND (o.due_at, o.order_id) > ($2, $3)"
+								  " ORDER BY o.due_at, o.order_id LIMIT $4",
+								  4,
+								  {TIMESTAMPTZOID, TIMESTAMPTZOID, INT8OID, INT8OID}};
+	Datum values[] = {TimestampTzGetDatum(pass->now), TimestampTzGetDatum(pass->last.due_at),
+					  Int64GetDatum(pass->last.order_id), Int64GetDatum(SEARCH_SIZE)};
+	bool  isnull;
+
+	pass->ndue = pass->next = 0;
+	SPI_connect();
+	statement_execute(&statement, values, NULL, 0);
+	for (uint64 i = 0; i < SPI_processed; i++)
+	{
+		HeapTuple tuple = SPI_tuptable->vals[i];
+
+		pass->last.order_id =
+			DatumGetInt64(SPI_getbinval(tuple, SPI_tuptable->tupdesc, 1, &isnull));
+		pass->last.due_at =
+			DatumGetTimestampTz(SPI_getbinval(tuple, SPI_tuptable->tupdesc, 2, &isnull));
+		if (!rests(pass, &pass->last))
+			pass->due[pass->ndue++] = pass->last;
+	}
+	pass->complete = SPI_processed < SEARCH_SIZE;
+	SPI_finish();
+}
+
+/* ---- doing ---- */
+
+static void
+collect_stock(StockWorks *works, const LockedOrder *order, StockEffect effect,
+			  const OrderLines *lines)
+{
+	bool  moves = effect == STOCK_CONFIRM || effect == STOCK_RESTOCK;
+	char *ref =
+		moves ? psprintf(INT64_FORMAT "/%d", order->row.order_id, order->row.version) : NULL;
+
+	if (effect == STOCK_NONE)
+		return;
+	for (int i = 0; i < lines->nkeys; i++)
+	{
+		if (works->n == works->size)
+		{
+			works->size = Max(64, works->size * 2);
+			works->works = works->works ? repalloc(works->works, works->size * sizeof(StockWork))
+										: palloc(works->size * sizeof(StockWork));
+		}
+		works->works[works->n++] = (StockWork){effect, lines->keys[i], ref};
+	}
+}
+
+static int
+compare_works(const void *a, const void *b)
+{
+	const StockWork *x = a;
+	const StockWork *y = b;
+	int				 order = strcmp(x->line.stock_key, y->line.stock_key);
+
+	return order != 0 ? order : (int) x->effect - (int) y->effect;
+}
+
+/* What leaves no movement is summed per key; each key is applied under a snapshot that sees the one before. */
+static void
+apply_stock(StockWorks *works, const char *actor)
+{
+	RowScope scope;
+
+	if (works->n == 0)
+		return;
+	qsort(works->works, works->n, sizeof(StockWork), compare_works);
+	row_scope_begin(&scope, "tend()");
+	for (int i = 0; i < works->n;)
+	{
+		StockWork sum = works->works[i++];
+
+		while (i < works->n && sum.ref == NULL && compare_works(&sum, &works->works[i]) == 0)
+			sum.line.quantity += works->works[i++].line.quantity;
+		stock_apply(&scope, sum.effect, &sum.line, 1, sum.ref, actor);
+		row_scope_refresh(&scope);
+	}
+	row_scope_end(&scope);
+}
+
+/* Fires the due event of an order that is still due and free. */
+static void
+fire_due(KeeperPass *pass, const DueOrder *due, const ActionContext *context, StockWorks *works)
+{
+	LockedOrder order;
+	OrderChange change = {.context = *context, .keep_stock = true};
+	OrderUpdate update = {0};
+	OrderLines	lines;
+
+	if (order_begin_if_free(&order, due->order_id, "tend()"))
+	{
+		int event = order.state >= 0 ? order.machine->due_event[order.state] : -1;
+
+		if (order.row.has_due_at && order.row.due_at <= pass->now && event >= 0)
+		{
+			update.transition = machine_move(order.machine, order.state, event);
+			change.event = order.machine->events[event];
+			order_check_move(order.table, order.old, order.machine, &order.row, update.transition,
+							 NULL);
+			order_lines(&order.scope, &order.row, &lines);
+			change.lines = &lines;
+			order_write(&order, &update, &change);
+			collect_stock(works, &order, change.transition ? change.transition->stock : STOCK_NONE,
+						  &lines);
+		}
+		else if (event < 0)
+			let_rest(pass, due, LAST_RETRY_MS); /* its writer set a due time that means nothing */
+	}
+	order_end(&order);
+}
+
+/*
+ * Constraints that would be checked at the commit are checked now: there one
+ * that does not hold would take all that is due down with it, time and again.
+ */
+static void
+check_constraints(void)
+{
+	ConstraintsSetStmt *stmt = makeNode(ConstraintsSetStmt);
+
+	stmt->deferred = false;
+	AfterTriggerSetState(stmt);
+}
+
+static void
+fire_all(KeeperPass *pass, const DueOrder *due, int n)
+{
+	ActionContext context = {.actor = "keeper", .reason = "due"};
+	StockWorks	  works = {0};
+	OwnerScope	  owner;
+
+	for (int i = 0; i < n; i++)
+		fire_due(pass, &due[i], &context, &works);
+	owner_begin(&owner);
+	apply_stock(&works, context.actor);
+	if (pass->commits)
+		check_constraints();
+	owner_end(&owner);
+}
+
+static void
+note_failure(KeeperPass *pass, const DueOrder *due, ErrorData *error)
+{
+	int delay_ms = let_rest(pass, due, FIRST_RETRY_MS);
+
+	ereport(LOG, (errcode(error->sqlerrcode),
+				  errmsg("due event of order " INT64_FORMAT " failed: %s", due->order_id,
+						 error->message),
+				  errdetail("It will be tried again in %d s.", delay_ms / 1000)));
+}
+
+/*
+ * What ends tend(): a cancel request, and what tells its caller to repeat his
+ * transaction, in which a second try would see no more than the first one did.  To
+ * the worker no request is made; the guard of an order may raise the like, the
+ * timeout of another server, say.
+ */
+static bool
+ends_call(const KeeperPass *pass, const ErrorData *error)
+{
+	bool repeat = !pass->commits && IsolationUsesXactSnapshot() &&
+				  ERRCODE_TO_CATEGORY(error->sqlerrcode) == ERRCODE_TRANSACTION_ROLLBACK;
+
+	return !pass->worker && (error->sqlerrcode == ERRCODE_QUERY_CANCELED || repeat);
+}
+
+/* Runs one batch in a subtransaction.  False if it has failed; of one order, that is noted. */
+static bool
+run_batch(KeeperPass *pass, const DueOrder *due, int n)
+{
+	MemoryContext caller = CurrentMemoryContext;
+	MemoryContext batch =
+		AllocSetContextCreate(caller, "order_engine batch", ALLOCSET_DEFAULT_SIZES);
+	ResourceOwner owner = CurrentResourceOwner;
+	ErrorData *volatile error = NULL;
+	bool done;
+
+	BeginInternalSubTransaction(NULL);
+	MemoryContextSwitchTo(batch);
+	PG_TRY();
+	{
+		if (pass->worker)
+			(void) set_config_option("lock_timeout", LOCK_TIMEOUT_OF_BATCH, PGC_USERSET,
+									 PGC_S_SESSION, GUC_ACTION_LOCAL, true, 0, false);
+		fire_all(pass, due, n);
+		ReleaseCurrentSubTransaction();
+	}
+	PG_CATCH();
+	{
+		MemoryContextSwitchTo(batch);
+		error = CopyErrorData();
+		FlushErrorState();
+		RollbackAndReleaseCurrentSubTransaction();
+	}
+	PG_END_TRY();
+	MemoryContextSwitchTo(caller);
+	CurrentResourceOwner = owner;
+
+	if (error && ends_call(pass, error))
+		ReThrowError(error);
+	if (error && n == 1)
+		note_failure(pass, due, error);
+	done = error == NULL;
+	MemoryContextDelete(batch);
+	return done;
+}
+
+/*
+ * Should a batch fail, its orders are tried one by one, so that only the culprit
+ * stays behind: in a step each, since together they would take their stock in no
+ * order, and keep it locked.
+ */
+bool
+keeper_step(KeeperPass *pass)
+{
+	OwnerScope owner;
+	int		   n;
+
+	if (pass->next >= pass->ndue)
+	{
+		if (pass->complete)
+			return false;
+		owner_begin(&owner);
+		find_due(pass);
+		owner_end(&owner);
+	}
+	n = Min(pass->alone > 0 ? 1 : BATCH_SIZE, pass->ndue - pass->next);
+	if (n > 0 && !run_batch(pass, &pass->due[pass->next], n) && n > 1)
+	{
+		pass->alone = n;
+		return true;
+	}
+	pass->next += n;
+	if (pass->alone > 0)
+		pass->alone--;
+	return pass->next < pass->ndue || !pass->complete;
+}
+
+/* ---- the worker, and the call ---- */
+
+static void
+expire_outbox(void)
+{
+	journal_expire(JOURNAL_OUTBOX, (int64) outbox_retention * 1000);
+}
+
+static void
+rotate_outbox(void)
+{
+	(void) journal_rotate(JOURNAL_OUTBOX);
+}
+
+/*
+ * With nobody to publish to, the outbox keeps what is younger than
+ * order_engine.outbox_retention.  Rotation has a transaction of its own: it goes
+ * by what is committed, and is short, since emptying a leaf locks it.  Whatever
+ * keeps it from that does not keep orders from expiring.
+ */
+static void
+worker_expire_outbox(int64 *due_at)
+{
+	int64 now = clock_ms();
+
+	if (relay_publisher != RELAY_PUBLISHER_NONE || now < *due_at)
+		return;
+	*due_at = now + EXPIRE_OUTBOX_MS;
+	(void) worker_try("keeper: expiring the outbox", expire_outbox);
+	(void) worker_try("keeper: rotating the outbox", rotate_outbox);
+}
+
+/*
+ * What users' triggers deferred to the commit fires before it, as the tables'
+ * owner: the commit itself is that of the caller, who may be able to do more.
+ */
+static void
+commit(void)
+{
+	OwnerScope owner;
+
+	owner_begin(&owner);
+	AfterTriggerFireDeferred();
+	owner_end(&owner);
+	SPI_commit();
+}
+
+/* The same; a second rotation may empty what the first had to leave to a snapshot in use. */
+static void
+call_expire_outbox(void)
+{
+	for (int i = 0; i < 3; i++)
+	{
+		OwnerScope owner;
+
+		owner_begin(&owner);
+		if (i == 0)
+			expire_outbox();
+		else
+			rotate_outbox();
+		owner_end(&owner);
+		commit();
+	}
+}
+
+void
+keeper_main(Datum arg)
+{
+	KeeperPass pass;
+	int64	   expire_at = 0;
+
+	worker_start(WORKER_KEEPER, arg);
+	keeper_pass_init(&pass, TopMemoryContext, true);
+	pass.worker = true;
+	while (!worker_stopping())
+	{
+		bool more = true;
+
+		worker_clear_wake();
+		keeper_pass_begin(&pass);
+		while (more && !worker_stopping())
+		{
+			more = false;
+			if (worker_begin("keeper: firing due events"))
+			{
+				more = keeper_step(&pass);
+				worker_end();
+			}
+			if (more)
+				worker_wait(PGINVALID_SOCKET, 0);
+		}
+		worker_expire_outbox(&expire_at);
+		worker_wait(PGINVALID_SOCKET, Min(worker_idle_timeout, IDLE_MS));
+	}
+	proc_exit(0);
+}
+
+/*
+ * Outside a transaction block each batch commits by itself; inside one, all is
+ * the caller's transaction.
+ */
+Datum
+order_engine_tend(PG_FUNCTION_ARGS)
+{
+	bool	   atomic = !(fcinfo->context && IsA(fcinfo->context, CallContext) &&
+					  !castNode(CallContext, fcinfo->context)->atomic);
+	KeeperPass pass;
+	int64	   deadline;
+	bool	   more;
+
+	call_require(fcinfo, 0, "max_ms");
+	if (PG_GETARG_INT32(0) < 1)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("\"max_ms\" must be positive")));
+	PreventCommandIfReadOnly("tend()");
+	deadline = clock_ms() + PG_GETARG_INT32(0);
+
+	SPI_connect_ext(atomic ? 0 : SPI_OPT_NONATOMIC);
+	keeper_pass_init(&pass, CurrentMemoryContext, !atomic);
+	keeper_pass_begin(&pass);
+	do
+	{
+		CHECK_FOR_INTERRUPTS();
+		more = keeper_step(&pass);
+		if (!atomic)
+			commit();
+	} while (more && (clock_ms() < deadline || pass.alone > 0));
+	if (!atomic && relay_publisher == RELAY_PUBLISHER_NONE)
+		call_expire_outbox();
+	SPI_finish();
+	PG_RETURN_NULL();
+}
