@@ -16,6 +16,7 @@
 #include "shop/row.h"
 #include "base/settings.h"
 #include "base/shared.h"
+#include "base/wake.h"
 #include "shop/shop.h"
 #include "worker/worker.h"
 
@@ -27,6 +28,7 @@ void
 _PG_init(void)
 {
 	shared_init();
+	wake_init();
 	shop_init();
 	row_init();
 	machine_init();

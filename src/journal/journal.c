@@ -4,7 +4,7 @@
  *
  * Owns the table journal_position.  Every row of it is a whole position; the
  * newest of this cluster's era counts.  Rows are only ever appended, under the
- * journal's lock (journal_lock(), to the end of the transaction), so entries
+ * journal's lock (lock_journal(), to the end of the transaction), so entries
  * are committed in their order; reading needs no lock.  The table is a ring of
  * two leaves: rotation lets the next row go to the other one and empties the
  * first when no snapshot can need it.
@@ -186,8 +186,8 @@ lock_tag(Journal journal)
 	return tag;
 }
 
-void
-journal_lock(Journal journal)
+static void
+lock_journal(Journal journal)
 {
 	LOCKTAG tag = lock_tag(journal);
 
@@ -479,7 +479,7 @@ journal_open(Journal journal, JournalPosition *position)
 {
 	JournalState state;
 
-	journal_lock(journal);
+	lock_journal(journal);
 	state_get(journal, &state);
 	state_append(&state);
 	commit_synchronously();
@@ -574,7 +574,7 @@ journal_tick(Journal journal, JournalPosition *position)
 	put_off_until[journal] = now < tick_due_at[journal] ? tick_due_at[journal] : 0;
 	if (put_off_until[journal] > 0)
 		return false;
-	journal_lock(journal);
+	lock_journal(journal);
 	state_get(journal, &state);
 	state_tell(&state, position);
 	if (state.last_id != JOURNAL_WHOLE || !next_tick(&state, &next))
@@ -596,7 +596,7 @@ journal_acknowledge(Journal journal, int64 batch, int64 last_id)
 {
 	JournalState state;
 
-	journal_lock(journal);
+	lock_journal(journal);
 	state_get(journal, &state);
 	if (state.batch != batch)
 		ereport(ERROR,
@@ -639,7 +639,7 @@ journal_expire(Journal journal, int64 retention_ms)
 	JournalState	state;
 	JournalPosition position;
 
-	journal_lock(journal);
+	lock_journal(journal);
 	state_get(journal, &state);
 	if (state.last_id == JOURNAL_WHOLE || expire_batch(&state, retention_ms))
 		(void) journal_tick(journal, &position);

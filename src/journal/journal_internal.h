@@ -82,10 +82,10 @@ extern void state_append(JournalState *state);
 extern void state_fold(JournalState *state);
 
 /*
- * Held to the end of the transaction by whoever changes the position or
- * rotates.  Taken before any lock on a leaf that others could wait for.
+ * The journal's lock, held to the end of the transaction by whoever changes the
+ * position or rotates.  Taken before any lock on a leaf that others could wait for.
+ * False if somebody else has it.
  */
-extern void journal_lock(Journal journal);
 extern bool journal_lock_if_free(Journal journal);
 
 /* ---- leaves ---- */

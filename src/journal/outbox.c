@@ -37,7 +37,7 @@
 #include "journal/outbox.h"
 #include "shop/shop.h"
 #include "shop/slot.h"
-#include "worker/worker.h"
+#include "base/wake.h"
 
 /*
  * What a message has beside key, value and the row's own headers: headers that
@@ -84,6 +84,15 @@ static const RowColumns outbox_columns = {"outbox", OUTBOX_COLUMNS, outbox_names
 static int max_message_bytes = 1000000;
 int		   outbox_retention = 86400;
 char	  *outbox_topic_prefix;
+
+int outbox_publisher = OUTBOX_TO_NOBODY;
+
+static const struct config_enum_entry publisher_options[] = {
+	[OUTBOX_TO_NOBODY] = {"none", OUTBOX_TO_NOBODY, false},
+	[OUTBOX_TO_LOG] = {"log", OUTBOX_TO_LOG, false},
+	[OUTBOX_TO_KAFKA] = {"kafka", OUTBOX_TO_KAFKA, false},
+	{NULL, 0, false},
+};
 
 /* ---- checks ---- */
 
@@ -461,7 +470,7 @@ append(RowScope *scope, const Draft *draft)
 	row_insert(table, slot);
 	if (table->user_triggers)
 		check_written(table, slot, draft, ring);
-	worker_wake_at_commit(WORKER_RELAY);
+	wake_at_commit(WAKE_RELAY);
 }
 
 static void
@@ -668,7 +677,7 @@ order_engine_outbox_before_insert(PG_FUNCTION_ARGS)
 	};
 	check_new_names(&row);
 	check_message(&row);
-	worker_wake_at_commit(WORKER_RELAY);
+	wake_at_commit(WAKE_RELAY);
 	return PointerGetDatum(stamp_new_row(&row));
 }
 
@@ -804,9 +813,18 @@ check_topic_prefix(char **value, void **extra, GucSource source)
 	return false;
 }
 
+const char *
+outbox_publisher_name(OutboxPublisher publisher)
+{
+	return publisher_options[publisher].name;
+}
+
 void
 outbox_init(void)
 {
+	DefineCustomEnumVariable("order_engine.publisher", "What the relay publishes events to.", NULL,
+							 &outbox_publisher, OUTBOX_TO_NOBODY, publisher_options, PGC_SIGHUP, 0,
+							 NULL, NULL, NULL);
 	DefineCustomIntVariable(
 		"order_engine.max_message_bytes", "Largest message that the broker accepts.",
 		"An event that would be larger is refused in the transaction that has it.",

@@ -66,6 +66,19 @@ typedef struct OutboxRow
 extern int outbox_read(JournalReader *reader, int max_rows, Size max_bytes, MemoryContext context,
 					   OutboxRow ***rows);
 
+/* order_engine.publisher: to whom the relay publishes. */
+typedef enum OutboxPublisher
+{
+	OUTBOX_TO_NOBODY,
+	OUTBOX_TO_LOG,
+	OUTBOX_TO_KAFKA,
+} OutboxPublisher;
+
+extern int outbox_publisher; /* an OutboxPublisher, as this process sees the setting */
+
+/* As the setting spells it. */
+extern const char *outbox_publisher_name(OutboxPublisher publisher);
+
 /* order_engine.outbox_retention, in seconds: for journal_expire() where there is no publisher. */
 extern int outbox_retention;
 

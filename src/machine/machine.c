@@ -612,8 +612,15 @@ insert_machine(RowScope *scope, Oid relid, int machine_id, const char *name, Jso
 	row_insert(table, slot);
 }
 
-int
-machine_publish(const char *name, Jsonb *definition)
+/*
+ * Publishes a definition under a name and gives its id, that of the newest
+ * version if that says the same.  One publisher at a time, until the end of
+ * its transaction: ids are dense.  Raises as machine_parse() does, and for a
+ * guard as machine_guard_allows() does; 42501 too if the caller may not execute
+ * the guard, 25006 in a read-only transaction.
+ */
+static int
+publish(const char *name, Jsonb *definition)
 {
 	Oid		   relid = shop_table(SHOP_MACHINE);
 	Jsonb	  *checked = checked_definition(name, definition);
@@ -648,12 +655,12 @@ order_engine_define_machine(PG_FUNCTION_ARGS)
 {
 	call_require(fcinfo, 0, "name");
 	call_require(fcinfo, 1, "definition");
-	PG_RETURN_INT32(machine_publish(call_text(fcinfo, 0), call_jsonb(fcinfo, 1)));
+	PG_RETURN_INT32(publish(call_text(fcinfo, 0), call_jsonb(fcinfo, 1)));
 }
 
 /*
  * Trigger, ALWAYS: rows that replication or a restore brings are no calls of
- * machine_publish(), and must be noticed all the same.
+ * publish(), and must be noticed all the same.
  */
 Datum
 order_engine_machine_changed(PG_FUNCTION_ARGS)

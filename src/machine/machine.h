@@ -98,15 +98,6 @@ extern const char *machine_stock_effect_name(StockEffect effect);
 extern Machine *machine_parse(int machine_id, const char *name, Jsonb *definition);
 
 /*
- * Publishes a definition under a name and gives its id, that of the newest
- * version if that says the same.  One publisher at a time, until the end of
- * its transaction: ids are dense.  Raises as machine_parse() does, and for a
- * guard as machine_guard_allows() does; 42501 too if the caller may not execute
- * the guard, 25006 in a read-only transaction.
- */
-extern int machine_publish(const char *name, Jsonb *definition);
-
-/*
  * Calls the guard of a transition, `(orders, event text, attributes jsonb)
  * returns boolean`, as its own owner, in a security-restricted operation (no
  * temporary tables, nothing deferred).  True: allowed (null counts as false).

@@ -176,6 +176,31 @@ order_check_attributes(Jsonb *attributes)
 				 "They are counted as JSON text.  Keep what belongs to the order in the order's attributes.")));
 }
 
+/* With the events allowed from the order's state in DETAIL. */
+pg_noreturn static void
+raise_illegal(const Machine *machine, const char *state, const char *key, const char *value)
+{
+	int			   index = machine_state(machine, state);
+	StringInfoData detail;
+
+	initStringInfo(&detail);
+	appendStringInfoString(&detail, "{\"from\": ");
+	escape_json(&detail, state);
+	appendStringInfo(&detail, ", \"%s\": ", key);
+	escape_json(&detail, value);
+	appendStringInfo(&detail, ", \"allowed\": %s}",
+					 index < 0 ? "[]" : machine_allowed_json(machine, index));
+	ereport(
+		ERROR,
+		(errcode(ERRCODE_OE_ILLEGAL_TRANSITION),
+		 strcmp(key, "event") == 0
+			 ? errmsg("event \"%s\" is not allowed in state \"%s\"", value, state)
+			 : errmsg("an order cannot go from state \"%s\" to \"%s\"", state, value),
+		 errdetail("%s", detail.data),
+		 errhint(
+			 "The events that are allowed now are in DETAIL; see also order_engine.allowed_events().")));
+}
+
 const Transition *
 order_infer_move(const Machine *machine, const char *from, const char *to)
 {
@@ -183,7 +208,7 @@ order_infer_move(const Machine *machine, const char *from, const char *to)
 		machine_move_between(machine, machine_state(machine, from), machine_state(machine, to));
 
 	if (transition == NULL || transition->keeper_only)
-		order_raise_illegal(machine, from, "to", to);
+		raise_illegal(machine, from, "to", to);
 	return transition;
 }
 
@@ -311,30 +336,6 @@ order_end(LockedOrder *order)
 {
 	row_scope_end(&order->scope);
 	owner_end(&order->owner);
-}
-
-void
-order_raise_illegal(const Machine *machine, const char *state, const char *key, const char *value)
-{
-	int			   index = machine_state(machine, state);
-	StringInfoData detail;
-
-	initStringInfo(&detail);
-	appendStringInfoString(&detail, "{\"from\": ");
-	escape_json(&detail, state);
-	appendStringInfo(&detail, ", \"%s\": ", key);
-	escape_json(&detail, value);
-	appendStringInfo(&detail, ", \"allowed\": %s}",
-					 index < 0 ? "[]" : machine_allowed_json(machine, index));
-	ereport(
-		ERROR,
-		(errcode(ERRCODE_OE_ILLEGAL_TRANSITION),
-		 strcmp(key, "event") == 0
-			 ? errmsg("event \"%s\" is not allowed in state \"%s\"", value, state)
-			 : errmsg("an order cannot go from state \"%s\" to \"%s\"", state, value),
-		 errdetail("%s", detail.data),
-		 errhint(
-			 "The events that are allowed now are in DETAIL; see also order_engine.allowed_events().")));
 }
 
 bool
@@ -589,7 +590,7 @@ legal_move(LockedOrder *order, const char *event, Jsonb *attributes)
 		index >= 0 && order->state >= 0 ? machine_move(order->machine, order->state, index) : NULL;
 
 	if (transition == NULL || transition->keeper_only)
-		order_raise_illegal(order->machine, order->row.state, "event", event);
+		raise_illegal(order->machine, order->row.state, "event", event);
 	order_check_move(order->table, order->old, order->machine, &order->row, transition, attributes);
 	return transition;
 }

@@ -175,10 +175,6 @@ pg_noreturn extern void order_raise_version(int expected, int actual, const char
 pg_noreturn extern void order_raise_key_mismatch(const char *key, TimestampTz first_seen);
 pg_noreturn extern void order_raise_direct_write(const char *relation, const char *columns);
 
-/* Raises OE010, with the events allowed from the order's state in DETAIL. */
-pg_noreturn extern void
-order_raise_illegal(const Machine *machine, const char *state, const char *key, const char *value);
-
 /*
  * Writes the next version of the row, checks what users' triggers made of it and
  * records the change.

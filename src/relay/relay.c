@@ -73,7 +73,7 @@ typedef struct InFlight
 static struct
 {
 	RelayMode		 mode;
-	RelayPublisher	 kind; /* of the handle */
+	OutboxPublisher	 kind; /* of the handle */
 	const Publisher *publisher;
 	void			*handle;		/* NULL: none */
 	List			*properties;	/* of the handle, in properties_context */
@@ -236,7 +236,7 @@ read_properties(char **error)
 
 	MemoryContextReset(properties_context);
 	relay.properties = NIL;
-	if (relay.kind == RELAY_PUBLISHER_KAFKA)
+	if (relay.kind == OUTBOX_TO_KAFKA)
 		valid = relay_read_properties(&relay.properties, error);
 	MemoryContextSwitchTo(context);
 	return valid;
@@ -248,12 +248,11 @@ open_handle(void)
 	char  client_id[NAMEDATALEN + 32];
 	char *error = NULL;
 
-	relay.kind = relay_publisher;
-	if (relay.kind == RELAY_PUBLISHER_NONE)
+	relay.kind = outbox_publisher;
+	if (relay.kind == OUTBOX_TO_NOBODY)
 		return;
 	snprintf(client_id, sizeof(client_id), "order_engine-%s", worker_database());
-	relay.publisher =
-		relay.kind == RELAY_PUBLISHER_LOG ? log_publisher() : load_kafka_publisher(&error);
+	relay.publisher = relay.kind == OUTBOX_TO_LOG ? log_publisher() : load_kafka_publisher(&error);
 	if (relay.publisher && read_properties(&error))
 		relay.handle = relay.publisher->open(client_id, relay.properties, &error);
 	if (relay.handle == NULL)
@@ -298,8 +297,8 @@ follow_settings(void)
 
 	if (relay.mode == MODE_WAIT)
 		relay.resume_at = 0;
-	if (relay.handle && relay.kind == relay_publisher &&
-		(relay.kind != RELAY_PUBLISHER_KAFKA ||
+	if (relay.handle && relay.kind == outbox_publisher &&
+		(relay.kind != OUTBOX_TO_KAFKA ||
 		 (relay_read_properties(&now, &error) && same_properties(now, relay.properties))))
 		return;
 	relay.backoff_ms = 0;
@@ -618,7 +617,7 @@ current_state(void)
 {
 	bool unreachable = relay.handle && !relay.publisher->reachable(relay.handle);
 
-	if (relay_publisher == RELAY_PUBLISHER_NONE)
+	if (outbox_publisher == OUTBOX_TO_NOBODY)
 		return RELAY_DISABLED;
 	if (relay.blocked && !unreachable)
 		return RELAY_BLOCKED;
@@ -633,7 +632,7 @@ static void
 tell_status(void)
 {
 	status.state = current_state();
-	status.publisher = relay_publisher;
+	status.publisher = outbox_publisher;
 
 	/* not for the log, where the publisher has said it itself */
 	if (status.state == RELAY_UNREACHABLE && relay.handle)
@@ -647,12 +646,12 @@ turn(void)
 	int64 now = clock_ms();
 
 	MemoryContextSwitchTo(turn_context);
-	worker_clear_wake();
+	wake_clear();
 	if (relay.mode == MODE_WAIT && now >= relay.resume_at)
 		relay.mode = MODE_OPEN;
 	if (relay.mode == MODE_OPEN)
 		open_handle();
-	if (relay_publisher == RELAY_PUBLISHER_NONE)
+	if (outbox_publisher == OUTBOX_TO_NOBODY)
 		leave_journal();
 	else
 	{
@@ -678,7 +677,7 @@ next_turn(void)
 	long  wait = worker_idle_timeout;
 	bool  waits_for_outcome = relay.outstanding > 0;
 
-	if (relay_publisher == RELAY_PUBLISHER_NONE || !relay.opened)
+	if (outbox_publisher == OUTBOX_TO_NOBODY || !relay.opened)
 		return wait;
 	if (relay.acked != relay.stored)
 		wait = Min(wait, STORE_MS);
@@ -733,7 +732,7 @@ tell_error(void)
 static void
 start(Datum arg)
 {
-	worker_start(WORKER_RELAY, arg);
+	worker_start(WAKE_RELAY, arg);
 	on_proc_exit(leave_threads, (Datum) 0);
 	before_shmem_exit(close_at_exit, (Datum) 0);
 	CacheRegisterRelcacheCallback(forget_control, (Datum) 0);

@@ -7,14 +7,7 @@
 
 #include "datatype/timestamp.h"
 #include "base/property.h"
-
-/* order_engine.publisher */
-typedef enum RelayPublisher
-{
-	RELAY_PUBLISHER_NONE,
-	RELAY_PUBLISHER_LOG,
-	RELAY_PUBLISHER_KAFKA,
-} RelayPublisher;
+#include "journal/outbox.h"
 
 /* What relay_status.state says. */
 typedef enum RelayState
@@ -32,22 +25,19 @@ typedef enum RelayState
 /* What a relay tells about itself, in shared memory. */
 typedef struct RelayStatus
 {
-	Oid			   database;
-	RelayState	   state;
-	RelayPublisher publisher;
-	int64		   generation; /* of the journal's position */
-	int64		   batch;	   /* of the last acknowledged event; 0: none yet */
-	int64		   event_id;
-	int64		   published; /* since `since` */
-	int64		   refused;
-	TimestampTz	   since;		 /* the relay's start */
-	TimestampTz	   published_at; /* 0: nothing yet */
-	TimestampTz	   error_at;	 /* 0: no error */
-	char		   error[RELAY_ERROR_LENGTH];
+	Oid				database;
+	RelayState		state;
+	OutboxPublisher publisher;
+	int64			generation; /* of the journal's position */
+	int64			batch;		/* of the last acknowledged event; 0: none yet */
+	int64			event_id;
+	int64			published; /* since `since` */
+	int64			refused;
+	TimestampTz		since;		  /* the relay's start */
+	TimestampTz		published_at; /* 0: nothing yet */
+	TimestampTz		error_at;	  /* 0: no error */
+	char			error[RELAY_ERROR_LENGTH];
 } RelayStatus;
-
-/* order_engine.publisher, as the relay's process sees it: a RelayPublisher. */
-extern int relay_publisher;
 
 /*
  * Reads order_engine.kafka_config_file, then order_engine.kafka_config, which
@@ -64,7 +54,7 @@ extern RelayStatus relay_status_start(void);
 /* Makes a status visible to relay_status; from the relay only. */
 extern void relay_status_set(const RelayStatus *status);
 
-/* From _PG_init, after worker_init(). */
+/* From _PG_init, after wake_init(). */
 extern void relay_init(void);
 
 #endif /* ORDER_ENGINE_RELAY_H */

@@ -29,20 +29,11 @@
 #include "base/shared.h"
 #include "shop/shop.h"
 #include "base/statement.h"
-#include "worker/worker.h"
+#include "base/wake.h"
 
 #define AREA_NAME "order_engine relay"
 #define LIMIT_MARGIN 4096  /* Kafka's own part of a message */
 #define QUEUE_KBYTES 65536 /* of messages in the client library, copied or in flight */
-
-int relay_publisher = RELAY_PUBLISHER_NONE;
-
-static const struct config_enum_entry publisher_options[] = {
-	{"none", RELAY_PUBLISHER_NONE, false},
-	{"log", RELAY_PUBLISHER_LOG, false},
-	{"kafka", RELAY_PUBLISHER_KAFKA, false},
-	{NULL, 0, false},
-};
 
 static const char *const state_names[] = {
 	[RELAY_STOPPED] = "stopped", [RELAY_DISABLED] = "disabled",		  [RELAY_RUNNING] = "running",
@@ -123,9 +114,6 @@ relay_read_properties(List **properties, char **error)
 static void
 define_settings(void)
 {
-	DefineCustomEnumVariable("order_engine.publisher", "What the relay publishes events to.", NULL,
-							 &relay_publisher, RELAY_PUBLISHER_NONE, publisher_options, PGC_SIGHUP,
-							 0, NULL, NULL, NULL);
 	DefineCustomStringVariable(
 		"order_engine.kafka_config", "Properties of librdkafka, written like a connection string.",
 		"For example bootstrap.servers=127.0.0.1:9092 compression.codec=lz4. Secrets belong into order_engine.kafka_config_file.",
@@ -150,7 +138,7 @@ void
 relay_status_set(const RelayStatus *status)
 {
 	LWLockAcquire(status_lock(), LW_EXCLUSIVE);
-	statuses[worker_place()] = *status;
+	statuses[wake_place()] = *status;
 	LWLockRelease(status_lock());
 }
 
@@ -160,7 +148,7 @@ relay_status_start(void)
 	RelayStatus status;
 
 	LWLockAcquire(status_lock(), LW_SHARED);
-	status = statuses[worker_place()];
+	status = statuses[wake_place()];
 	LWLockRelease(status_lock());
 	if (status.database != MyDatabaseId)
 		memset(&status, 0, sizeof(status));
@@ -176,7 +164,7 @@ static RelayStatus
 status_get(void)
 {
 	RelayStatus status = {0};
-	int			place = worker_place();
+	int			place = wake_place();
 
 	if (place < 0)
 		return status;
@@ -185,7 +173,7 @@ status_get(void)
 	LWLockRelease(status_lock());
 	if (status.database != MyDatabaseId)
 		memset(&status, 0, sizeof(status));
-	if (worker_pid(WORKER_RELAY) == 0)
+	if (wake_pid(WAKE_RELAY) == 0)
 		status.state = RELAY_STOPPED;
 	return status;
 }
@@ -210,14 +198,14 @@ order_engine_relay_state(PG_FUNCTION_ARGS)
 {
 	static TupleDesc shape;
 	RelayStatus		 status = status_get();
-	int				 pid = worker_pid(WORKER_RELAY);
+	int				 pid = wake_pid(WAKE_RELAY);
 	bool			 known = status.since != 0;
 	Datum			 values[12];
 	bool			 nulls[12] = {false};
 
 	values[0] = CStringGetTextDatum(state_names[status.state]);
 	values[1] =
-		CStringGetTextDatum(publisher_options[known ? status.publisher : relay_publisher].name);
+		CStringGetTextDatum(outbox_publisher_name(known ? status.publisher : outbox_publisher));
 	values[2] = Int32GetDatum(pid);
 	nulls[2] = (pid == 0);
 	set_id(&values[3], &nulls[3], status.generation);
@@ -290,7 +278,7 @@ change_pause(RowScope *scope, bool paused)
 	row_set(shop, new, SHOP_RELAY_PAUSED, BoolGetDatum(paused));
 	row_update(shop, old, new, 1, (const int[]){SHOP_RELAY_PAUSED});
 	CacheInvalidateRelcache(shop->rel);
-	worker_wake_at_commit(WORKER_RELAY);
+	wake_at_commit(WAKE_RELAY);
 	return true;
 }
 
@@ -339,7 +327,7 @@ void
 relay_init(void)
 {
 	define_settings();
-	if (worker_places() > 0)
-		shared_request(AREA_NAME, mul_size(worker_places(), sizeof(RelayStatus)), 1, NULL,
+	if (wake_places() > 0)
+		shared_request(AREA_NAME, mul_size(wake_places(), sizeof(RelayStatus)), 1, NULL,
 					   (void **) &statuses);
 }

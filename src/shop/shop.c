@@ -312,12 +312,6 @@ shop_is_leaf(ShopTable table, Oid relid)
 	return false;
 }
 
-Oid
-shop_owner(void)
-{
-	return shop_get()->owner;
-}
-
 /* Only a superuser can create C functions, so nobody can pass for the engine. */
 bool
 shop_own_trigger(Oid function)
@@ -337,7 +331,7 @@ shop_own_trigger(Oid function)
 void
 owner_begin(OwnerScope *scope)
 {
-	Oid owner = shop_owner();
+	Oid owner = shop_get()->owner; /* who owns `orders` */
 
 	GetUserIdAndSecContext(&scope->userid, &scope->sec_context);
 	scope->guc_level = 0;

@@ -70,9 +70,6 @@ extern List *shop_partitions(Oid parent);
 /* True if the relation is one of the leaves of an order table. */
 extern bool shop_is_leaf(ShopTable table, Oid relid);
 
-/* The owner of the tables: who owns `orders`.  55000 as above. */
-extern Oid shop_owner(void);
-
 /* True if `function` is one of the engine's own trigger functions. */
 extern bool shop_own_trigger(Oid function);
 

@@ -2,6 +2,8 @@
  * keeper.c
  *		Fires the events of orders that are due.
  *
+ * In small transactions: those of the worker, or of CALL tend() where there is none.
+ *
  * A batch locks its orders without ever waiting (whoever holds one, a payment
  * say, decides about it), and takes the stock of all of them afterwards, in
  * the order of the stock keys: so it cannot deadlock with create_order(),
@@ -19,6 +21,7 @@
 #include "postmaster/bgworker.h"
 #include "storage/ipc.h"
 #include "utils/guc.h"
+#include "utils/hsearch.h"
 #include "utils/memutils.h"
 #include "utils/resowner.h"
 #include "utils/snapmgr.h"
@@ -29,10 +32,8 @@
 #include "base/compat.h"
 #include "base/errors.h"
 #include "journal/journal.h"
-#include "worker/keeper.h"
 #include "order/order.h"
 #include "journal/outbox.h"
-#include "relay/relay.h"
 #include "base/statement.h"
 #include "worker/worker.h"
 
@@ -45,6 +46,29 @@
 
 /* Who holds a stock row for longer must not stop the others' orders and stock with it. */
 #define LOCK_TIMEOUT_OF_BATCH "1s"
+
+typedef struct DueOrder
+{
+	int64		order_id;
+	TimestampTz due_at;
+} DueOrder;
+
+/* One walk through all that is due at its beginning, oldest first. */
+typedef struct KeeperPass
+{
+	MemoryContext context;	/* outlives transactions */
+	bool		  commits;	/* each step is a transaction of its own */
+	bool		  worker;	/* nobody cancels it, and it waits for no lock for long */
+	HTAB		 *resting;	/* orders to pass over, and when to look at them again */
+	TimestampTz	  now;		/* what is due by then */
+	int64		  began_at; /* of clock_ms() */
+	DueOrder	 *due;		/* found, not locked; [ndue] */
+	int			  ndue;
+	int			  next;
+	int			  alone;	/* so many of them go one by one, their batch has failed */
+	DueOrder	  last;		/* where the search goes on */
+	bool		  complete; /* nothing is left to find */
+} KeeperPass;
 
 /* An order that is passed over for a while, unless it gets another due time. */
 typedef struct Rest
@@ -76,8 +100,12 @@ PG_FUNCTION_INFO_V1(order_engine_tend);
 
 /* ---- finding ---- */
 
-void
-keeper_pass_init(KeeperPass *pass, MemoryContext parent, bool commits)
+/*
+ * `parent` outlives the transactions of the pass.  `commits`: the caller commits
+ * after each step, so the step checks deferred constraints itself.
+ */
+static void
+pass_init(KeeperPass *pass, MemoryContext parent, bool commits)
 {
 	HASHCTL ctl = {.keysize = sizeof(int64), .entrysize = sizeof(Rest)};
 
@@ -90,8 +118,9 @@ keeper_pass_init(KeeperPass *pass, MemoryContext parent, bool commits)
 	pass->due = MemoryContextAlloc(pass->context, sizeof(DueOrder) * SEARCH_SIZE);
 }
 
-void
-keeper_pass_begin(KeeperPass *pass)
+/* Starts a pass over what is due now. */
+static void
+pass_begin(KeeperPass *pass)
 {
 	pass->now = GetCurrentTimestamp();
 	pass->began_at = clock_ms();
@@ -340,12 +369,15 @@ run_batch(KeeperPass *pass, const DueOrder *due, int n)
 }
 
 /*
+ * Does the next batch in the current transaction; the caller commits.  False
+ * when the pass is over.
+ *
  * Should a batch fail, its orders are tried one by one, so that only the culprit
  * stays behind: in a step each, since together they would take their stock in no
  * order, and keep it locked.
  */
-bool
-keeper_step(KeeperPass *pass)
+static bool
+pass_step(KeeperPass *pass)
 {
 	OwnerScope owner;
 	int		   n;
@@ -395,7 +427,7 @@ worker_expire_outbox(int64 *due_at)
 {
 	int64 now = clock_ms();
 
-	if (relay_publisher != RELAY_PUBLISHER_NONE || now < *due_at)
+	if (outbox_publisher != OUTBOX_TO_NOBODY || now < *due_at)
 		return;
 	*due_at = now + EXPIRE_OUTBOX_MS;
 	(void) worker_try("keeper: expiring the outbox", expire_outbox);
@@ -441,21 +473,21 @@ keeper_main(Datum arg)
 	KeeperPass pass;
 	int64	   expire_at = 0;
 
-	worker_start(WORKER_KEEPER, arg);
-	keeper_pass_init(&pass, TopMemoryContext, true);
+	worker_start(WAKE_KEEPER, arg);
+	pass_init(&pass, TopMemoryContext, true);
 	pass.worker = true;
 	while (!worker_stopping())
 	{
 		bool more = true;
 
-		worker_clear_wake();
-		keeper_pass_begin(&pass);
+		wake_clear();
+		pass_begin(&pass);
 		while (more && !worker_stopping())
 		{
 			more = false;
 			if (worker_begin("keeper: firing due events"))
 			{
-				more = keeper_step(&pass);
+				more = pass_step(&pass);
 				worker_end();
 			}
 			if (more)
@@ -488,16 +520,16 @@ order_engine_tend(PG_FUNCTION_ARGS)
 	deadline = clock_ms() + PG_GETARG_INT32(0);
 
 	SPI_connect_ext(atomic ? 0 : SPI_OPT_NONATOMIC);
-	keeper_pass_init(&pass, CurrentMemoryContext, !atomic);
-	keeper_pass_begin(&pass);
+	pass_init(&pass, CurrentMemoryContext, !atomic);
+	pass_begin(&pass);
 	do
 	{
 		CHECK_FOR_INTERRUPTS();
-		more = keeper_step(&pass);
+		more = pass_step(&pass);
 		if (!atomic)
 			commit();
 	} while (more && (clock_ms() < deadline || pass.alone > 0));
-	if (!atomic && relay_publisher == RELAY_PUBLISHER_NONE)
+	if (!atomic && outbox_publisher == OUTBOX_TO_NOBODY)
 		call_expire_outbox();
 	SPI_finish();
 	PG_RETURN_NULL();

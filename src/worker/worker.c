@@ -7,13 +7,6 @@
  * kind, starts it again when it ended, and ends it when the database leaves
  * the list.  The dynamic workers are never restarted by the postmaster, so
  * that a database can be dropped under them.
- *
- * Shared memory: one place per database.  `database`, `pid` and `latch` are
- * written under the lock; `database` is read without it, in which case a
- * wake-up may go to the wrong worker or none, which costs a moment's delay.
- * `wanted` is atomic: whoever raises it from 0 to 1 sets the latch, so that
- * concurrent commits cost one.  It is raised after the commit has become
- * visible and taken down before the worker takes its snapshot.
  */
 #include "postgres.h"
 
@@ -27,14 +20,12 @@
 #include "catalog/pg_database.h"
 #include "miscadmin.h"
 #include "pgstat.h"
-#include "port/atomics.h"
 #include "postmaster/bgworker.h"
 #include "postmaster/interrupt.h"
 #include "storage/ipc.h"
 #include "storage/latch.h"
 #include "storage/lmgr.h"
 #include "storage/lock.h"
-#include "storage/lwlock.h"
 #include "storage/proc.h"
 #include "storage/procsignal.h"
 #include "tcop/tcopprot.h"
@@ -47,128 +38,31 @@
 
 #include "base/clock.h"
 #include "base/compat.h"
-#include "base/shared.h"
+#include "base/wake.h"
 #include "shop/shop.h"
 #include "worker/worker.h"
 
-#define AREA_NAME "order_engine worker"
 #define RESTART_MS 1000
 #define CLAIM_RETRY_MS 100
 #define LAST_LOCK_TIMEOUT "500ms"
-
-typedef struct WorkerPlace
-{
-	Oid				 database;			/* InvalidOid: free */
-	pid_t			 pid[WORKER_KINDS]; /* 0: none runs */
-	Latch			*latch[WORKER_KINDS];
-	pg_atomic_uint32 wanted[WORKER_KINDS];
-} WorkerPlace;
 
 static const struct
 {
 	const char *type;
 	const char *function;
-} kinds[WORKER_KINDS] = {
-	[WORKER_RELAY] = {"order_engine relay", "relay_main"},
-	[WORKER_KEEPER] = {"order_engine keeper", "keeper_main"},
+} kinds[WAKE_KINDS] = {
+	[WAKE_RELAY] = {"order_engine relay", "relay_main"},
+	[WAKE_KEEPER] = {"order_engine keeper", "keeper_main"},
 };
 
 static char *databases; /* order_engine.databases */
 int			 worker_idle_timeout = 1000;
 
-static WorkerPlace *places; /* NULL without preload */
-static int			nplaces;
-
 /* of a worker */
-static WorkerKind			 my_kind;
-static WorkerPlace			*my_place;
 static OwnerScope			 owner_scope;
 static volatile sig_atomic_t in_transaction = false;
 
-/* of a backend: reset at the end of each transaction */
-static bool wake_at_commit[WORKER_KINDS];
-
 COMPAT_WORKER_MAIN(order_engine_launcher_main);
-
-static inline LWLock *
-places_lock(void)
-{
-	return &GetNamedLWLockTranche(AREA_NAME)->lock;
-}
-
-/* ---- waking a worker ---- */
-
-static WorkerPlace *
-find_place(Oid database)
-{
-	if (places == NULL)
-		return NULL;
-	for (int i = 0; i < nplaces; i++)
-		if (places[i].database == database)
-			return &places[i];
-	return NULL;
-}
-
-static void
-wake(WorkerKind kind)
-{
-	WorkerPlace *place = find_place(MyDatabaseId);
-
-	if (place == NULL || pg_atomic_exchange_u32(&place->wanted[kind], 1) != 0)
-		return;
-	LWLockAcquire(places_lock(), LW_SHARED);
-	if (place->latch[kind])
-		SetLatch(place->latch[kind]);
-	LWLockRelease(places_lock());
-}
-
-void
-worker_wake_at_commit(WorkerKind kind)
-{
-	wake_at_commit[kind] = true;
-}
-
-/* XACT_EVENT_COMMIT comes after the transaction has become visible. */
-static void
-at_transaction_end(XactEvent event, void *arg)
-{
-	if (event != XACT_EVENT_COMMIT && event != XACT_EVENT_ABORT && event != XACT_EVENT_PREPARE)
-		return;
-	for (int kind = 0; kind < WORKER_KINDS; kind++)
-	{
-		if (wake_at_commit[kind] && event == XACT_EVENT_COMMIT)
-			wake(kind);
-		wake_at_commit[kind] = false;
-	}
-}
-
-void
-worker_clear_wake(void)
-{
-	(void) pg_atomic_exchange_u32(&my_place->wanted[my_kind], 0);
-}
-
-int
-worker_place(void)
-{
-	WorkerPlace *place = find_place(MyDatabaseId);
-
-	return place ? place - places : -1;
-}
-
-int
-worker_places(void)
-{
-	return nplaces;
-}
-
-int
-worker_pid(WorkerKind kind)
-{
-	WorkerPlace *place = find_place(MyDatabaseId);
-
-	return place ? place->pid[kind] : 0;
-}
 
 /* ---- the envelope of a worker ---- */
 
@@ -227,62 +121,9 @@ reset_session(void)
 	LockReleaseAll(USER_LOCKMETHOD, true);
 }
 
-/* This database's place, else a free one, else one whose database has no worker any more. */
-static WorkerPlace *
-choose_place(void)
-{
-	WorkerPlace *place = find_place(MyDatabaseId);
-
-	if (place == NULL)
-		place = find_place(InvalidOid);
-	for (int i = 0; place == NULL && i < nplaces; i++)
-	{
-		bool used = false;
-
-		for (int kind = 0; kind < WORKER_KINDS; kind++)
-			used = used || places[i].pid[kind] != 0;
-		if (!used)
-			place = &places[i];
-	}
-	if (place == NULL)
-		elog(ERROR, "no place left for another worker");
-	return place;
-}
-
-/* Runs after the callbacks that the worker registered itself. */
-static void
-leave_place(int code, Datum arg)
-{
-	LWLockAcquire(places_lock(), LW_EXCLUSIVE);
-	my_place->pid[my_kind] = 0;
-	my_place->latch[my_kind] = NULL;
-	LWLockRelease(places_lock());
-}
-
-static bool
-try_take_place(void)
-{
-	WorkerPlace *place;
-	bool		 taken;
-
-	LWLockAcquire(places_lock(), LW_EXCLUSIVE);
-	place = choose_place();
-	taken = place->pid[my_kind] == 0;
-	if (taken)
-	{
-		place->database = MyDatabaseId;
-		place->pid[my_kind] = MyProcPid;
-		place->latch[my_kind] = MyLatch;
-		my_place = place;
-	}
-	LWLockRelease(places_lock());
-	return taken;
-}
-
 void
-worker_start(WorkerKind kind, Datum arg)
+worker_start(WakeKind kind, Datum arg)
 {
-	my_kind = kind;
 	pqsignal(SIGHUP, SignalHandlerForConfigReload);
 	pqsignal(SIGTERM, on_terminate);
 	pqsignal(SIGINT, on_interrupt);
@@ -290,13 +131,12 @@ worker_start(WorkerKind kind, Datum arg)
 	BackgroundWorkerInitializeConnectionByOid(DatumGetObjectId(arg), InvalidOid, 0);
 	pin_settings();
 
-	while (!try_take_place())
+	while (!wake_take_place(kind))
 	{
 		(void) worker_wait(PGINVALID_SOCKET, CLAIM_RETRY_MS);
 		if (worker_stopping())
 			proc_exit(0);
 	}
-	before_shmem_exit(leave_place, (Datum) 0);
 	pgstat_report_activity(STATE_IDLE, NULL);
 }
 
@@ -422,11 +262,11 @@ worker_wait(pgsocket fd, long timeout_ms)
 typedef struct Watched
 {
 	char					name[NAMEDATALEN];
-	BackgroundWorkerHandle *handles[WORKER_KINDS];	  /* NULL: none was started */
-	int64					not_before[WORKER_KINDS]; /* of the next start, by clock_ms() */
-	bool					missing;				  /* and the log says so */
-	bool					full;					  /* no slot for a worker: likewise */
-	bool					listed;					  /* scratch of follow_list() */
+	BackgroundWorkerHandle *handles[WAKE_KINDS];	/* NULL: none was started */
+	int64					not_before[WAKE_KINDS]; /* of the next start, by clock_ms() */
+	bool					missing;				/* and the log says so */
+	bool					full;					/* no slot for a worker: likewise */
+	bool					listed;					/* scratch of follow_list() */
 } Watched;
 
 static List *watched = NIL;
@@ -434,7 +274,7 @@ static List *watched = NIL;
 static void
 stop_workers(Watched *w)
 {
-	for (int kind = 0; kind < WORKER_KINDS; kind++)
+	for (int kind = 0; kind < WAKE_KINDS; kind++)
 		if (w->handles[kind])
 		{
 			TerminateBackgroundWorker(w->handles[kind]);
@@ -550,7 +390,7 @@ find_database(const char *name)
 
 /* False if there is no background worker slot left. */
 static bool
-start_worker(Watched *w, WorkerKind kind, Oid database)
+start_worker(Watched *w, WakeKind kind, Oid database)
 {
 	BackgroundWorker worker;
 	MemoryContext	 context = MemoryContextSwitchTo(TopMemoryContext);
@@ -576,7 +416,7 @@ start_worker(Watched *w, WorkerKind kind, Oid database)
 
 /* Others may only have the slots for a moment (parallel queries, workers that still end). */
 static void
-note_full(Watched *w, WorkerKind kind)
+note_full(Watched *w, WakeKind kind)
 {
 	if (!w->full)
 		ereport(
@@ -587,7 +427,7 @@ note_full(Watched *w, WorkerKind kind)
 				 "All background worker slots are in use.  The launcher tries again every second."),
 			 errhint(
 				 "Increase max_worker_processes: order_engine needs one, and %d for each database.",
-				 WORKER_KINDS)));
+				 WAKE_KINDS)));
 	w->full = true;
 }
 
@@ -606,14 +446,14 @@ note_missing(Watched *w, bool missing)
 static bool
 is_complete(const Watched *w)
 {
-	for (int kind = 0; kind < WORKER_KINDS; kind++)
+	for (int kind = 0; kind < WAKE_KINDS; kind++)
 		if (w->handles[kind] == NULL)
 			return false;
 	return true;
 }
 
 static bool
-is_due(Watched *w, WorkerKind kind, int64 now)
+is_due(Watched *w, WakeKind kind, int64 now)
 {
 	pid_t pid;
 
@@ -630,11 +470,11 @@ is_due(Watched *w, WorkerKind kind, int64 now)
 static void
 tend_database(Watched *w, int64 now)
 {
-	bool due[WORKER_KINDS];
+	bool due[WAKE_KINDS];
 	bool any = false;
 	Oid	 database;
 
-	for (int kind = 0; kind < WORKER_KINDS; kind++)
+	for (int kind = 0; kind < WAKE_KINDS; kind++)
 	{
 		due[kind] = is_due(w, kind, now);
 		any = any || due[kind];
@@ -644,7 +484,7 @@ tend_database(Watched *w, int64 now)
 
 	StartTransactionCommand();
 	database = find_database(w->name);
-	for (int kind = 0; kind < WORKER_KINDS; kind++)
+	for (int kind = 0; kind < WAKE_KINDS; kind++)
 		if (due[kind])
 		{
 			w->not_before[kind] = now + RESTART_MS;
@@ -723,16 +563,6 @@ define_settings(void)
 }
 
 static void
-init_places(void *area)
-{
-	WorkerPlace *fresh = area;
-
-	for (int i = 0; i < nplaces; i++)
-		for (int kind = 0; kind < WORKER_KINDS; kind++)
-			pg_atomic_init_u32(&fresh[i].wanted[kind], 0);
-}
-
-static void
 register_launcher(void)
 {
 	BackgroundWorker worker;
@@ -753,11 +583,7 @@ void
 worker_init(void)
 {
 	define_settings();
-	RegisterXactCallback(at_transaction_end, NULL);
 	if (!process_shared_preload_libraries_in_progress || IsBinaryUpgrade)
 		return;
-	nplaces = max_worker_processes;
-	shared_request(AREA_NAME, mul_size(nplaces, sizeof(WorkerPlace)), 1, init_places,
-				   (void **) &places);
 	register_launcher();
 }

@@ -5,12 +5,12 @@
  * A worker belongs to one kind and one database of order_engine.databases.
  * Its main is
  *
- *		worker_start(WORKER_X, arg);
+ *		worker_start(WAKE_X, arg);
  *		while (!worker_stopping())
  *		{
  *			long		wait_ms = worker_idle_timeout;
  *
- *			worker_clear_wake();
+ *			wake_clear();
  *			if (worker_begin("what it does"))
  *			{
  *				... one short transaction as the tables' owner ...
@@ -26,13 +26,7 @@
 #ifndef ORDER_ENGINE_WORKER_H
 #define ORDER_ENGINE_WORKER_H
 
-typedef enum WorkerKind
-{
-	WORKER_RELAY,
-	WORKER_KEEPER,
-} WorkerKind;
-
-#define WORKER_KINDS (WORKER_KEEPER + 1)
+#include "base/wake.h"
 
 /* How long a worker with nothing to do sleeps, in milliseconds. */
 extern int worker_idle_timeout;
@@ -42,7 +36,7 @@ extern int worker_idle_timeout;
  * an earlier worker of this kind still ends in this database, so there is
  * never more than one.  `arg` is the main's argument.
  */
-extern void worker_start(WorkerKind kind, Datum arg);
+extern void worker_start(WakeKind kind, Datum arg);
 
 /* The name of the worker's database when it started. */
 extern const char *worker_database(void);
@@ -78,24 +72,7 @@ extern bool worker_try(const char *activity, void (*work)(void));
  */
 extern bool worker_wait(pgsocket fd, long timeout_ms);
 
-/* The wake-up flag goes down; before the snapshot that shall see what raised it. */
-extern void worker_clear_wake(void);
-
-/* Wakes this database's worker when the current transaction commits.  Never raises. */
-extern void worker_wake_at_commit(WorkerKind kind);
-
-/*
- * The place of this database in arrays in shared memory that have
- * worker_places() members: -1 if no worker ever ran here (or without
- * shared_preload_libraries).  Kept for as long as a worker runs.
- */
-extern int worker_place(void);
-extern int worker_places(void);
-
-/* The process id of this database's worker, 0 if it does not run. */
-extern int worker_pid(WorkerKind kind);
-
-/* Defines the settings, asks for shared memory, registers the launcher; from _PG_init. */
+/* Defines the settings, registers the launcher; from _PG_init. */
 extern void worker_init(void);
 
 #endif /* ORDER_ENGINE_WORKER_H */
