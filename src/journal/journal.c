@@ -162,6 +162,27 @@ tick_copy(const TickSnapshot *snapshot, MemoryContext context)
 	return copy;
 }
 
+/* Names this transaction as one in progress, if it has an id, which its own snapshots never do. */
+static TickSnapshot *
+tick_without_own(const TickSnapshot *snapshot)
+{
+	uint64		  own = U64FromFullTransactionId(GetTopFullTransactionIdIfAny());
+	uint32		  place = 0;
+	TickSnapshot *copy = palloc(VARSIZE(snapshot) + sizeof(uint64));
+
+	memcpy(copy, snapshot, VARSIZE(snapshot));
+	if (own == 0 || !tick_sees(snapshot, own))
+		return copy;
+	while (place < snapshot->nxip && snapshot->xip[place] < own)
+		place++;
+	copy->xip[place] = own;
+	memcpy(&copy->xip[place + 1], &snapshot->xip[place], sizeof(uint64) * (snapshot->nxip - place));
+	copy->nxip++;
+	copy->xmin = Min(copy->xmin, own);
+	SET_VARSIZE(copy, VARSIZE(snapshot) + sizeof(uint64));
+	return copy;
+}
+
 static TickSnapshot *
 tick_take(Snapshot snapshot)
 {
@@ -170,7 +191,7 @@ tick_take(Snapshot snapshot)
 	PushActiveSnapshot(snapshot);
 	value = OidFunctionCall0(F_PG_CURRENT_SNAPSHOT);
 	PopActiveSnapshot();
-	return (TickSnapshot *) DatumGetPointer(value);
+	return tick_without_own((TickSnapshot *) DatumGetPointer(value));
 }
 
 /* ---- the lock ---- */
