@@ -225,75 +225,69 @@ journal_lock_if_free(Journal journal)
 
 /* ---- positions ---- */
 
-static Datum
-position_get(TupleTableSlot *slot, int column, bool *isnull)
+/* A row of the table, and where its columns stand. */
+typedef struct PositionRow
 {
-	AttrNumber attno = get_attnum(slot->tts_tableOid, position_names[column]);
+	TupleTableSlot *slot;
+	AttrNumber		attno[POSITION_COLUMNS];
+} PositionRow;
 
-	if (attno == InvalidAttrNumber)
-		ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-						errmsg("column \"%s\" of table \"%s\" does not exist",
-							   position_names[column], position_columns.table),
-						errhint("After ALTER EXTENSION UPDATE, run order_engine.setup() again.")));
-	return slot_getattr(slot, attno, isnull);
+static Datum
+position_get(const PositionRow *row, int column)
+{
+	return row_require(row->slot, row->attno[column]);
 }
 
 static int64
-position_int64(TupleTableSlot *slot, int column)
+position_int64(const PositionRow *row, int column)
 {
-	bool isnull;
-
-	return DatumGetInt64(position_get(slot, column, &isnull));
+	return DatumGetInt64(position_get(row, column));
 }
 
 static int32
-position_int32(TupleTableSlot *slot, int column)
+position_int32(const PositionRow *row, int column)
 {
-	bool isnull;
-
-	return DatumGetInt32(position_get(slot, column, &isnull));
+	return DatumGetInt32(position_get(row, column));
 }
 
 static pg_uuid_t
-position_uuid(TupleTableSlot *slot, int column)
+position_uuid(const PositionRow *row, int column)
 {
-	bool isnull;
-
-	return *DatumGetUUIDP(position_get(slot, column, &isnull));
+	return *DatumGetUUIDP(position_get(row, column));
 }
 
 static TickSnapshot *
-position_snapshot(TupleTableSlot *slot, int column)
+position_snapshot(const PositionRow *row, int column)
 {
 	bool  isnull;
-	Datum value = position_get(slot, column, &isnull);
+	Datum value = slot_getattr(row->slot, row->attno[column], &isnull);
 
 	return isnull ? NULL : (TickSnapshot *) PG_DETOAST_DATUM_COPY(value);
 }
 
 static void
-state_decode(TupleTableSlot *slot, Journal journal, int ring, JournalState *state)
+state_decode(const PositionRow *row, Journal journal, int ring, JournalState *state)
 {
 	bool isnull;
 
 	state->journal = journal;
-	state->entry = position_int64(slot, POSITION_ENTRY);
-	state->generation = position_int64(slot, POSITION_GENERATION);
-	state->identity = position_uuid(slot, POSITION_IDENTITY);
-	state->era = position_int64(slot, POSITION_ERA);
-	state->timeline = position_int32(slot, POSITION_TIMELINE);
-	state->batch = position_int64(slot, POSITION_BATCH);
-	state->tick_id = position_uuid(slot, POSITION_TICK_ID);
-	state->tick_at = DatumGetTimestampTz(position_get(slot, POSITION_TICK_AT, &isnull));
-	state->other_eras = DatumGetBool(position_get(slot, POSITION_OTHER_ERAS, &isnull));
-	state->consumed = position_snapshot(slot, POSITION_CONSUMED);
-	state->adopted = position_snapshot(slot, POSITION_ADOPTED);
-	state->snapshot = position_snapshot(slot, POSITION_SNAPSHOT);
-	state->last_id = position_int64(slot, POSITION_LAST_ID);
-	state->current_ring = position_int32(slot, POSITION_CURRENT_RING);
+	state->entry = position_int64(row, POSITION_ENTRY);
+	state->generation = position_int64(row, POSITION_GENERATION);
+	state->identity = position_uuid(row, POSITION_IDENTITY);
+	state->era = position_int64(row, POSITION_ERA);
+	state->timeline = position_int32(row, POSITION_TIMELINE);
+	state->batch = position_int64(row, POSITION_BATCH);
+	state->tick_id = position_uuid(row, POSITION_TICK_ID);
+	state->tick_at = DatumGetTimestampTz(position_get(row, POSITION_TICK_AT));
+	state->other_eras = DatumGetBool(position_get(row, POSITION_OTHER_ERAS));
+	state->consumed = position_snapshot(row, POSITION_CONSUMED);
+	state->adopted = position_snapshot(row, POSITION_ADOPTED);
+	state->snapshot = position_snapshot(row, POSITION_SNAPSHOT);
+	state->last_id = position_int64(row, POSITION_LAST_ID);
+	state->current_ring = position_int32(row, POSITION_CURRENT_RING);
 	state->ring = ring;
 	state->xmin =
-		DatumGetTransactionId(slot_getsysattr(slot, MinTransactionIdAttributeNumber, &isnull));
+		DatumGetTransactionId(slot_getsysattr(row->slot, MinTransactionIdAttributeNumber, &isnull));
 }
 
 /* Walks a leaf of positions backwards; entries above the one in `state` only. */
@@ -304,27 +298,28 @@ find_in_leaf(Leaf *leaf, Snapshot snapshot, Journal journal, int64 era, int64 ba
 	Relation rel = table_open(leaf->relid, NoLock);
 	Relation index = index_open(
 		ring_index(rel, 3, (const char *const[]){"journal", "era", "entry"}), AccessShareLock);
-	TupleTableSlot *slot = table_slot_create(rel, NULL);
-	IndexScanDesc	scan = compat_index_beginscan(rel, index, snapshot, 2);
-	ScanKeyData		keys[2];
-	bool			found = false;
+	PositionRow	  row = {.slot = table_slot_create(rel, NULL)};
+	IndexScanDesc scan = compat_index_beginscan(rel, index, snapshot, 2);
+	ScanKeyData	  keys[2];
+	bool		  found = false;
 
 	ScanKeyEntryInitialize(&keys[0], 0, 1, BTEqualStrategyNumber, InvalidOid, C_COLLATION_OID,
 						   F_TEXTEQ, CStringGetTextDatum(journal_names[journal]));
 	ScanKeyInit(&keys[1], 2, BTEqualStrategyNumber, F_INT8EQ, Int64GetDatum(era));
+	row_layout(rel, &position_columns, row.attno);
 	index_rescan(scan, keys, 2, NULL, 0);
-	while (!found && index_getnext_slot(scan, BackwardScanDirection, slot))
+	while (!found && index_getnext_slot(scan, BackwardScanDirection, row.slot))
 	{
-		int64 here = position_int64(slot, POSITION_BATCH);
+		int64 here = position_int64(&row, POSITION_BATCH);
 
-		if (position_int64(slot, POSITION_ENTRY) <= state->entry || (batch >= 0 && here < batch))
+		if (position_int64(&row, POSITION_ENTRY) <= state->entry || (batch >= 0 && here < batch))
 			break;
 		found = batch < 0 || here == batch;
 		if (found)
-			state_decode(slot, journal, leaf->ring, state);
+			state_decode(&row, journal, leaf->ring, state);
 	}
 	index_endscan(scan);
-	ExecDropSingleTupleTableSlot(slot);
+	ExecDropSingleTupleTableSlot(row.slot);
 	index_close(index, NoLock);
 	table_close(rel, NoLock);
 	return found;
@@ -446,17 +441,18 @@ inherit_numbers(JournalState *state)
 
 	for (int i = 0; i < nleaves; i++)
 	{
-		Relation		rel = table_open(leaves[i].relid, NoLock);
-		TupleTableSlot *slot = table_slot_create(rel, NULL);
-		TableScanDesc	scan = table_beginscan(rel, snapshot, 0, NULL);
+		Relation	  rel = table_open(leaves[i].relid, NoLock);
+		PositionRow	  row = {.slot = table_slot_create(rel, NULL)};
+		TableScanDesc scan = table_beginscan(rel, snapshot, 0, NULL);
 
-		while (table_scan_getnextslot(scan, ForwardScanDirection, slot))
+		row_layout(rel, &position_columns, row.attno);
+		while (table_scan_getnextslot(scan, ForwardScanDirection, row.slot))
 		{
-			state->generation = Max(state->generation, position_int64(slot, POSITION_GENERATION));
-			state->batch = Max(state->batch, position_int64(slot, POSITION_BATCH));
+			state->generation = Max(state->generation, position_int64(&row, POSITION_GENERATION));
+			state->batch = Max(state->batch, position_int64(&row, POSITION_BATCH));
 		}
 		table_endscan(scan);
-		ExecDropSingleTupleTableSlot(slot);
+		ExecDropSingleTupleTableSlot(row.slot);
 		table_close(rel, NoLock);
 	}
 	UnregisterSnapshot(snapshot);
@@ -540,7 +536,7 @@ find_others(JournalState *state, JournalState *next, const Leaf *leaves, int nle
 {
 	if (!others_due(state->journal))
 		return false;
-	if (leaves_have_others(leaves, nleaves, snapshot, next->adopted, state->journal))
+	if (leaves_have_others(state->journal, leaves, nleaves, snapshot, next->adopted))
 		return true;
 	if (next->adopted == NULL)
 	{
@@ -565,8 +561,8 @@ next_tick(JournalState *state, JournalState *next)
 	state_fold(next);
 	next->snapshot = tick_take(snapshot);
 	next->other_eras = find_others(state, next, leaves, nleaves, snapshot);
-	found = next->other_eras ||
-			leaves_have_rows(leaves, nleaves, snapshot, next->consumed, next->snapshot);
+	found = next->other_eras || leaves_have_rows(state->journal, leaves, nleaves, snapshot,
+												 next->consumed, next->snapshot);
 	UnregisterSnapshot(snapshot);
 	pfree(leaves);
 	return found;
@@ -706,13 +702,13 @@ order_engine_journal_tick(PG_FUNCTION_ARGS)
 }
 
 static bool
-put_id(TupleTableSlot *slot, void *argument)
+put_id(int64 id, TupleTableSlot *slot, void *argument)
 {
 	ReturnSetInfo *rsinfo = argument;
-	bool		   isnull;
-	Datum		   id = slot_getattr(slot, get_attnum(slot->tts_tableOid, "id"), &isnull);
+	Datum		   value = Int64GetDatum(id);
+	bool		   isnull = false;
 
-	tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, &id, &isnull);
+	tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, &value, &isnull);
 	return true;
 }
 

@@ -118,7 +118,7 @@ journal_reader_open(Journal journal, int64 batch, int64 after_id, MemoryContext 
  * has the shape of its leaf (slot->tts_tableOid).  Returns how many rows were
  * read: 0, the batch is at its end.
  */
-typedef bool (*JournalRow)(TupleTableSlot *slot, void *argument);
+typedef bool (*JournalRow)(int64 id, TupleTableSlot *slot, void *argument);
 extern int64 journal_read(JournalReader *reader, JournalRow row, void *argument);
 
 /* In or outside a transaction. */

@@ -14,21 +14,21 @@
 #include "access/tableam.h"
 #include "executor/tuptable.h"
 #include "storage/bufmgr.h"
-#include "utils/lsyscache.h"
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 
 #include "journal/journal_internal.h"
+#include "shop/row.h"
 
 #define COUNT_LIMIT 100000
 
 typedef struct Count
 {
 	Journal				journal;
-	const JournalState *state; /* NULL: nothing was ever consumed */
-	List			  **eras;  /* see leaf_has_others() */
-	TupleTableSlot	   *slot;  /* of the leaf */
-	AttrNumber			created_at;
+	const JournalState *state;		/* NULL: nothing was ever consumed */
+	List			  **eras;		/* see leaf_has_others() */
+	TupleTableSlot	   *slot;		/* of the leaf */
+	AttrNumber			created_at; /* in it */
 	JournalBacklog	   *backlog;
 } Count;
 
@@ -37,8 +37,7 @@ static bool
 count_row(Count *count)
 {
 	JournalBacklog *backlog = count->backlog;
-	bool			isnull;
-	TimestampTz		at = DatumGetTimestampTz(slot_getattr(count->slot, count->created_at, &isnull));
+	TimestampTz		at = DatumGetTimestampTz(row_require(count->slot, count->created_at));
 	bool			should_free;
 	HeapTuple		tuple = ExecFetchSlotHeapTuple(count->slot, false, &should_free);
 
@@ -90,13 +89,13 @@ count_leaf(Count *count, Oid relid, Snapshot snapshot)
 	LeafScan			leaf;
 	bool				complete;
 
-	if (!leaf_open(&leaf, relid, snapshot))
+	if (!leaf_open(&leaf, count->journal, relid, snapshot))
 		return true;
 	if (state)
 		before = state->last_id == JOURNAL_WHOLE && !state->other_eras ? state->snapshot
 																	   : state->consumed;
 	count->slot = table_slot_create(leaf.rel, NULL);
-	count->created_at = get_attnum(relid, "created_at");
+	count->created_at = leaf.attno[ENTRY_CREATED_AT];
 	complete = leaf_visit_between(&leaf, journal_era(), before, NULL, count_entry, count) &&
 			   leaf_visit_others(&leaf, journal_era(), count_other, count);
 	ExecDropSingleTupleTableSlot(count->slot);

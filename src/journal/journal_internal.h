@@ -136,11 +136,23 @@ extern void ring_init(void);
 
 /* ---- reading a leaf's index on (era, xid, id) ---- */
 
+/* What is read here of a row of any journal, beside what the index has. */
+enum
+{
+	ENTRY_ID,
+	ENTRY_CREATED_AT,
+	ENTRY_COLUMNS
+};
+
+/* Where these stand in a leaf that is open and locked; 55000 unless it has the shape that setup() gave it. */
+extern void leaf_layout(Journal journal, Relation rel, AttrNumber attno[ENTRY_COLUMNS]);
+
 typedef struct LeafScan
 {
-	Relation rel;
-	Relation index;
-	Snapshot snapshot;
+	Relation   rel;
+	Relation   index;
+	AttrNumber attno[ENTRY_COLUMNS];
+	Snapshot   snapshot;
 } LeafScan;
 
 typedef struct LeafEntry
@@ -159,9 +171,9 @@ typedef bool (*EntryVisitor)(IndexScanDesc scan, const LeafEntry *entry, void *a
 
 /*
  * For a leaf that was locked before the snapshot was taken.  False if it has no
- * pages.  55000 if it has no index on (era, xid, id).
+ * pages.  55000 if it has no index on (era, xid, id), or as leaf_layout().
  */
-extern bool leaf_open(LeafScan *leaf, Oid relid, Snapshot snapshot);
+extern bool leaf_open(LeafScan *leaf, Journal journal, Oid relid, Snapshot snapshot);
 extern void leaf_close(LeafScan *leaf);
 
 /* Entries of an era with `from` <= xid < `to`.  False if the visitor ended it. */
@@ -197,10 +209,10 @@ extern bool leaf_has_others(LeafScan *leaf, int64 era, const TickSnapshot *adopt
 extern bool era_consumed(List **eras, Journal journal, const LeafEntry *entry);
 
 /* The same, in all of these leaves. */
-extern bool leaves_have_rows(const Leaf *leaves, int nleaves, Snapshot snapshot,
+extern bool leaves_have_rows(Journal journal, const Leaf *leaves, int nleaves, Snapshot snapshot,
 							 const TickSnapshot *before, const TickSnapshot *after);
-extern bool leaves_have_others(const Leaf *leaves, int nleaves, Snapshot snapshot,
-							   const TickSnapshot *adopted, Journal journal);
+extern bool leaves_have_others(Journal journal, const Leaf *leaves, int nleaves, Snapshot snapshot,
+							   const TickSnapshot *adopted);
 
 /* The transaction that really wrote the row in the slot. */
 extern uint64 row_writer(TupleTableSlot *slot);

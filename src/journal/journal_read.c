@@ -35,13 +35,13 @@
 #include "miscadmin.h"
 #include "storage/bufmgr.h"
 #include "utils/fmgroids.h"
-#include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
 #include "utils/xid8.h"
 
 #include "base/compat.h"
 #include "journal/journal_internal.h"
+#include "shop/row.h"
 
 /* An entry of the window is 16 bytes; the window is halved when it is full. */
 #define WINDOW_FIRST 1024
@@ -84,8 +84,20 @@ struct JournalReader
 
 /* ---- one leaf ---- */
 
+static const char *const entry_names[ENTRY_COLUMNS] = {"id", "created_at"};
+
+static const RowColumns entry_columns[JOURNALS] = {
+	[JOURNAL_OUTBOX] = {"outbox", ENTRY_COLUMNS, entry_names},
+};
+
+void
+leaf_layout(Journal journal, Relation rel, AttrNumber attno[ENTRY_COLUMNS])
+{
+	row_layout(rel, &entry_columns[journal], attno);
+}
+
 bool
-leaf_open(LeafScan *leaf, Oid relid, Snapshot snapshot)
+leaf_open(LeafScan *leaf, Journal journal, Oid relid, Snapshot snapshot)
 {
 	leaf->rel = table_open(relid, NoLock);
 	if (RelationGetNumberOfBlocks(leaf->rel) == 0)
@@ -93,6 +105,7 @@ leaf_open(LeafScan *leaf, Oid relid, Snapshot snapshot)
 		table_close(leaf->rel, NoLock);
 		return false;
 	}
+	leaf_layout(journal, leaf->rel, leaf->attno);
 	leaf->index = index_open(ring_entry_index(leaf->rel), AccessShareLock);
 	leaf->snapshot = snapshot;
 	return true;
@@ -295,8 +308,8 @@ leaf_has_others(LeafScan *leaf, int64 era, const TickSnapshot *adopted, Journal 
 }
 
 bool
-leaves_have_rows(const Leaf *leaves, int nleaves, Snapshot snapshot, const TickSnapshot *before,
-				 const TickSnapshot *after)
+leaves_have_rows(Journal journal, const Leaf *leaves, int nleaves, Snapshot snapshot,
+				 const TickSnapshot *before, const TickSnapshot *after)
 {
 	bool found = false;
 
@@ -304,7 +317,7 @@ leaves_have_rows(const Leaf *leaves, int nleaves, Snapshot snapshot, const TickS
 	{
 		LeafScan leaf;
 
-		if (!leaf_open(&leaf, leaves[i].relid, snapshot))
+		if (!leaf_open(&leaf, journal, leaves[i].relid, snapshot))
 			continue;
 		found = leaf_has_rows(&leaf, journal_era(), before, after);
 		leaf_close(&leaf);
@@ -313,8 +326,8 @@ leaves_have_rows(const Leaf *leaves, int nleaves, Snapshot snapshot, const TickS
 }
 
 bool
-leaves_have_others(const Leaf *leaves, int nleaves, Snapshot snapshot, const TickSnapshot *adopted,
-				   Journal journal)
+leaves_have_others(Journal journal, const Leaf *leaves, int nleaves, Snapshot snapshot,
+				   const TickSnapshot *adopted)
 {
 	List *eras = NIL;
 	bool  found = false;
@@ -323,7 +336,7 @@ leaves_have_others(const Leaf *leaves, int nleaves, Snapshot snapshot, const Tic
 	{
 		LeafScan leaf;
 
-		if (!leaf_open(&leaf, leaves[i].relid, snapshot))
+		if (!leaf_open(&leaf, journal, leaves[i].relid, snapshot))
 			continue;
 		found = leaf_has_others(&leaf, journal_era(), adopted, journal, &eras);
 		leaf_close(&leaf);
@@ -453,7 +466,7 @@ collect_leaf(JournalReader *reader, int i, Snapshot snapshot)
 	Collector	  collector = {.reader = reader, .leaf = i};
 	LeafScan	  leaf;
 
-	if (!leaf_open(&leaf, reader->leaves[i].relid, snapshot))
+	if (!leaf_open(&leaf, state->journal, reader->leaves[i].relid, snapshot))
 		return;
 	if (state->other_eras)
 	{
@@ -488,7 +501,7 @@ typedef struct ReadLeaf
 {
 	Relation		rel;
 	TupleTableSlot *slot; /* NULL: no row was read yet */
-	AttrNumber		id;
+	AttrNumber		attno[ENTRY_COLUMNS];
 	BlockNumber		nblocks;
 } ReadLeaf;
 
@@ -535,7 +548,7 @@ open_leaves(JournalReader *reader)
 	for (int i = 0; i < n; i++)
 	{
 		open[i].rel = table_open(leaves[i].relid, NoLock);
-		open[i].id = get_attnum(leaves[i].relid, "id");
+		leaf_layout(reader->state.journal, open[i].rel, open[i].attno);
 		open[i].nblocks = RelationGetNumberOfBlocks(open[i].rel);
 		if (!note_leaf(reader, i, leaves[i], open[i].rel))
 			reader->filled = false;
@@ -562,13 +575,11 @@ close_leaves(ReadLeaf *open, int n)
 static TupleTableSlot *
 read_entry(ReadLeaf *leaf, WindowEntry *entry, Snapshot snapshot)
 {
-	bool isnull;
-
 	if (leaf->slot == NULL)
 		leaf->slot = table_slot_create(leaf->rel, NULL);
 	if (ItemPointerGetBlockNumber(&entry->tid) >= leaf->nblocks ||
 		!table_tuple_fetch_row_version(leaf->rel, &entry->tid, snapshot, leaf->slot) ||
-		DatumGetInt64(slot_getattr(leaf->slot, leaf->id, &isnull)) != entry->id)
+		DatumGetInt64(row_require(leaf->slot, leaf->attno[ENTRY_ID])) != entry->id)
 		return NULL;
 	return leaf->slot;
 }
@@ -592,7 +603,7 @@ journal_read(JournalReader *reader, JournalRow row, void *argument)
 		if (slot == NULL)
 			continue;
 		count++;
-		proceed = row(slot, argument);
+		proceed = row(entry->id, slot, argument);
 	}
 	close_leaves(open, reader->nleaves);
 	UnregisterSnapshot(snapshot);

@@ -738,7 +738,7 @@ leaf_is_consumed(Journal journal, Oid relid, const Mark *mark)
 	Snapshot snapshot = RegisterSnapshot(GetLatestSnapshot());
 	bool	 consumed = true;
 
-	if (leaf_open(&leaf, relid, snapshot))
+	if (leaf_open(&leaf, journal, relid, snapshot))
 	{
 		consumed = !leaf_has_rows(&leaf, journal_era(), mark->consumed, NULL) &&
 				   !leaf_has_others(&leaf, journal_era(), mark->adopted, journal, NULL);

@@ -713,16 +713,19 @@ put_text(char **at, struct varlena *text)
 static void
 find_attributes(Chunk *chunk, Oid relid)
 {
+	Relation rel;
+
 	if (chunk->relid == relid)
 		return;
+	rel = table_open(relid, NoLock); /* the reader has it locked */
+	row_layout(rel, &outbox_columns, chunk->attno);
+	table_close(rel, NoLock);
 	chunk->relid = relid;
-	for (int i = 0; i < OUTBOX_COLUMNS; i++)
-		chunk->attno[i] = get_attnum(relid, outbox_names[i]);
 }
 
 /* Copies a row out in one piece: the struct, then what its pointers point to. */
 static OutboxRow *
-copy_row(Chunk *chunk, TupleTableSlot *slot, Size *size)
+copy_row(Chunk *chunk, int64 id, TupleTableSlot *slot, Size *size)
 {
 	static const int texts[] = {OUTBOX_AGGREGATETYPE, OUTBOX_AGGREGATEID, OUTBOX_TYPE,
 								OUTBOX_TOPIC,		  OUTBOX_HEADERS,	  OUTBOX_PAYLOAD,
@@ -733,6 +736,9 @@ copy_row(Chunk *chunk, TupleTableSlot *slot, Size *size)
 	bool			 isnull;
 	Datum			 datum;
 
+	/* that a column is NOT NULL may not be validated for rows of before */
+	for (int i = OUTBOX_AGGREGATETYPE; i <= OUTBOX_TYPE; i++)
+		(void) row_require(slot, chunk->attno[i]);
 	*size = MAXALIGN(sizeof(OutboxRow));
 	for (int i = 0; i < lengthof(texts); i++)
 	{
@@ -745,9 +751,8 @@ copy_row(Chunk *chunk, TupleTableSlot *slot, Size *size)
 	}
 	row = MemoryContextAlloc(chunk->context, *size);
 	at = (char *) row + MAXALIGN(sizeof(OutboxRow));
-	row->id = DatumGetInt64(slot_getattr(slot, chunk->attno[OUTBOX_ID], &isnull));
-	row->created_at =
-		DatumGetTimestampTz(slot_getattr(slot, chunk->attno[OUTBOX_CREATED_AT], &isnull));
+	row->id = id;
+	row->created_at = DatumGetTimestampTz(row_require(slot, chunk->attno[OUTBOX_CREATED_AT]));
 	datum = slot_getattr(slot, chunk->attno[OUTBOX_PARTITION], &isnull);
 	row->partition = isnull ? -1 : DatumGetInt32(datum);
 	row->headers = NULL;
@@ -770,14 +775,14 @@ copy_row(Chunk *chunk, TupleTableSlot *slot, Size *size)
 }
 
 static bool
-add_to_chunk(TupleTableSlot *slot, void *argument)
+add_to_chunk(int64 id, TupleTableSlot *slot, void *argument)
 {
 	Chunk		 *chunk = argument;
 	MemoryContext old = MemoryContextSwitchTo(chunk->scratch);
 	Size		  size;
 
 	find_attributes(chunk, slot->tts_tableOid);
-	chunk->rows[chunk->nrows++] = copy_row(chunk, slot, &size);
+	chunk->rows[chunk->nrows++] = copy_row(chunk, id, slot, &size);
 	chunk->bytes += size;
 	MemoryContextSwitchTo(old);
 	MemoryContextReset(chunk->scratch);

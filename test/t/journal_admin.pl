@@ -60,6 +60,27 @@ EOF
 publish_around('CLUSTER order_engine.outbox_0 USING outbox_0_era_xid_id_idx', 'rows were moved');
 publish_around('ALTER TABLE order_engine.outbox ADD COLUMN x float DEFAULT random()', 'rows were written anew, as a younger transaction\'s,');
 
+# ---- a column gets another type while the relay waits for the table ----
+
+# What it reads would be a pointer of the owner's choice.
+my $log_start = -s $node->logfile;
+$node->safe_psql('shop', 'SELECT order_engine.relay_pause()');
+$node->poll_query_until('shop', "SELECT state = 'paused' FROM order_engine.relay_state()") or die;
+$node->safe_psql('shop', "$emit(1, 100) g");
+my $owner = $node->background_psql('shop');
+$owner->query_safe($_) foreach 'BEGIN', 'ALTER TABLE order_engine.outbox ALTER type TYPE bigint USING 1';
+$node->safe_psql('shop', 'SELECT order_engine.relay_resume()');
+ok($node->poll_query_until('shop', "SELECT count(*) > 0 FROM pg_locks l JOIN pg_stat_activity USING (pid) WHERE backend_type = 'order_engine relay' AND NOT granted"),
+	'the relay waits for a table whose column gets another type');
+$owner->query_safe('COMMIT');
+OrderEngine::wait_for { slurp_file($node->logfile, $log_start) =~ /ERROR:  column "type" of table "outbox" must exist/ } 'the relay to refuse';
+pass('... it says so');
+$owner->query_safe("ALTER TABLE order_engine.outbox ALTER type TYPE text USING 'note.written'");
+$owner->quit;
+OrderEngine::wait_relayed($node);
+is(scalar(keys %{ { published($log_start) } }), 100, '... and publishes when it is as it was');
+unlike(slurp_file($node->logfile), qr/terminated by signal/, '... by the same server');
+
 # ---- no new leaf can be made: rotation has to wait, publishing has not ----
 
 $node->safe_psql('shop', <<'EOF');
@@ -71,7 +92,7 @@ EOF
 my $relay = $node->safe_psql('shop', 'SELECT pid FROM order_engine.relay_status');
 my $reader = $node->background_psql('shop');
 $reader->query_safe($_) foreach 'BEGIN ISOLATION LEVEL REPEATABLE READ', 'SELECT 1';
-my $log_start = -s $node->logfile;
+$log_start = -s $node->logfile;
 my $round = 0;
 until (slurp_file($node->logfile, $log_start) =~ /not now/)
 {
