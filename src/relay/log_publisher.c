@@ -69,10 +69,10 @@ log_last_error(void *state)
 	return "";
 }
 
-static bool
-log_reachable(void *state)
+static PublisherReach
+log_reach(void *state)
 {
-	return true;
+	return PUBLISHER_REACHABLE;
 }
 
 static bool
@@ -91,7 +91,7 @@ log_publisher(void)
 		.poll = log_poll,
 		.descriptor = log_descriptor,
 		.last_error = log_last_error,
-		.reachable = log_reachable,
+		.reach = log_reach,
 		.close = log_close,
 	};
 

@@ -53,6 +53,14 @@ typedef struct PublisherOutcome
 	PublisherStatus status;
 } PublisherOutcome;
 
+/* Whether anything can be delivered to anybody. */
+typedef enum PublisherReach
+{
+	PUBLISHER_UNTRIED, /* opened a moment ago: nobody has answered yet, or failed to */
+	PUBLISHER_REACHABLE,
+	PUBLISHER_UNREACHABLE, /* last_error() says why */
+} PublisherReach;
+
 typedef struct Publisher
 {
 	/*
@@ -75,8 +83,7 @@ typedef struct Publisher
 	/* What went wrong last, "" if nothing did; valid until the next call. */
 	const char *(*last_error)(void *state);
 
-	/* False while nothing can be delivered to anybody. */
-	bool (*reachable)(void *state);
+	PublisherReach (*reach)(void *state);
 
 	/*
 	 * Gives up what is not acknowledged (its fate is unknown) and frees the

@@ -79,6 +79,7 @@ static struct
 	List			*properties;	/* of the handle, in properties_context */
 	bool			 still_running; /* a closed handle has not ended yet */
 	bool			 blocked;		/* an event or the configuration is refused */
+	bool			 unreachable;	/* what the last handle said that had been tried */
 
 	bool  opened; /* the journal is */
 	bool  paused;
@@ -258,6 +259,7 @@ open_handle(void)
 	if (relay.handle == NULL)
 	{
 		relay.blocked = true;
+		relay.unreachable = false;
 		note_error(error, relay.publisher
 							  ? "Correct order_engine.kafka_config or the file "
 								"order_engine.kafka_config_file and reload."
@@ -302,6 +304,7 @@ follow_settings(void)
 		 (relay_read_properties(&now, &error) && same_properties(now, relay.properties))))
 		return;
 	relay.backoff_ms = 0;
+	relay.unreachable = false;
 	close_handle();
 }
 
@@ -612,10 +615,21 @@ rotate(int64 now)
 
 /* ---- the loop ---- */
 
+/* A handle that follows one which reached nobody has to show that it does better. */
+static bool
+is_unreachable(void)
+{
+	PublisherReach reach = relay.handle ? relay.publisher->reach(relay.handle) : PUBLISHER_UNTRIED;
+
+	if (reach != PUBLISHER_UNTRIED)
+		relay.unreachable = reach == PUBLISHER_UNREACHABLE;
+	return relay.unreachable;
+}
+
 static RelayState
 current_state(void)
 {
-	bool unreachable = relay.handle && !relay.publisher->reachable(relay.handle);
+	bool unreachable = is_unreachable();
 
 	if (outbox_publisher == OUTBOX_TO_NOBODY)
 		return RELAY_DISABLED;
@@ -631,12 +645,14 @@ current_state(void)
 static void
 tell_status(void)
 {
+	const char *error = relay.handle ? relay.publisher->last_error(relay.handle) : "";
+
 	status.state = current_state();
 	status.publisher = outbox_publisher;
 
 	/* not for the log, where the publisher has said it itself */
-	if (status.state == RELAY_UNREACHABLE && relay.handle)
-		(void) set_error(relay.publisher->last_error(relay.handle));
+	if (status.state == RELAY_UNREACHABLE && error[0] != '\0')
+		(void) set_error(error);
 	relay_status_set(&status);
 }
 
@@ -707,8 +723,7 @@ finish(void)
 {
 	int64 until = clock_ms() + FINISH_MS;
 
-	while (relay.handle && relay.outstanding > 0 && relay.publisher->reachable(relay.handle) &&
-		   clock_ms() < until)
+	while (relay.handle && relay.outstanding > 0 && !is_unreachable() && clock_ms() < until)
 	{
 		(void) worker_wait(outcome_descriptor(), FINISH_MS / 10);
 		collect();

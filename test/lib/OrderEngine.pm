@@ -207,10 +207,11 @@ sub new_broker
 	return $dir;
 }
 
+# Of the listener for plain text, or another that KAFKA_LISTENERS asked for.
 sub broker_address
 {
-	my ($dir) = @_;
-	my $address = slurp_file("$dir/bootstrap");
+	my ($dir, $protocol) = @_;
+	my $address = slurp_file("$dir/bootstrap" . ($protocol ? ".$protocol" : ''));
 	chomp $address;
 	return $address;
 }

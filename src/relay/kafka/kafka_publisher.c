@@ -20,11 +20,13 @@
  */
 #include "postgres.h"
 
+#include <ctype.h>
 #include <errno.h>
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
 #include <sys/eventfd.h>
+#include <syslog.h>
 #include <unistd.h>
 
 #include <librdkafka/rdkafka.h>
@@ -50,6 +52,16 @@ PG_MODULE_MAGIC;
 #define REBOOTSTRAP_PROPERTY "metadata.recovery.rebootstrap.trigger.ms"
 #define REBOOTSTRAP_MS 300000
 
+/*
+ * So long may nobody answer before that counts as an outage although no
+ * connection has failed: longer than a healthy start takes, or an idle
+ * connection that was closed and made again, both of which the next statistics
+ * tell of.
+ */
+#define STATISTICS_MS 5000
+#define ANSWER_MS (3 * STATISTICS_MS)
+#define LASTING_US 1000000
+
 #if RD_KAFKA_VERSION < 0x020000ff
 #error "order_engine needs librdkafka 2.0 or newer"
 #endif
@@ -62,11 +74,13 @@ typedef struct KafkaPublisher
 	TopicSet		 *topics;
 	int				  in_flight; /* accepted and not yet handed out as outcome */
 	bool			  broken;
-	bool			  down;	  /* no broker is connected */
-	bool			  failed; /* and not only because brokers close idle connections */
-	instr_time		  down_since;
+	bool			  answered;		/* a broker has let this client in */
+	bool			  down;			/* no broker is connected */
+	bool			  failed;		/* and not only because brokers close idle connections */
+	instr_time		  silent_since; /* while down or not answered */
 	int				  rebootstrap_ms;
-	char			  last_error[LINE_LENGTH];
+	char			  last_error[LINE_LENGTH]; /* about a message, or the end of the handle */
+	char			  trouble[LINE_LENGTH];	   /* the last one with a connection */
 
 	/* filled by callbacks: never more outcomes than messages in flight */
 	int				 first_outcome;
@@ -119,6 +133,42 @@ set_last_error(KafkaPublisher *kafka, const char *error, const char *topic)
 		strlcpy(kafka->last_error, error, LINE_LENGTH);
 }
 
+static void
+note_answer(KafkaPublisher *kafka)
+{
+	kafka->answered = true;
+	kafka->down = kafka->failed = false;
+}
+
+static void
+note_all_down(KafkaPublisher *kafka)
+{
+	if (kafka->answered && !kafka->down)
+		INSTR_TIME_SET_CURRENT(kafka->silent_since);
+	kafka->down = true;
+	/* a connection that was closed before anybody let us in has not been idle */
+	if (!kafka->answered)
+		kafka->failed = true;
+}
+
+static double
+silent_ms(const KafkaPublisher *kafka)
+{
+	instr_time elapsed;
+
+	INSTR_TIME_SET_CURRENT(elapsed);
+	INSTR_TIME_SUBTRACT(elapsed, kafka->silent_since);
+	return INSTR_TIME_GET_MILLISEC(elapsed);
+}
+
+static bool
+is_unreachable(const KafkaPublisher *kafka)
+{
+	if (kafka->down && kafka->failed)
+		return true;
+	return (kafka->down || !kafka->answered) && silent_ms(kafka) > ANSWER_MS;
+}
+
 static PublisherOutcome *
 add_outcome(KafkaPublisher *kafka, uint64 tag)
 {
@@ -140,7 +190,7 @@ on_delivered(KafkaPublisher *kafka, const rd_kafka_message_t *message, Publisher
 		return;
 	}
 	outcome->status = PUBLISHER_DELIVERED;
-	kafka->down = kafka->failed = false;
+	note_answer(kafka);
 	topics_note_delivery(kafka->topics, message, outcome->tag);
 }
 
@@ -179,29 +229,51 @@ on_error(rd_kafka_t *rk, int err, const char *reason, void *opaque)
 	if (err == RD_KAFKA_RESP_ERR__FATAL && stopped_at_gap(rk))
 		return;
 	if (err == RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN)
-	{
-		if (!kafka->down)
-			INSTR_TIME_SET_CURRENT(kafka->down_since);
-		kafka->down = true;
-		return;
-	}
-	set_last_error(kafka, reason, NULL);
-	kafka->failed = true;
-	if (err == RD_KAFKA_RESP_ERR__FATAL)
+		note_all_down(kafka);
+	else if (err == RD_KAFKA_RESP_ERR__FATAL)
 	{
 		rd_kafka_fatal_error(rk, kafka->last_error, LINE_LENGTH);
 		kafka->broken = true;
 	}
+	else if (err != RD_KAFKA_RESP_ERR__TRANSPORT) /* of which on_log() knows more */
+	{
+		strlcpy(kafka->trouble, reason, LINE_LENGTH);
+		kafka->failed = true;
+	}
 }
 
-/* Nothing else tells of a broker that came back while there is nothing to send. */
+/* A broker whose id is known is one of a cluster that has told of itself. */
+static bool
+knows_cluster(const char *json)
+{
+	static const char id[] = "\"nodeid\":";
+
+	for (const char *at = strstr(json, id); at; at = strstr(at + 1, id))
+		if (isdigit((unsigned char) at[strlen(id)]))
+			return true;
+	return false;
+}
+
+/* Who asks for a password that we do not know lets us say hello first, and closes then. */
+static bool
+has_lasting_connection(const char *json)
+{
+	static const char up[] = "\"state\":\"UP\", \"stateage\":";
+
+	for (const char *at = strstr(json, up); at; at = strstr(at + 1, up))
+		if (strtol(at + strlen(up), NULL, 10) >= LASTING_US)
+			return true;
+	return false;
+}
+
+/* Nothing else tells of a broker that came, or came back, while there is nothing to send. */
 static int
 on_statistics(rd_kafka_t *rk, char *json, size_t length, void *opaque)
 {
 	KafkaPublisher *kafka = opaque;
 
-	if (strstr(json, "\"state\":\"UP\"") != NULL)
-		kafka->down = kafka->failed = false;
+	if (has_lasting_connection(json) && (kafka->answered || knows_cluster(json)))
+		note_answer(kafka);
 	return 0;
 }
 
@@ -213,6 +285,21 @@ is_told_already(const char *facility, const char *text)
 		   (strcmp(facility, "CONFWARN") == 0 && strstr(text, "enable.gapless.guarantee") != NULL);
 }
 
+/* Brokers close idle connections, which is nothing to tell of; the level tells that from a failure. */
+static void
+note_connection_end(KafkaPublisher *kafka, int level, const char *text)
+{
+	strlcpy(kafka->trouble, text, LINE_LENGTH);
+	if (level <= LOG_ERR)
+		kafka->failed = true;
+}
+
+static bool
+is_idle_end(const KafkaPublisher *kafka, int level)
+{
+	return level > LOG_ERR && kafka->answered && !is_unreachable(kafka);
+}
+
 static void
 on_log(const rd_kafka_t *rk, int level, const char *facility, const char *text)
 {
@@ -220,6 +307,12 @@ on_log(const rd_kafka_t *rk, int level, const char *facility, const char *text)
 
 	if (is_told_already(facility, text))
 		return;
+	if (strcmp(facility, "FAIL") == 0 && level < LOG_DEBUG) /* those are asked for, and repeat */
+	{
+		note_connection_end(kafka, level, text);
+		if (is_idle_end(kafka, level))
+			return;
+	}
 	if (kafka->nlines == LOG_LINES)
 		kafka->lost_lines++;
 	else
@@ -257,6 +350,7 @@ owned_by_relay(const char *name)
 		"stats_cb",
 		"log_cb",
 		"log.queue",
+		"log.connection.close",
 		"background_event_cb",
 		"socket_cb",
 		"connect_cb",
@@ -297,7 +391,7 @@ set_defaults(rd_kafka_conf_t *conf, const char *client_id, char **error)
 		   set_property(conf, "socket.nagle.disable", "true", error) &&
 		   set_property(conf, "socket.keepalive.enable", "true", error) &&
 		   set_property(conf, "linger.ms", "0", error) &&
-		   set_property(conf, "log.connection.close", "false", error);
+		   set_property(conf, "log.thread.name", "false", error);
 }
 
 static bool
@@ -354,8 +448,9 @@ set_owned_properties(rd_kafka_conf_t *conf, char **error)
 		   set_property(conf, "enable.gapless.guarantee", "true", error) &&
 		   set_property(conf, "message.timeout.ms", "0", error) &&
 		   set_property(conf, "queue.buffering.max.messages", CppAsString2(MAX_IN_FLIGHT), error) &&
-		   set_property(conf, "statistics.interval.ms", "5000", error) &&
-		   set_property(conf, "log.queue", "true", error);
+		   set_property(conf, "statistics.interval.ms", CppAsString2(STATISTICS_MS), error) &&
+		   set_property(conf, "log.queue", "true", error) &&
+		   set_property(conf, "log.connection.close", "true", error);
 }
 
 /* Without it librdkafka would wait for ever. */
@@ -432,6 +527,7 @@ kafka_open(const char *client_id, List *properties, char **error)
 		return NULL;
 	}
 	kafka->rebootstrap_ms = REBOOTSTRAP_MS;
+	INSTR_TIME_SET_CURRENT(kafka->silent_since);
 	kafka->topics = topics_open();
 	conf = make_configuration(kafka, client_id, properties, error);
 	if (conf == NULL || !start_producer(kafka, conf, error))
@@ -526,22 +622,10 @@ serve_callbacks(KafkaPublisher *kafka)
 	emit_log_lines(kafka);
 }
 
-static inline bool
-is_unreachable(const KafkaPublisher *kafka)
-{
-	return kafka->down && kafka->failed;
-}
-
 static bool
 needs_bootstrap(KafkaPublisher *kafka)
 {
-	instr_time elapsed;
-
-	if (!is_unreachable(kafka))
-		return false;
-	INSTR_TIME_SET_CURRENT(elapsed);
-	INSTR_TIME_SUBTRACT(elapsed, kafka->down_since);
-	if (INSTR_TIME_GET_MILLISEC(elapsed) <= kafka->rebootstrap_ms)
+	if (!is_unreachable(kafka) || silent_ms(kafka) <= kafka->rebootstrap_ms)
 		return false;
 	ereport(LOG, (errmsg("no Kafka broker has answered for %d ms: beginning anew with "
 						 "bootstrap.servers",
@@ -575,13 +659,21 @@ kafka_descriptor(void *state)
 static const char *
 kafka_last_error(void *state)
 {
-	return ((KafkaPublisher *) state)->last_error;
+	KafkaPublisher *kafka = state;
+
+	if (kafka->broken || !is_unreachable(kafka))
+		return kafka->last_error;
+	return kafka->trouble[0] ? kafka->trouble : "no broker answers";
 }
 
-static bool
-kafka_reachable(void *state)
+static PublisherReach
+kafka_reach(void *state)
 {
-	return !is_unreachable(state);
+	KafkaPublisher *kafka = state;
+
+	if (is_unreachable(kafka))
+		return PUBLISHER_UNREACHABLE;
+	return kafka->answered ? PUBLISHER_REACHABLE : PUBLISHER_UNTRIED;
 }
 
 /* ---- closing ---- */
@@ -665,7 +757,7 @@ order_engine_kafka_publisher(void)
 		.poll = kafka_poll,
 		.descriptor = kafka_descriptor,
 		.last_error = kafka_last_error,
-		.reachable = kafka_reachable,
+		.reach = kafka_reach,
 		.close = kafka_close,
 	};
 
