@@ -282,6 +282,32 @@ class Calls:
 			lambda view, who, told: rules.refund_order(view, who, order_id, ref,
 			self.given(amount), self.given(attributes, {})))
 
+	def fire_many(self):
+		"""One event for several orders in a statement of the user's own."""
+		order = self.some_order()
+		if order is None:
+			return None
+		chosen = [o for o in self.pool.orders()[-30:] if o.machine.id == order.machine.id
+			and o.state == order.state][-self.rng.randint(1, 4):] or [order]
+		event, ids = self.event(order), sorted(o.id for o in chosen)
+		made = Call("SELECT count(%s) FROM order_engine.orders WHERE order_id IN (%s)"
+			% (sql.call("fire", sql.Raw("order_id"), event), ", ".join(map(str, ids))),
+			lambda view, who, told: fire_rows(view, who, ids, event))
+		made.several = len(ids) > 1
+		return made
+
+	def inside(self):
+		"""A call in the RETURNING of a statement that changes an order: the same or another."""
+		order, other = self.some_order(), self.some_order()
+		if order is None or not FEATURES["call_inside_update"]:
+			return None
+		event = self.event(other)
+		made = Call("UPDATE order_engine.orders SET attributes = '{}' WHERE order_id = %d RETURNING (%s).version"
+			% (order.id, sql.call("fire", other.id, event)),
+			lambda view, who, told: fire_inside(view, who, order.id, other.id, event))
+		made.several = True
+		return made
+
 	# ---- stock ----
 
 	def sku(self):
@@ -412,7 +438,7 @@ class Calls:
 
 	def update_call(self, orders, changes, version=...):
 		table = "orders" if self.rng.random() < 0.9 or len(orders) > 1 else \
-			"orders_%d" % self.pool.leaf(orders[0].id)
+			self.pool.leaf(orders[0].id)
 		where = "order_id IN (%s)" % ", ".join(str(o.id) for o in orders)
 		if version is not ...:
 			where += " AND version = %d" % version
@@ -555,6 +581,18 @@ class Calls:
 		return Call("CALL order_engine.tend(10000)", lambda view, who, told: tended(view, told),
 			level="operator", after=after, plain_only=True)
 
+	def too_long(self):
+		"""Amounts of more digits than the engine takes."""
+		if not FEATURES["long_amounts"]:
+			return None
+		amount = self.rng.choice(["1e60", "0." + "0" * 59 + "1", "1" * 61, "1" * 40 + "." + "1" * 30])
+		text = self.rng.choice(["pay_order(%d, 'long', %s)", "refund_order(%d, 'long', %s)",
+			"create_order(%d, '[{\"sku\": \"a\", \"quantity\": 1, \"unit_price\": %s}]')"])
+		order_id = self.order_id()
+		return Call("SELECT order_engine." + text % (order_id, amount), lambda view, who, told:
+			view.touched.add(("order", order_id)) or refused("22023", *(
+			["OE012"] if text[0] != "c" and view.peek(("order", order_id)) is None else [])))
+
 	def malformed(self):
 		order_id = self.order_id()
 		text, codes, level = self.rng.choice(MALFORMED)
@@ -616,11 +654,11 @@ class Calls:
 			view.peek(("stock", sku)) and view.peek(("stock", sku)).available, writes=False)
 
 
-WEIGHTS = {"create": 14, "create_again": 5, "fire": 16, "verb": 7, "pay": 12, "refund": 6,
+WEIGHTS = {"create": 14, "create_again": 5, "fire": 16, "verb": 7, "pay": 12, "refund": 6, "fire_many": 2, "inside": 2,
 	"receive": 5, "adjust": 3, "deduct": 4, "write_stock": 3, "spoil_stock": 1, "update_state": 8,
 	"update_other": 5, "update_orm": 5, "update_forbidden": 3, "update_many": 3, "insert": 4,
 	"insert_elsewhere": 0.3, "upsert": 3, "merge": 2, "copy": 1, "delete": 1, "protected": 2,
-	"truncate": 0.5, "define": 2, "emit": 2, "insert_message": 1, "tend": 2, "malformed": 5,
+	"truncate": 0.5, "define": 2, "emit": 2, "insert_message": 1, "tend": 2, "malformed": 5, "too_long": 1,
 	"get_order": 4, "get_orders": 1, "user_orders": 2, "allowed_events": 2, "history": 1,
 	"replay": 2, "available": 1}
 
@@ -688,6 +726,11 @@ class Attempt(Call):
 		super().__init__("SELECT public.attempt(%s)" % sql.literal(call.text), call.predict,
 			level=call.level, writes=call.writes, counted=call.counted, context=call.context,
 			locks_all=call.locks_all, several=call.several)
+		self.call = call
+
+	@property
+	def by_hand(self):
+		return self.call.by_hand
 
 	def unwrap(self, told):
 		"""What the statement itself told."""
@@ -803,6 +846,31 @@ def update_rows(view, who, ids, version, changes):
 	if codes:
 		raise Refused(*codes, detail=detail)
 	return count
+
+
+def fire_rows(view, who, ids, event):
+	"""How many; all of them or none, with the faults of all."""
+	codes, count = set(), 0
+	for order_id in ids:
+		if view.get(("order", order_id)) is None:
+			continue
+		count += 1
+		try:
+			rules.fire(view, who, order_id, event, attributes={})
+		except Refused as refusal:
+			codes |= refusal.codes
+	if codes:
+		raise Refused(*codes)
+	return count
+
+
+def fire_inside(view, who, order_id, other_id, event):
+	if view.get(("order", order_id)) is None:
+		return None
+	rules.update_order(view, who, order_id, {"attributes": {}})
+	if order_id == other_id:
+		raise Refused("09000")
+	return rules.fire(view, who, other_id, event, attributes={})["version"]
 
 
 def send(view, told, who, kind, key, payload, headers, topic):

@@ -79,7 +79,8 @@ class Pool:
 		return self.client.value("SELECT order_engine.next_order_id(%d)" % user)
 
 	def leaf(self, order_id):
-		return (order_id >> 12) % 1024 % self.shop.partitions
+		"""By way of the table only: whoever names a leaf locks it before its parent."""
+		return "orders"
 
 	def remember(self, *request):
 		with self.shop.lock:

@@ -23,6 +23,8 @@ BEGIN
 	RETURN CASE WHEN o.attributes ? 'null' THEN NULL
 		ELSE NOT (o.attributes ? 'refuse' OR attributes ? 'refuse') END;
 END $$;
+CREATE FUNCTION public.model_stamp() RETURNS trigger LANGUAGE plpgsql AS
+	'BEGIN NEW.attributes := NEW.attributes || ''{"stamped": true}''; RETURN NEW; END';
 CREATE FUNCTION public.model_pass() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END';
 CREATE FUNCTION public.attempt(statement text) RETURNS jsonb LANGUAGE plpgsql AS $$
 DECLARE
@@ -137,7 +139,7 @@ def compare_orders(cursor, world):
 		attributes, private FROM order_engine.orders""")
 	actual = {row[0]: row[1:] for row in cursor.fetchall()}
 	expected = {o.id: (o.user, o.state, o.machine.id, o.version, o.subtotal, o.amount, o.captured,
-		o.refunded, o.currency, o.key, bool(o.key and o.request), o.adjustments, o.attributes,
+		o.refunded, o.currency, o.key, o.request is not None, o.adjustments, o.attributes,
 		o.private) for o in orders_of(world).values()}
 	return compare_rows("order", expected, actual) + compare_due(cursor, world)
 

@@ -51,7 +51,18 @@ class Pool:
 		return View(self.driver.world, self.driver.session.transaction or Transaction())
 
 	def orders(self):
+		"""What the session sees; where it keeps a snapshot, often what others did since."""
+		changed = self.changed_orders()
+		if changed and self.driver.rng.random() < 0.3:
+			return changed
 		return self.view().all("order")
+
+	def changed_orders(self):
+		transaction = self.driver.session.transaction
+		if transaction is None or transaction.snapshot is None:
+			return []
+		return [v for k, v in self.driver.world.values.items()
+			if k[0] == "order" and transaction.snapshot.get(k) is not v]
 
 	def machines(self):
 		return ["order"] + sorted({m.name for m in self.view().all("machine")})
@@ -70,7 +81,7 @@ class Pool:
 		return database.run(self.driver.admin, "SELECT order_engine.next_order_id(%d)" % user)[0][0]
 
 	def leaf(self, order_id):
-		return (order_id >> 12) % 1024 % self.driver.partitions
+		return "orders_%d" % ((order_id >> 12) % 1024 % self.driver.partitions)
 
 	def remember(self, *request):
 		self.requests = self.requests[-20:] + [request]
@@ -101,6 +112,14 @@ class Driver:
 		self.trace = []
 		self.counts = Counter()
 		self.fill_shelves()
+		if self.rng.random() < 0.25:
+			self.stamp()
+
+	def stamp(self):
+		"""A trigger of the shop's own that adds to what is written."""
+		database.run(self.admin, "CREATE TRIGGER zz_stamp BEFORE INSERT OR UPDATE ON "
+			"order_engine.orders FOR EACH ROW EXECUTE FUNCTION public.model_stamp()")
+		self.world.stamps = True
 
 	def fill_shelves(self):
 		self.number = 0
@@ -111,13 +130,16 @@ class Driver:
 		for name, level, actor in (("O", "owner", None), ("P", "operator", "till"), ("A", "app", None),
 				("B", "owner", "robot")):
 			session = Session(name, level, actor)
-			connection = database.connect(self.dsn, self.name, database.ROLES[level])
-			database.run(connection, "SET lock_timeout = 30")
-			database.run(connection, "SET statement_timeout = 60000")
-			if actor:
-				database.run(connection, "SET order_engine.actor = '%s'" % actor)
-			self.connections[name] = connection
+			self.connect(session)
 			self.world.sessions.append(session)
+
+	def connect(self, session):
+		connection = database.connect(self.dsn, self.name, database.ROLES[session.level])
+		database.run(connection, "SET lock_timeout = 30")
+		database.run(connection, "SET statement_timeout = 60000")
+		if session.actor:
+			database.run(connection, "SET order_engine.actor = '%s'" % session.actor)
+		self.connections[session.name] = connection
 
 	def close(self):
 		for connection in [self.admin, *self.connections.values()]:
@@ -137,10 +159,12 @@ class Driver:
 			self.begin()
 		elif transaction is not None and transaction.aborted:
 			self.leave_error()
-		elif transaction is not None and self.rng.random() < 0.25:
+		elif transaction is not None and self.rng.random() < 0.2:
 			self.control()
-		elif self.rng.random() < 0.02:
+		elif self.rng.random() < 0.03:
 			self.finish_prepared()
+		elif self.rng.random() < 0.015:
+			self.disturb()
 		else:
 			self.make_call()
 		if number % 25 == 0:
@@ -269,6 +293,9 @@ class Driver:
 			return bool(may & view.touched) or (call.locks_all and bool(others(self.world, self.session)))
 		if told.code == "40001":
 			return bool(view.stale()) or view.transaction.isolation == "serializable"
+		# what a snapshot does not show is inserted, and found to be there
+		if told.code == "23505":
+			return bool(view.stale()) and call.by_hand
 		return False
 
 	def check_isolation(self, call, view, told):
@@ -381,6 +408,37 @@ class Driver:
 		told = database.ask(self.admin, calls.Call(text, None))
 		self.note(text, told, "admin")
 		return told
+
+	# ---- what happens to a server and its tables ----
+
+	def disturb(self):
+		what = self.rng.randrange(4)
+		if what == 0:
+			self.lose_session()
+		elif what == 1:
+			self.statement(self.rng.choice(["DISCARD PLANS", "SET enable_indexscan = off",
+				"SET plan_cache_mode = force_generic_plan", "RESET enable_indexscan"]))
+		elif not others(self.world, None):
+			self.change_table()
+
+	def lose_session(self):
+		connection = self.connections[self.session.name]
+		self.run_as_admin("SELECT pg_terminate_backend(%d, 10000)" % connection.get_backend_pid())
+		connection.close()
+		self.connect(self.session)
+		self.session.transaction = None
+
+	def change_table(self):
+		"""Nobody is in a transaction: only what sessions remember of the table may be wrong."""
+		table = self.rng.choice(list(crowd.TABLES))
+		builder = crowd.Builder(self, table, 0)
+		text = builder.filled(self.rng.choice([t for texts in crowd.DDL.values() for t in texts]),
+			self.rng.randrange(4))
+		told = database.ask(builder.connection, calls.Call(text, None))
+		builder.connection.close()
+		self.note(text, told, "owner")
+		if told.code is not None and told.code not in crowd.LEFT_OVER:
+			raise Mismatch(self.report(text, told, "success"))
 
 	# ---- looking and telling ----
 

@@ -238,6 +238,8 @@ def creation_due(machine, pay_within):
 
 def record(view, order, event, from_state, who, attributes, publish, key=None, payment=None):
 	"""One version: one row of history, at most one message."""
+	if view.world.stamps:
+		order = replace(order, attributes={**order.attributes, "stamped": True})
 	happened = Happened(order.version, event, from_state, order.state, who, key, attributes)
 	order = replace(order, history=order.history + (happened,))
 	view.put(("order", order.id), order)
@@ -440,7 +442,8 @@ def refund_move(view, order, refunded, attributes):
 	move = order.machine.find(order.state, "refund")
 	if move is None or move.keeper_only or refunded.refunded != refunded.captured:
 		return None
-	faults = obstacles(refunded, move, attributes)
+	# whether the money that has just gone still counts for requires_payment, nothing says: it does
+	faults = obstacles(order, move, attributes)
 	if "P0001" in faults:
 		raise Refused("P0001")
 	if faults:
@@ -535,6 +538,8 @@ def receive_stock(view, who, sku, quantity, reason, ref):
 	if earlier is not None:
 		if earlier.quantity != quantity:
 			raise Refused("OE020")
+		if stock is None and not FEATURES["replay_makes_no_stock"]:
+			view.put(("stock", sku), Stock(0, 0, 0))
 		return stock_result(stock, True)
 	stock = stock or Stock(0, 0, 0)
 	stock = Stock(stock.on_hand + quantity, stock.reserved, stock.version + 1)

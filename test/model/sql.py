@@ -1,5 +1,6 @@
 """Values of Python as SQL and JSON text, and what a statement answered."""
 
+import itertools
 import json
 from decimal import Decimal
 
@@ -28,9 +29,15 @@ def quoted(text):
 	return "'%s'" % text.replace("'", "''")
 
 
+class Raw(str):
+	"""Text that is SQL already."""
+
+
 def literal(value):
 	if value is None:
 		return "NULL"
+	if isinstance(value, Raw):
+		return value
 	if isinstance(value, bool):
 		return "true" if value else "false"
 	if isinstance(value, (int, Decimal)):
@@ -58,6 +65,9 @@ def canonical(value):
 	return value
 
 
+NOBODYS = itertools.count(1000)
+
+
 class Told:
 	"""What the server answered: rows (as dictionaries), or an error."""
 
@@ -81,7 +91,8 @@ class Told:
 
 	@property
 	def new_id(self):
-		return self.field("order_id")
+		"""Of what was created; of what will be undone, one that nobody has."""
+		return self.field("order_id") or -next(NOBODYS)
 
 	@property
 	def value(self):

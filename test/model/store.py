@@ -26,6 +26,8 @@ class World:
 		self.values = {}
 		self.messages = []
 		self.sessions = []
+		# whether a user's trigger adds to the attributes of every order that is written
+		self.stamps = False
 
 	def merge(self, level):
 		self.values.update(level.writes)
