@@ -3,8 +3,10 @@ error that is nobody's fault, what a client was told must be so in the end, and 
 be true of every shop (invariants.py) is."""
 
 import itertools
+import os
 import random
 import re
+import signal
 import threading
 import time
 from collections import Counter
@@ -20,9 +22,13 @@ import rules
 # What the clients bring about themselves: malformed input, a guard that raises, and by SQL
 # of their own what breaks a constraint.
 CALL_FAULTS = {"22023", "22004", "22003", "54000", "P0001"}
-HAND_FAULTS = {"22023", "23502", "23505", "23514", "P0001"}
+HAND_FAULTS = {"09000", "22023", "23502", "23505", "23514", "P0001"}
 # what does not go with many clients: it locks whole tables, or is about a model's round
 LEFT_OUT = {"truncate": 0, "insert_elsewhere": 0, "define": 0.1}
+# SQL of the user's own: it has its row when it comes to the tables that our triggers write
+BY_HAND = ["write_stock", "spoil_stock", "update_state", "update_other", "update_orm",
+	"update_forbidden", "update_many", "insert", "insert_elsewhere", "upsert", "merge", "copy",
+	"delete", "protected", "insert_message", "inside", "fire_many"]
 LOST = {"57P01", "57P02", "57P03", "08006", None}
 
 
@@ -95,7 +101,8 @@ class Pool:
 # else, so that a plain SELECT would do for a deadlock.
 DROP_TRIGGER = "LOCK TABLE {t}; DROP TRIGGER zz ON {t}"
 # What is done to a table while it is in use, with lock timeouts of its own.  {t}: the table;
-# {l}: one of its leaves, or the table; {i}: an index of that; {c}: a column.
+# {l}: one of its leaves, or the table; {i}: an index of that; {c}: a
+# column; {n}: its name.
 DDL = {
 	"rewriting": ["ALTER TABLE {t} ADD COLUMN zz float DEFAULT random()", "ALTER TABLE {t} DROP COLUMN zz",
 		"VACUUM FULL {l}", "CLUSTER {l} USING {i}"],
@@ -103,9 +110,9 @@ DDL = {
 		"ALTER TABLE {t} ADD CONSTRAINT zz CHECK (true) NOT VALID", "ALTER TABLE {t} VALIDATE CONSTRAINT zz",
 		"ALTER TABLE {t} DROP CONSTRAINT zz", "ALTER TABLE {l} SET (autovacuum_enabled = off)",
 		"ANALYZE {t}", "VACUUM {l}"],
-	"index": ["CREATE INDEX zz_index ON {t} ({c})", "DROP INDEX order_engine.zz_index",
-		"CREATE INDEX CONCURRENTLY zz_leaf ON {l} ({c})", "REINDEX INDEX CONCURRENTLY order_engine.zz_leaf",
-		"DROP INDEX CONCURRENTLY order_engine.zz_leaf", "REINDEX TABLE {l}", "REINDEX TABLE CONCURRENTLY {l}"],
+	"index": ["CREATE INDEX zz_{n} ON {t} ({c})", "DROP INDEX order_engine.zz_{n}",
+		"CREATE INDEX CONCURRENTLY zz_{n}_leaf ON {l} ({c})", "REINDEX INDEX CONCURRENTLY order_engine.zz_{n}_leaf",
+		"DROP INDEX CONCURRENTLY order_engine.zz_{n}_leaf", "REINDEX TABLE {l}", "REINDEX TABLE CONCURRENTLY {l}"],
 	"trigger": ["CREATE TRIGGER zz AFTER INSERT OR UPDATE ON {t} FOR EACH ROW EXECUTE FUNCTION public.model_pass()",
 		DROP_TRIGGER,
 		"CREATE TRIGGER zz BEFORE INSERT OR UPDATE ON {t} FOR EACH ROW EXECUTE FUNCTION public.model_pass()",
@@ -139,12 +146,14 @@ class Builder(threading.Thread):
 	def filled(self, text, n):
 		leaf, index = self.leaves[n % len(self.leaves)]
 		return text.format(t="order_engine." + self.table, l="order_engine." + leaf, i=index,
-			c=TABLES[self.table])
+			c=TABLES[self.table], n=self.table)
 
 	def change(self, text):
 		told = database.ask(self.connection, calls.Call(text, None))
 		self.done[told.code or "done"] += 1
 		failed = self.done["55P03"] + self.done["40P01"] > 0
+		if told.code == "40P01" and self.shop.may_deadlock:
+			return
 		if told.code not in (None, "55P03") and not (failed and told.code in LEFT_OVER):
 			self.shop.complain("%s\n    -> %s" % (text, told))
 
@@ -158,12 +167,40 @@ LEAVES = """SELECT DISTINCT ON (1) c.relname, i.relname
 	ORDER BY 1, 2"""
 
 
+class Killer(threading.Thread):
+	"""kill -9 of processes of the server, which recovers each time."""
+
+	def __init__(self, shop, seed):
+		super().__init__(daemon=True)
+		self.shop, self.rng = shop, random.Random(seed)
+		self.killed = 0
+
+	def run(self):
+		while not self.shop.over.wait(self.rng.uniform(0.5, 4)):
+			victims = self.processes()
+			if victims:
+				os.kill(self.rng.choice(victims), signal.SIGKILL)
+				self.killed += 1
+
+	def processes(self):
+		"""Clients, keeper, relay."""
+		try:
+			admin = database.connect(self.shop.dsn, self.shop.name)
+			found = database.run(admin, "SELECT pid FROM pg_stat_activity "
+				"WHERE datname = current_database() AND pid <> pg_backend_pid()")
+			admin.close()
+			return [pid for (pid,) in found]
+		except psycopg2.Error:
+			return []
+
+
 class Client(threading.Thread):
 	def __init__(self, shop, number, seed, single):
 		super().__init__(daemon=True)
 		self.shop, self.number, self.single = shop, number, single
 		self.rng = random.Random("%d/%d" % (seed, number))
-		weights = {**calls.WEIGHTS, **LEFT_OUT, **({"write_stock": 0} if shop.keeps_stock else {})}
+		weights = {**calls.WEIGHTS, **LEFT_OUT, **({"write_stock": 0} if shop.keeps_stock else {}),
+			**({} if shop.by_hand else dict.fromkeys(BY_HAND, 0))}
 		self.calls = calls.Calls(self.rng, Pool(shop, self), weights)
 		self.connection = None
 		self.pending = []
@@ -230,8 +267,8 @@ class Client(threading.Thread):
 			return
 		if code in LOST and self.shop.may_lose:
 			return
-		# who locks several orders may meet who does it the other way round
-		if code == "40P01" and not self.single:
+		# who locks several orders may meet who does it the other way round; and see BY_HAND
+		if code == "40P01" and (not self.single or self.shop.may_deadlock):
 			return
 		self.complain(call, told)
 
@@ -245,7 +282,7 @@ class Client(threading.Thread):
 			self.complain(call, told)
 		elif told.code == "OE002" and self.shop.keeps_stock and "ghost" not in told.detail:
 			self.complain(call, told)
-		elif "get_order(" in call.text and told.code is None:
+		elif "get_order(" in call.text and told.error is None:
 			order = known.get(order_in(call.text))
 			if order is not None and not is_whole(told.value, order):
 				self.complain(call, told)
@@ -415,8 +452,10 @@ def open_shop(arguments):
 	admin = database.make_shop(arguments.dsn, name)
 	make_machines(admin, arguments.seed)
 	shop = Shop(arguments.dsn, name, 4)
-	shop.may_lose = arguments.kill is not None
+	shop.may_lose = arguments.kill
 	shop.keeps_stock = arguments.ddl is not None
+	shop.by_hand = arguments.ddl is None or arguments.by_hand
+	shop.may_deadlock = arguments.ddl is not None and arguments.by_hand
 	with admin.cursor() as cursor:
 		shop.machine_values = invariants.read_machines(cursor)
 		for sku in calls.SKUS:
@@ -429,6 +468,9 @@ def run(arguments):
 	clients = [Client(shop, n, arguments.seed, arguments.single) for n in range(arguments.clients)]
 	for client in clients:
 		client.start()
+	killer = Killer(shop, arguments.seed)
+	if arguments.kill:
+		killer.start()
 	if arguments.ddl:
 		change_tables(shop, arguments)
 	else:
@@ -438,7 +480,9 @@ def run(arguments):
 		client.join(120)
 		if client.is_alive():
 			shop.complain("client %d hangs" % client.number)
-	return report(admin, shop, arguments.log)
+	if arguments.kill:
+		print("# killed %d processes" % killer.killed)
+	return report(again(arguments.dsn, shop), shop, arguments.log)
 
 
 def change_tables(shop, arguments):
@@ -451,6 +495,18 @@ def change_tables(shop, arguments):
 		print("# %s: %s; calls: %d" % (table, dict(builder.done),
 			sum(shop.counts.values()) - sum(counts.values())))
 		say("calls go on while table %s changes" % table, shop.take_wrong())
+
+
+def again(dsn, shop):
+	"""A new connection, once the server is back."""
+	until = time.monotonic() + 120
+	while True:
+		try:
+			return database.connect(dsn, shop.name)
+		except psycopg2.Error:
+			if time.monotonic() > until:
+				raise
+			time.sleep(0.2)
 
 
 def report(admin, shop, log):

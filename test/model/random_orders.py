@@ -3,7 +3,7 @@
 
   random_orders.py --dsn "host=... port=..." [--seed N] [--steps N | --seconds N]
                    [--round-steps N] [--only-round N] [--with FEATURE ...] [--verbose]
-  random_orders.py --dsn ... --clients N [--seconds N] [--data DIR]
+  random_orders.py --dsn ... --clients N [--seconds N] [--single] [--ddl TABLE ...] [--kill]
 
 Without --clients one thread drives a few sessions (levels of access, isolation levels,
 savepoints, prepared transactions).  After each step the answer or SQLSTATE is compared
@@ -591,8 +591,10 @@ def main():
 	parser.add_argument("--single", action="store_true", help="no transaction blocks")
 	parser.add_argument("--ddl", nargs="*", choices=list(crowd.TABLES),
 		help="change these tables meanwhile, one after the other")
+	parser.add_argument("--by-hand", action="store_true",
+		help="with --ddl: statements that write orders by hand too, which may deadlock with it")
 	parser.add_argument("--log", help="the server's log, into which the relay publishes")
-	parser.add_argument("--kill", metavar="DATA", help="kill backends of that data directory")
+	parser.add_argument("--kill", action="store_true", help="kill processes of the server")
 	parser.add_argument("--keep", action="store_true", help="the database of a failed round")
 	parser.add_argument("--verbose", action="store_true")
 	arguments = parser.parse_args()

@@ -717,7 +717,8 @@ def expire(view, who, order_id):
 	order = view.get(("order", order_id))
 	move = due_move(order)
 	refuse(obstacles(order, move, {}))
-	go(view, order, move, who, {})
+	rung = replace(order, due=None) if FEATURES["due_rings_once"] else order
+	go(view, rung, move, who, {})
 
 
 def due_move(order):
