@@ -176,3 +176,14 @@ ROLLBACK;
 SELECT count(*) AS orders, count(*) FILTER (WHERE e.n = o.version AND e.last_state = o.state) AS agree
 FROM orders o JOIN LATERAL (SELECT count(*) AS n, (array_agg(to_state ORDER BY version DESC))[1] AS last_state
 	FROM order_event WHERE order_id = o.order_id) e ON true;
+
+---- a due event that stays in the state fires once
+SELECT order_engine.define_machine('remind', '{"final": ["done"], "transitions": [
+	{"from": null, "event": "create", "to": "open", "due": "1 second", "due_event": "remind"},
+	{"from": "open", "event": "remind", "to": "open"}, {"from": "open", "event": "note", "to": "open"}, {"from": "open", "event": "close", "to": "done"}]}') > 0 AS defined;
+SELECT order_id FROM order_engine.create_order(99, '[{"sku": "x", "quantity": 1, "stock_key": null}]', machine => 'remind', pay_within => '1 microsecond') \gset
+SELECT version FROM order_engine.fire(:order_id, 'note');
+SELECT version, due_at IS NOT NULL AS due FROM order_engine.orders WHERE order_id = :order_id;
+CALL order_engine.tend();
+CALL order_engine.tend();
+SELECT version, due_at IS NOT NULL AS due FROM order_engine.orders WHERE order_id = :order_id;

@@ -451,13 +451,20 @@ due_from(TimestampTz now, const Interval *due)
 							   IntervalPGetDatum((Interval *) due));
 }
 
-/* When the new state's due event fires: what the transition says, counted from now. */
+/*
+ * When the new state's due event fires: what the transition says, counted from now.
+ * A due time stays where a move stays in the state, unless it is the due event
+ * itself, which would fire for ever.
+ */
 static void
 set_due_at(LockedOrder *order, const Transition *transition)
 {
+	const Machine *machine = order->machine;
+
 	if (transition->due)
 		row_set(order->table, order->new, ORDER_DUE_AT, due_from(order->at, transition->due));
-	else if (transition->to != transition->from)
+	else if (transition->to != transition->from ||
+			 transition->event == machine->due_event[transition->from])
 		row_set_null(order->table, order->new, ORDER_DUE_AT);
 }
 
