@@ -110,6 +110,16 @@ BEGIN
 END $$;
 SELECT left(attempt($$SELECT order_engine.fire(id('h'), 'finish')$$), 5);
 
+-- nor a setting, which would be that of the owner's triggers and of the session
+CREATE OR REPLACE FUNCTION writes_itself(o order_engine.orders, event text, attributes jsonb) RETURNS boolean LANGUAGE plpgsql SECURITY DEFINER AS $$
+BEGIN
+	PERFORM set_config('search_path', 'pg_temp', false), set_config('order_engine.actor', 'somebody else', false);
+	RETURN true;
+END $$;
+SELECT state FROM order_engine.fire(id('h'), 'finish');
+SHOW search_path;
+SELECT actor <> 'somebody else' AS own FROM order_engine.order_history(id('h')) WHERE event = 'finish';
+
 ---- triggers of the tables that record a change, which change the order once more
 CREATE FUNCTION fires_on() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
@@ -206,8 +216,35 @@ DELETE FROM order_engine.order_line WHERE order_id = id('s');
 COMMIT;
 SELECT attempt($$SELECT order_engine.cancel_order(id('s'))$$);
 SELECT left(attempt($$UPDATE order_engine.orders SET state = 'cancelled' WHERE order_id = id('s')$$), 5);
-SELECT left(attempt($$SELECT order_engine.pay_order(id('s'), 'p', 5)$$), 5);
-SELECT state, version FROM order_engine.orders WHERE order_id = id('s');
+-- but money is recorded
+SELECT outcome, version FROM order_engine.pay_order(id('s'), 'p', 5);
+SELECT state, version, captured FROM order_engine.orders WHERE order_id = id('s');
+SELECT refunded, state FROM order_engine.refund_order(id('s'), 'r');
 -- one of raw SQL never had any
 INSERT INTO order_engine.orders (order_id, user_id) VALUES (order_engine.next_order_id(43), 43) RETURNING order_id \gset
 SELECT state FROM order_engine.cancel_order(:order_id);
+
+---- what the owner has evaluated may make calls itself, for the very table
+SET client_min_messages = warning;
+CREATE FUNCTION calls() RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+	IF current_setting('user_trigger.calls', true) = 'yes' THEN
+		PERFORM set_config('user_trigger.calls', 'no', false);
+		PERFORM order_engine.create_order(42, '[{"sku": "x", "quantity": 1, "stock_key": null}]', 'nested');
+	END IF;
+END $$;
+CREATE FUNCTION folded(i int) RETURNS int LANGUAGE plpgsql IMMUTABLE AS $$ BEGIN PERFORM public.calls(); RETURN i; END $$;
+SET user_trigger.calls = 'no';
+DO $$
+BEGIN
+	FOR leaf IN 0 .. 3 LOOP
+		EXECUTE format('CREATE INDEX ON order_engine.orders_%s (user_id) WHERE version > folded(1)', leaf);
+	END LOOP;
+END $$;
+RESET client_min_messages;
+SET user_trigger.calls = 'yes';
+SELECT new_order('outer') > 0;
+SELECT replayed FROM order_engine.create_order(42, '[{"sku": "x", "quantity": 1, "stock_key": null}]', 'nested');
+SELECT outcome FROM order_engine.pay_order(id('outer'), 'p', 5);
+SELECT new_order('once more') > 0;
+SELECT outcome FROM order_engine.pay_order(id('once more'), 'p', 5);

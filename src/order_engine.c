@@ -18,6 +18,7 @@
 #include "base/shared.h"
 #include "base/wake.h"
 #include "shop/shop.h"
+#include "worker/keeper.h"
 #include "worker/worker.h"
 
 OE_MODULE_MAGIC;
@@ -37,6 +38,7 @@ _PG_init(void)
 	journal_init();
 	outbox_init();
 	worker_init();
+	keeper_init();
 	relay_init();
 	settings_init();
 }

@@ -636,8 +636,10 @@ order_engine_emit(PG_FUNCTION_ARGS)
 Datum
 order_engine_outbox_ring(PG_FUNCTION_ARGS)
 {
-	int ring;
+	static const ShopTable outbox = SHOP_OUTBOX;
+	int					   ring;
 
+	row_lock_tables(&outbox, 1, RowExclusiveLock);
 	(void) journal_leaf(JOURNAL_OUTBOX, &ring);
 	PG_RETURN_INT32(ring);
 }

@@ -11,9 +11,8 @@
  * which was then rolled back learns that too (an abort replays the
  * transaction's own invalidations).
  *
- * Publishers take SHARE ROW EXCLUSIVE on the table until their transaction
- * ends: one at a time, so ids are dense and no version is published twice;
- * readers (ACCESS SHARE) do not wait.  The table is read under the latest
+ * Publishers take a lock of their own until their transaction ends: one at a time,
+ * so ids are dense and no version is published twice; readers do not wait.  The table is read under the latest
  * snapshot, in every isolation level: the cache outlives transactions,
  * and a publisher must see what the one before it committed.
  */
@@ -25,6 +24,7 @@
 #include "access/table.h"
 #include "access/xact.h"
 #include "catalog/namespace.h"
+#include "catalog/pg_class.h"
 #include "catalog/pg_collation.h"
 #include "catalog/pg_proc.h"
 #include "catalog/pg_type.h"
@@ -34,12 +34,13 @@
 #include "miscadmin.h"
 #include "nodes/value.h"
 #include "parser/parse_func.h"
-#include "storage/lmgr.h"
+#include "storage/lock.h"
 #include "utils/acl.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
 #include "utils/fmgrprotos.h"
+#include "utils/guc.h"
 #include "utils/hsearch.h"
 #include "utils/inval.h"
 #include "utils/json.h"
@@ -516,7 +517,9 @@ published_guard(const Transition *transition)
 /*
  * The guard leaves nothing behind that would run later as somebody else: what is
  * deferred to the commit (constraint triggers, cursors WITH HOLD) runs as whoever
- * commits, the tables' owner in a worker, a superuser perhaps in a session.
+ * commits, the tables' owner in a worker, a superuser perhaps in a session.  Nor do
+ * its settings stay: a search_path would be that of the owner's triggers, and of the
+ * session.
  */
 bool
 machine_guard_allows(const Transition *transition, const char *event, Datum order,
@@ -529,6 +532,7 @@ machine_guard_allows(const Transition *transition, const char *event, Datum orde
 	LOCAL_FCINFO(call, 3);
 	Oid	 user;
 	int	 sec_context;
+	int	 guc_level;
 	bool allows;
 
 	check_guard(function, transition->guard);
@@ -544,7 +548,9 @@ machine_guard_allows(const Transition *transition, const char *event, Datum orde
 		(NullableDatum){JsonbPGetDatum(attributes ? attributes : call_empty_object()), false};
 	GetUserIdAndSecContext(&user, &sec_context);
 	SetUserIdAndSecContext(user, sec_context | SECURITY_RESTRICTED_OPERATION);
+	guc_level = NewGUCNestLevel();
 	allows = DatumGetBool(FunctionCallInvoke(call)) && !call->isnull;
+	AtEOXact_GUC(false, guc_level);
 	SetUserIdAndSecContext(user, sec_context);
 	MemoryContextSwitchTo(old);
 	MemoryContextDelete(context);
@@ -598,6 +604,19 @@ checked_definition(const char *name, Jsonb *definition)
 	return definition;
 }
 
+/*
+ * To the end of the transaction.  Not a lock on the table, which would be waited for
+ * behind REINDEX CONCURRENTLY, and that waits for whoever has a snapshot.
+ */
+static void
+lock_publishers(Oid relid)
+{
+	LOCKTAG tag;
+
+	SET_LOCKTAG_OBJECT(tag, MyDatabaseId, RelationRelationId, relid, 1);
+	(void) LockAcquire(&tag, ExclusiveLock, false, false);
+}
+
 static void
 insert_machine(RowScope *scope, Oid relid, int machine_id, const char *name, Jsonb *definition)
 {
@@ -631,7 +650,7 @@ publish(const char *name, Jsonb *definition)
 
 	owner_begin(&owner);
 	row_scope_begin(&scope, "define_machine()");
-	LockRelationOid(relid, ShareRowExclusiveLock);
+	lock_publishers(relid);
 	find_newest(name, &newest);
 	if (newest.machine_id > 0 &&
 		compareJsonbContainers(&newest.definition->root, &checked->root) == 0)

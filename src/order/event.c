@@ -201,7 +201,7 @@ publish(RowScope *scope, const OrderRow *row, const OrderChange *change, const c
 
 	if (lines == NULL)
 	{
-		order_lines(scope, row, &read);
+		lines_read(scope, row->order_id, &read);
 		lines = &read;
 	}
 	pg_lltoa(row->order_id, aggregateid);

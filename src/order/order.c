@@ -79,11 +79,17 @@ order_refund_due(const Machine *machine, const OrderRow *row)
 	return amount_compare(due, amount_zero()) > 0 ? due : amount_zero();
 }
 
+bool
+order_lacks_lines(const OrderRow *row, const OrderLines *lines)
+{
+	return row->has_lines && lines->nlines == 0;
+}
+
 void
 order_lines(RowScope *scope, const OrderRow *row, OrderLines *lines)
 {
 	lines_read(scope, row->order_id, lines);
-	if (row->has_lines && lines->nlines == 0)
+	if (order_lacks_lines(row, lines))
 		ereport(ERROR,
 				(errcode(ERRCODE_DATA_CORRUPTED),
 				 errmsg("the lines of order " INT64_FORMAT " are missing", row->order_id),
@@ -103,14 +109,17 @@ order_check_recorded(RowScope *scope, TupleTableSlot *old, const OrderRow *row)
 	if (!TransactionIdIsCurrentTransactionId(xmin) ||
 		event_exists(scope, row->order_id, row->version))
 		return;
-	ereport(ERROR,
-			(errcode(ERRCODE_TRIGGERED_ACTION_EXCEPTION),
-			 errmsg("order " INT64_FORMAT " is being changed by a statement that has not ended",
-					row->order_id),
-			 errdetail_internal("{\"order_id\": \"" INT64_FORMAT "\", \"version\": %d}",
-								row->order_id, row->version),
-			 errhint("Make each change of an order by a statement of its own, not within another "
-					 "(in its RETURNING, a trigger or a guard) that changes the same order.")));
+	ereport(
+		ERROR,
+		(errcode(ERRCODE_TRIGGERED_ACTION_EXCEPTION),
+		 errmsg("version %d of order " INT64_FORMAT " is not recorded yet", row->version,
+				row->order_id),
+		 errdetail_internal("{\"order_id\": \"" INT64_FORMAT "\", \"version\": %d}", row->order_id,
+							row->version),
+		 errhint(
+			 "The statement that writes it records it at its end: make each change of an order "
+			 "by a statement of its own, not in the RETURNING, a trigger or a guard of another; "
+			 "and what was written without triggers, in another transaction.")));
 }
 
 pg_noreturn static void

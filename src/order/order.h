@@ -123,6 +123,9 @@ extern void order_end(LockedOrder *order);
  */
 extern bool order_begin_if_free(LockedOrder *order, int64 order_id, const char *call);
 
+/* True if the order was made with lines and these, its own, are none. */
+extern bool order_lacks_lines(const OrderRow *row, const OrderLines *lines);
+
 /*
  * The lines of an order.  XX001 if it was made with lines and shows none: an order
  * must not be moved, its stock left held, because somebody took its lines away.

@@ -168,6 +168,7 @@ leaf_scan_begin(LeafScan *scan, ShopTable table, int slot, Snapshot snapshot, co
 	ScanKeyData conditions[MAX_KEYS];
 
 	Assert(nfields <= MAX_FIELDS && nkeys <= MAX_KEYS);
+	row_lock_tables(&table, 1, AccessShareLock);
 	scan->leaf = row_open_leaf_for_reading(table, slot);
 	scan->fields = fields;
 	scan->nfields = nfields;

@@ -138,16 +138,18 @@ possible_move(LockedOrder *order, const char *event, Jsonb *attributes)
 	return transition;
 }
 
-/* A machine may reserve only when it is paid; what is sold out by then refuses the move. */
+/*
+ * A machine may reserve only when it is paid; what is sold out by then refuses the
+ * move.  So do lines that somebody took away: the money is there all the same.
+ */
 static bool
-has_stock(LockedOrder *order, const Transition *move)
+has_stock(LockedOrder *order, const Transition *move, OrderLines *lines)
 {
-	OrderLines lines;
-
-	if (move->stock != STOCK_RESERVE)
+	if (move->stock == STOCK_NONE)
 		return true;
-	order_lines(&order->scope, &order->row, &lines);
-	return stock_suffices(&order->scope, move->stock, lines.keys, lines.nkeys);
+	lines_read(&order->scope, order->row.order_id, lines);
+	return !order_lacks_lines(&order->row, lines) &&
+		   stock_suffices(&order->scope, move->stock, lines->keys, lines->nkeys);
 }
 
 static const char *
@@ -155,6 +157,7 @@ pay(LockedOrder *order, PaymentCall *call)
 {
 	const OrderRow	 *row = &order->row;
 	const Transition *move;
+	OrderLines		  lines;
 
 	if (call->currency && row->currency && strcmp(call->currency, row->currency) != 0)
 	{
@@ -174,12 +177,13 @@ pay(LockedOrder *order, PaymentCall *call)
 		apply(order, call, "payment", "partly_paid");
 		return "partly_paid";
 	}
-	if (!has_stock(order, move))
+	if (!has_stock(order, move, &lines))
 	{
 		apply(order, call, "payment", "refund_due");
 		return "refund_due";
 	}
 	call->update.transition = move;
+	call->change.lines = move->stock == STOCK_NONE ? NULL : &lines;
 	if (amount_compare(amount_subtract(call->update.captured, row->refunded), row->amount) > 0)
 	{
 		apply(order, call, "pay", "overpaid");
@@ -208,6 +212,7 @@ refund(LockedOrder *order, PaymentCall *call)
 {
 	const OrderRow *row = &order->row;
 	Numeric			left = amount_subtract(row->captured, row->refunded);
+	OrderLines		lines;
 
 	if (call->amount == NULL)
 		call->amount = left;
@@ -216,6 +221,10 @@ refund(LockedOrder *order, PaymentCall *call)
 	call->update.refunded = amount_add(row->refunded, call->amount);
 	if (amount_compare(call->update.refunded, row->captured) == 0)
 		call->update.transition = possible_move(order, "refund", call->change.attributes);
+	if (call->update.transition && !has_stock(order, call->update.transition, &lines))
+		call->update.transition = NULL;
+	if (call->update.transition && call->update.transition->stock != STOCK_NONE)
+		call->change.lines = &lines;
 	apply(order, call, call->update.transition ? "refund" : "refund_payment", "refunded");
 	return "refunded";
 }

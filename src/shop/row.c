@@ -153,8 +153,16 @@ may_change(Node *node, void *context)
 		   expression_tree_walker(node, may_change, context);
 }
 
+/* In the making: functions of the owner's run meanwhile, and may make calls themselves. */
+typedef struct Compiled
+{
+	List *checks;
+	bool  checks_compiled;
+	List *predicates;
+} Compiled;
+
 static void
-compile_checks(RowLayout *layout, Relation rel)
+compile_checks(Compiled *compiled, Relation rel)
 {
 	TupleConstr *constr = RelationGetDescr(rel)->constr;
 
@@ -168,53 +176,56 @@ compile_checks(RowLayout *layout, Relation rel)
 			continue;
 		if (may_change(expr, NULL))
 			return;
-		layout->checks =
-			lappend(layout->checks, ExecInitExpr(expression_planner((Expr *) expr), NULL));
+		compiled->checks =
+			lappend(compiled->checks, ExecInitExpr(expression_planner((Expr *) expr), NULL));
 	}
-	layout->checks_compiled = true;
+	compiled->checks_compiled = true;
 }
 
 static void
-compile_predicate(RowLayout *layout, Oid index_oid)
+compile_predicate(Compiled *compiled, Oid index_oid)
 {
 	Relation		   index = index_open(index_oid, RowExclusiveLock);
 	List			  *predicate = RelationGetIndexPredicate(index);
-	CompiledPredicate *compiled;
+	CompiledPredicate *entry;
 
 	if (predicate != NIL && !may_change((Node *) predicate, NULL))
 	{
-		compiled = palloc(sizeof(CompiledPredicate));
-		compiled->index = index_oid;
-		compiled->state = ExecInitQual((List *) expression_planner((Expr *) predicate), NULL);
-		layout->predicates = lappend(layout->predicates, compiled);
+		entry = palloc(sizeof(CompiledPredicate));
+		entry->index = index_oid;
+		entry->state = ExecInitQual((List *) expression_planner((Expr *) predicate), NULL);
+		compiled->predicates = lappend(compiled->predicates, entry);
 	}
 	index_close(index, NoLock);
 }
 
-/* As the owner; see the file's head. */
+/*
+ * As the owner; see the file's head.  The entry is filled when nothing of his runs
+ * any more: what he has run may have compiled for the same table, and finished.
+ */
 static void
 compile_expressions(RowLayout *layout, Relation rel)
 {
+	Compiled	  compiled = {0};
+	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "order_engine row layout",
+												  ALLOCSET_SMALL_SIZES);
+	MemoryContext old = MemoryContextSwitchTo(context);
 	List		 *indexes = RelationGetIndexList(rel);
-	MemoryContext old;
 	ListCell	 *lc;
+
+	compile_checks(&compiled, rel);
+	foreach(lc, indexes)
+		compile_predicate(&compiled, lfirst_oid(lc));
+	MemoryContextSwitchTo(old);
 
 	/* an open scope further up may still use what the stale entry had */
 	if (layout->context)
 		MemoryContextSetParent(layout->context, TopTransactionContext);
-	layout->context = NULL;
-	layout->checks = NIL;
-	layout->checks_compiled = false;
-	layout->predicates = NIL;
-	layout->context =
-		AllocSetContextCreate(TopMemoryContext, "order_engine row layout", ALLOCSET_SMALL_SIZES);
-
-	old = MemoryContextSwitchTo(layout->context);
-	compile_checks(layout, rel);
-	foreach(lc, indexes)
-		compile_predicate(layout, lfirst_oid(lc));
-	MemoryContextSwitchTo(old);
-	list_free(indexes);
+	MemoryContextSetParent(context, TopMemoryContext);
+	layout->context = context;
+	layout->checks = compiled.checks;
+	layout->checks_compiled = compiled.checks_compiled;
+	layout->predicates = compiled.predicates;
 	layout->compiled = true;
 }
 

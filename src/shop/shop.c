@@ -13,6 +13,10 @@
  */
 #include "postgres.h"
 
+#include "access/genam.h"
+#include "access/htup_details.h"
+#include "access/stratnum.h"
+#include "access/table.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_inherits.h"
@@ -23,6 +27,7 @@
 #include "storage/lockdefs.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
+#include "utils/fmgroids.h"
 #include "utils/guc.h"
 #include "utils/inval.h"
 #include "utils/lsyscache.h"
@@ -62,13 +67,15 @@ typedef struct Shop
 	Oid *leaves[ORDER_TABLES]; /* [partitions], by slot mod partitions */
 } Shop;
 
-static Shop			 shop;		   /* reset by shop_invalidate() */
-static MemoryContext shop_context; /* holds the leaves */
+static Shop			 shop;				/* reset by shop_invalidate() */
+static uint64		 invalidations = 0; /* counts calls of shop_invalidate() */
+static MemoryContext shop_context;		/* holds the leaves */
 
 /* Relcache callback: may run in any transaction state, so it only marks. */
 static void
 shop_invalidate(Datum arg, Oid relid)
 {
+	invalidations++;
 	if (!shop.valid)
 		return;
 	if (relid == InvalidOid)
@@ -139,13 +146,37 @@ partition_bound(HeapTuple tuple)
 	return isnull ? NULL : castNode(PartitionBoundSpec, stringToNode(TextDatumGetCString(bound)));
 }
 
+/*
+ * Not find_inheritance_children(): whether that shows a partition which is being
+ * detached goes by the active snapshot, which may be old, and what is found is kept.
+ */
+static List *
+attached_children(Oid parent)
+{
+	Relation	inherits = table_open(InheritsRelationId, AccessShareLock);
+	List	   *children = NIL;
+	ScanKeyData key;
+	SysScanDesc scan;
+	HeapTuple	tuple;
+
+	ScanKeyInit(&key, Anum_pg_inherits_inhparent, BTEqualStrategyNumber, F_OIDEQ,
+				ObjectIdGetDatum(parent));
+	scan = systable_beginscan(inherits, InheritsParentIndexId, true, NULL, 1, &key);
+	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
+		if (!((Form_pg_inherits) GETSTRUCT(tuple))->inhdetachpending)
+			children = lappend_oid(children, ((Form_pg_inherits) GETSTRUCT(tuple))->inhrelid);
+	systable_endscan(scan);
+	table_close(inherits, AccessShareLock);
+	return children;
+}
+
 List *
 shop_partitions(Oid parent)
 {
 	List	 *partitions = NIL;
 	ListCell *lc;
 
-	foreach(lc, find_inheritance_children(parent, NoLock))
+	foreach(lc, attached_children(parent))
 	{
 		Oid			   relid = lfirst_oid(lc);
 		HeapTuple	   tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(relid));
@@ -217,7 +248,8 @@ owner_of(Oid relid)
 static void
 shop_load(void)
 {
-	Shop loaded = {0};
+	Shop   loaded = {0};
+	uint64 before = invalidations;
 
 	MemoryContextReset(shop_context);
 	loaded.schema = get_namespace_oid(SCHEMA_NAME, true);
@@ -225,9 +257,6 @@ shop_load(void)
 		loaded.tables[i] = find_table(loaded.schema, table_names[i]);
 	shape_check(loaded.schema);
 
-	/* mark first: an invalidation that arrives while loading must win */
-	memcpy(shop.tables, loaded.tables, sizeof(shop.tables));
-	shop.valid = true;
 	loaded.owner = owner_of(loaded.tables[SHOP_ORDERS]);
 	for (int i = ORDER_TABLES - 1; i >= SHOP_ORDERS; i--)
 	{
@@ -238,7 +267,9 @@ shop_load(void)
 							errmsg("the order tables do not have the same number of partitions")));
 		loaded.partitions = partitions;
 	}
-	loaded.valid = shop.valid;
+
+	/* one that has arrived since the first name was looked up must win */
+	loaded.valid = before == invalidations;
 	shop = loaded;
 }
 

@@ -8,6 +8,10 @@
  * say, decides about it), and takes the stock of all of them afterwards, in
  * the order of the stock keys: so it cannot deadlock with create_order(),
  * pay_order() or another batch.
+ *
+ * Shared memory: for each place of a database (wake.h) a Note of its keeper, who
+ * alone writes and reads it: what a guard or a trigger does that ends the process
+ * (exit_on_error makes any error do that) must not end the next one, too.
  */
 #include "postgres.h"
 
@@ -20,6 +24,7 @@
 #include "nodes/parsenodes.h"
 #include "postmaster/bgworker.h"
 #include "storage/ipc.h"
+#include "storage/shmem.h"
 #include "utils/guc.h"
 #include "utils/hsearch.h"
 #include "utils/memutils.h"
@@ -34,7 +39,9 @@
 #include "journal/journal.h"
 #include "order/order.h"
 #include "journal/outbox.h"
+#include "base/shared.h"
 #include "base/statement.h"
+#include "worker/keeper.h"
 #include "worker/worker.h"
 
 #define IDLE_MS 500
@@ -69,6 +76,20 @@ typedef struct KeeperPass
 	DueOrder	  last;		/* where the search goes on */
 	bool		  complete; /* nothing is left to find */
 } KeeperPass;
+
+#define MAX_CULPRITS 64
+
+/* What one keeper tells the next. */
+typedef struct Note
+{
+	Oid		 database;
+	int		 nfiring; /* so many are being fired; 0: none */
+	DueOrder firing;  /* the one, if it is one */
+	int		 nculprits;
+	DueOrder culprits[MAX_CULPRITS]; /* ended a keeper; the last ones, in a ring */
+} Note;
+
+static Note *notes; /* [wake_places()], NULL without preload */
 
 /* An order that is passed over for a while, unless it gets another due time. */
 typedef struct Rest
@@ -285,6 +306,33 @@ check_constraints(void)
 	AfterTriggerSetState(stmt);
 }
 
+/*
+ * A cursor WITH HOLD that a trigger left open would be filled by the commit, as
+ * whoever commits.  The statement's own ones are told by their time.
+ */
+static bool
+left_cursor(void)
+{
+	static Statement statement = {
+		"SELECT FROM pg_catalog.pg_cursors WHERE is_holdable"
+		" AND creation_time OPERATOR(pg_catalog.>=) pg_catalog.statement_timestamp()"};
+	bool left;
+
+	SPI_connect();
+	left = statement_execute(&statement, NULL, NULL, 1) > 0;
+	SPI_finish();
+	return left;
+}
+
+static void
+check_cursors(void)
+{
+	if (left_cursor())
+		ereport(ERROR, (errcode(ERRCODE_TRIGGERED_ACTION_EXCEPTION),
+						errmsg("a cursor WITH HOLD was left open for the commit"),
+						errhint("Triggers that fire for due events must close their cursors.")));
+}
+
 static void
 fire_all(KeeperPass *pass, const DueOrder *due, int n)
 {
@@ -297,7 +345,10 @@ fire_all(KeeperPass *pass, const DueOrder *due, int n)
 	owner_begin(&owner);
 	apply_stock(&works, context.actor);
 	if (pass->commits)
+	{
 		check_constraints();
+		check_cursors();
+	}
 	owner_end(&owner);
 }
 
@@ -327,6 +378,48 @@ ends_call(const KeeperPass *pass, const ErrorData *error)
 	return !pass->worker && (error->sqlerrcode == ERRCODE_QUERY_CANCELED || repeat);
 }
 
+static void
+note_firing(const KeeperPass *pass, const DueOrder *due, int n)
+{
+	if (!pass->worker)
+		return;
+	if (n == 1)
+		notes[wake_place()].firing = *due;
+	notes[wake_place()].nfiring = n;
+}
+
+/* Somebody has ended this keeper, no order has. */
+static void
+forget_firing(int code, Datum arg)
+{
+	if (worker_stopping())
+		notes[wake_place()].nfiring = 0;
+}
+
+/* The last keeper has ended in the midst of a batch, or of an order: that one rests, others go one by one. */
+static void
+learn(KeeperPass *pass)
+{
+	Note *note = &notes[wake_place()];
+
+	if (note->database != MyDatabaseId)
+		memset(note, 0, sizeof(Note));
+	note->database = MyDatabaseId;
+	if (note->nfiring > 0)
+		pass->alone = SEARCH_SIZE;
+	if (note->nfiring == 1)
+	{
+		note->culprits[note->nculprits++ % MAX_CULPRITS] = note->firing;
+		ereport(LOG, (errcode(ERRCODE_TRIGGERED_ACTION_EXCEPTION),
+					  errmsg("due event of order " INT64_FORMAT " ended the keeper",
+							 note->firing.order_id),
+					  errdetail("It will be tried again in %d s.", LAST_RETRY_MS / 1000)));
+	}
+	note->nfiring = 0;
+	for (int i = 0; i < Min(note->nculprits, MAX_CULPRITS); i++)
+		(void) let_rest(pass, &note->culprits[i], LAST_RETRY_MS);
+}
+
 /* Runs one batch in a subtransaction.  False if it has failed; of one order, that is noted. */
 static bool
 run_batch(KeeperPass *pass, const DueOrder *due, int n)
@@ -338,6 +431,7 @@ run_batch(KeeperPass *pass, const DueOrder *due, int n)
 	ErrorData *volatile error = NULL;
 	bool done;
 
+	note_firing(pass, due, n);
 	BeginInternalSubTransaction(NULL);
 	MemoryContextSwitchTo(batch);
 	PG_TRY();
@@ -358,6 +452,7 @@ run_batch(KeeperPass *pass, const DueOrder *due, int n)
 	PG_END_TRY();
 	MemoryContextSwitchTo(caller);
 	CurrentResourceOwner = owner;
+	note_firing(pass, NULL, 0);
 
 	if (error && ends_call(pass, error))
 		ReThrowError(error);
@@ -445,8 +540,21 @@ commit(void)
 
 	owner_begin(&owner);
 	AfterTriggerFireDeferred();
+	check_cursors();
 	owner_end(&owner);
 	SPI_commit();
+}
+
+/* What the caller has deferred, and his cursors, are his: before anything runs as the owner. */
+static void
+commit_callers(void)
+{
+	SPI_commit();
+	if (left_cursor())
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("tend() cannot be called where a cursor WITH HOLD has just been declared"),
+				 errhint("Call it by a statement of its own.")));
 }
 
 /* The same; a second rotation may empty what the first had to leave to a snapshot in use. */
@@ -476,12 +584,14 @@ keeper_main(Datum arg)
 	worker_start(WAKE_KEEPER, arg);
 	pass_init(&pass, TopMemoryContext, true);
 	pass.worker = true;
+	before_shmem_exit(forget_firing, (Datum) 0);
+	pass_begin(&pass);
+	learn(&pass);
 	while (!worker_stopping())
 	{
 		bool more = true;
 
 		wake_clear();
-		pass_begin(&pass);
 		while (more && !worker_stopping())
 		{
 			more = false;
@@ -495,6 +605,7 @@ keeper_main(Datum arg)
 		}
 		worker_expire_outbox(&expire_at);
 		worker_wait(PGINVALID_SOCKET, Min(worker_idle_timeout, IDLE_MS));
+		pass_begin(&pass);
 	}
 	proc_exit(0);
 }
@@ -522,6 +633,8 @@ order_engine_tend(PG_FUNCTION_ARGS)
 	SPI_connect_ext(atomic ? 0 : SPI_OPT_NONATOMIC);
 	pass_init(&pass, CurrentMemoryContext, !atomic);
 	pass_begin(&pass);
+	if (!atomic)
+		commit_callers();
 	do
 	{
 		CHECK_FOR_INTERRUPTS();
@@ -533,4 +646,11 @@ order_engine_tend(PG_FUNCTION_ARGS)
 		call_expire_outbox();
 	SPI_finish();
 	PG_RETURN_NULL();
+}
+
+void
+keeper_init(void)
+{
+	shared_request("order_engine keeper", mul_size(wake_places(), sizeof(Note)), 0, NULL,
+				   (void **) &notes);
 }

@@ -121,8 +121,8 @@ SELECT pg_stat_force_next_flush() \gset
 BEGIN;
 SELECT count(*) FROM order_engine.user_orders(:mine, NULL, 5) \gset page_
 SELECT results_eq('SELECT relation, mode FROM touched ORDER BY relation',
-	format('VALUES (''order_engine.orders_%s'' COLLATE "C", ''AccessShareLock''), (''order_engine.orders_%s_user_id'', ''AccessShareLock'')', :leaf, :leaf),
-	'user_orders() takes two locks: on the leaf of the user''s slot and its index');
+	format('VALUES (''order_engine.orders'' COLLATE "C", ''AccessShareLock''), (''order_engine.orders_%s'', ''AccessShareLock''), (''order_engine.orders_%s_user_id'', ''AccessShareLock'')', :leaf, :leaf),
+	'user_orders() takes three locks: on the table, the leaf of the user''s slot and its index');
 SELECT results_eq('SELECT relname::text COLLATE "C", seq_scan, idx_scan, idx_tup_fetch FROM pg_stat_xact_user_tables WHERE schemaname = ''order_engine'' AND (seq_scan > 0 OR idx_scan > 0)',
 	format('VALUES (''orders_%s'' COLLATE "C", 0::bigint, 1::bigint, 5::bigint)', :leaf),
 	'and reads by one index scan as many rows as it returns');

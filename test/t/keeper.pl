@@ -80,6 +80,17 @@ $sql->("CREATE OR REPLACE FUNCTION public.stubborn(o order_engine.orders, event 
 	SET search_path = pg_catalog, pg_temp AS 'SELECT true'");
 ok($shop->poll_query_until('shop', "SELECT count(*) = 40 FROM order_engine.orders WHERE state = 'gone'"), 'once it no longer raises, they expire too');
 
+# One whose guard ends the process, which any error does under exit_on_error, delays no
+# other either: the next keeper lets it rest.
+$sql->("CREATE FUNCTION public.deadly(o order_engine.orders, event text, attributes jsonb) RETURNS boolean LANGUAGE plpgsql SECURITY DEFINER
+	AS \$\$ BEGIN IF o.user_id % 10 = 5 THEN PERFORM set_config('exit_on_error', 'on', true); RAISE 'the end'; END IF; RETURN true; END \$\$");
+(my $deadly = $machine) =~ s/stubborn/deadly/;
+$sql->("SELECT order_engine.define_machine('deadly', '$deadly')");
+$sql->("SELECT count(order_engine.create_order(300 + u, '[{\"sku\": \"x\", \"quantity\": 1, \"stock_key\": null}]', machine => 'deadly')) FROM generate_series(1, 40) u");
+ok($shop->poll_query_until('shop', "SELECT count(*) = 36 FROM order_engine.orders WHERE user_id BETWEEN 301 AND 340 AND state = 'gone'"), 'those beside some that end the keeper expire');
+is($sql->("SELECT count(*) FROM order_engine.orders WHERE user_id BETWEEN 301 AND 340 AND state = 'open'"), 4, 'and those stay');
+ok($shop->log_contains(qr/due event of order \d+ ended the keeper/), 'and the log says which');
+
 # A crowd due at the same time, while payments for some of them run.
 # In many transactions: one that updates a row a hundred thousand times is slow by itself.
 $sql->("DO \$\$ BEGIN FOR part IN 1 .. $crowd / 1000 LOOP

@@ -92,6 +92,35 @@ $node->safe_psql('shop', 'DROP TABLE own.again CASCADE', extra_params => [ '-U',
 $node->safe_psql('shop', <<'EOF', extra_params => [ '-U', 'keeps_shop' ]);
 CREATE OR REPLACE FUNCTION own.note() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN NULL; END $$;
 EOF
+# Nor do the two of them get into each other's: what the caller has deferred is the
+# caller's, and a cursor that the owner leaves open is not filled by the caller.
+$node->safe_psql('postgres', 'CREATE ROLE tends_shop LOGIN');
+$node->safe_psql('shop', "SELECT order_engine.grant_access('tends_shop'::regrole, 'operator'::text)", extra_params => [ '-U', 'keeps_shop' ]);
+$node->safe_psql('shop', <<'EOF', extra_params => [ '-U', 'keeps_shop' ]);
+SELECT order_engine.create_order(14, '[{"sku": "a", "quantity": 1}]', pay_within => '1 microsecond');
+EOF
+like($node->safe_psql('shop', <<'EOF', extra_params => [ '-U', 'tends_shop' ]), qr/^tends_shop$/m, 'what a caller of tend() has deferred runs as the caller');
+CREATE TEMP TABLE mine (i int);
+CREATE TEMP TABLE ran (who name);
+CREATE FUNCTION pg_temp.tell() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN INSERT INTO pg_temp.ran VALUES (current_user); RETURN NULL; END $$;
+CREATE CONSTRAINT TRIGGER tell AFTER INSERT ON mine DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION pg_temp.tell();
+DO $$ BEGIN INSERT INTO mine VALUES (1); CALL order_engine.tend(60000); END $$;
+SELECT who FROM ran;
+EOF
+is($node->safe_psql('shop', 'SELECT state FROM order_engine.orders WHERE user_id = 14'), 'cancelled', 'and the order has expired');
+$node->safe_psql('shop', <<'EOF', extra_params => [ '-U', 'keeps_shop' ]);
+CREATE FUNCTION own.left_open() RETURNS name LANGUAGE plpgsql AS $$ BEGIN RAISE LOG 'a cursor is filled as %', current_user; RETURN current_user; END $$;
+CREATE FUNCTION own.hold() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN EXECUTE 'DECLARE h CURSOR WITH HOLD FOR SELECT own.left_open()'; RETURN NULL; END $$;
+CREATE TRIGGER zz AFTER UPDATE ON order_engine.orders FOR EACH ROW WHEN (NEW.user_id = 16) EXECUTE FUNCTION own.hold();
+SELECT order_engine.create_order(16, '[{"sku": "a", "quantity": 1}]', pay_within => '1 microsecond');
+SELECT order_engine.create_order(18, '[{"sku": "a", "quantity": 1}]', pay_within => '1 microsecond');
+EOF
+$node->safe_psql('shop', 'CALL order_engine.tend(60000)');
+is($node->safe_psql('shop', 'SELECT string_agg(state, \' \' ORDER BY user_id) FROM order_engine.orders WHERE user_id IN (16, 18)'),
+	'pending cancelled', 'an order whose trigger leaves a cursor open stays, others expire');
+ok(!$node->log_contains(qr/a cursor is filled as \w/), 'and nobody fills it');
+$node->safe_psql('shop', 'DROP TRIGGER zz ON order_engine.orders', extra_params => [ '-U', 'keeps_shop' ]);
+
 $node->append_conf('postgresql.conf', "order_engine.databases = 'shop'\norder_engine.publisher = 'log'\n");
 $node->reload;
 
