@@ -13,10 +13,12 @@ from features import FEATURES
 from rules import Line, OneOf, Refused, Request, Who
 
 USERS = [1, 2, 3, 42, -7, 9223372036854775807]
-SKUS = ["a", "b", "C", "d d", "é"]
+SKUS = ["a", "b", "C", "it's \"d\" \\", "é" * 127]
 ABSENT = ["ghost"]
-KEYS = ["k1", "k2", "k3", "k4"]
-REFS = ["p1", "p2", "p3"]
+# with as many units as bigint can count
+HUGE = "huge"
+KEYS = ["k1", "k2", "k'3", "ключ" * 31]
+REFS = ["p1", "p2", "p\"3"]
 CURRENCIES = ["EUR", "USD"]
 PRICES = ["0", "1", "2.50", "19.90", "0.001", "100", "7.5"]
 SECRET = "planted secret"
@@ -115,7 +117,9 @@ class Calls:
 
 	def attributes(self):
 		return self.rng.choice([{}, {"n": self.rng.randint(1, 9)}, {"x": Decimal("1.50")},
-			{"deep": {"list": [1, None, "é\"\\"]}}, {"refuse": True}, {"null": 1}, {"raise": 0}]
+			{"deep": {"list": [1, None, "é\"\\"]}}, {"refuse": True}, {"null": 1}, {"raise": 0},
+			{"": "\U0001f4e6\u0001\u2028", "big": Decimal(10) ** 60, "tiny": Decimal("1E-40")},
+			{"long": "x" * 3000, "nested": nested(100)}]
 			if self.rng.random() < 0.3 else [{}, {"channel": "web"}])
 
 	def amount(self, order):
@@ -128,6 +132,8 @@ class Calls:
 	def line(self):
 		line = {"sku": self.rng.choice(SKUS if self.rng.random() < 0.97 else ABSENT),
 			"quantity": self.rng.randint(1, 4)}
+		if self.rng.random() < 0.05:
+			line = {"sku": HUGE, "quantity": 2**31 - 1}
 		if self.rng.random() < 0.8:
 			price = self.rng.choice(PRICES)
 			line["unit_price"] = price if self.rng.random() < 0.2 else Decimal(price)
@@ -212,7 +218,7 @@ class Calls:
 		if what == 0:
 			lines = lines + [{"sku": "a", "quantity": 1}]
 		elif what == 1:
-			lines = [dict(lines[0], quantity=lines[0]["quantity"] + 1)] + lines[1:]
+			lines = [dict(lines[0], quantity=lines[0]["quantity"] % 9 + 1)] + lines[1:]
 		elif what == 2:
 			arguments["currency"] = "JPY"
 		elif what == 3:
@@ -308,12 +314,34 @@ class Calls:
 		made.several = True
 		return made
 
+	def cte(self):
+		"""A call beside a statement that changes the same order in its WITH."""
+		order = self.some_order()
+		if order is None:
+			return None
+		event = self.event(order)
+		return Call("WITH changed AS (UPDATE order_engine.orders SET attributes = '{}' WHERE order_id = %d "
+			"RETURNING order_id) SELECT (%s).version FROM changed" % (order.id,
+			sql.call("fire", sql.Raw("changed.order_id"), event)),
+			lambda view, who, told: fire_inside(view, who, order.id, order.id, event))
+
+	def lock(self):
+		"""A row lock of the user's own: FOR KEY SHARE is what a foreign key takes."""
+		order = self.some_order()
+		if order is None:
+			return None
+		strength = self.rng.choice(["UPDATE", "NO KEY UPDATE", "SHARE", "KEY SHARE"])
+		return Call("SELECT order_id FROM order_engine.orders WHERE order_id = %d FOR %s"
+			% (order.id, strength), lambda view, who, told: lock_row(view, order.id, strength))
+
 	# ---- stock ----
 
 	def sku(self):
 		return self.rng.choice(SKUS if self.rng.random() < 0.95 else ABSENT)
 
 	def receive(self):
+		if self.rng.random() < 0.1:
+			return self.receive_call(HUGE, self.rng.choice([1, 2**31 - 1, 2**32, 2**63 - 1]))
 		return self.receive_call(self.rng.choice(SKUS), self.rng.randint(1, 12),
 			self.maybe(self.rng.choice(["return", "receipt"]), 0.2),
 			self.maybe(self.rng.choice(["r1", "r2", "r3"]), 0.3))
@@ -654,7 +682,7 @@ class Calls:
 			view.peek(("stock", sku)) and view.peek(("stock", sku)).available, writes=False)
 
 
-WEIGHTS = {"create": 14, "create_again": 5, "fire": 16, "verb": 7, "pay": 12, "refund": 6, "fire_many": 2, "inside": 2,
+WEIGHTS = {"create": 14, "create_again": 5, "fire": 16, "verb": 7, "pay": 12, "refund": 6, "fire_many": 2, "inside": 2, "cte": 0.5, "lock": 2,
 	"receive": 5, "adjust": 3, "deduct": 4, "write_stock": 3, "spoil_stock": 1, "update_state": 8,
 	"update_other": 5, "update_orm": 5, "update_forbidden": 3, "update_many": 3, "insert": 4,
 	"insert_elsewhere": 0.3, "upsert": 3, "merge": 2, "copy": 1, "delete": 1, "protected": 2,
@@ -774,6 +802,10 @@ def page_answer(page):
 		"v": [o.version for o in page] or None}
 
 
+def nested(depth):
+	return [nested(depth - 1)] if depth else []
+
+
 def assigned(value):
 	return value.text if isinstance(value, Expression) else sql.literal(value)
 
@@ -805,6 +837,7 @@ def refused(*codes):
 
 
 def refused_if_there(view, key, code):
+	view.touched.add(("key of order", key[1]))
 	if view.get(key) is not None:
 		raise Refused(code)
 
@@ -835,6 +868,8 @@ def update_rows(view, who, ids, version, changes):
 	codes, count, detail = set(), 0, None
 	for order_id in ids:
 		order = view.get(("order", order_id))
+		if "id" in changes:
+			view.touched.add(("key of order", order_id))
 		if order is None or (version is not ... and order.version != version):
 			continue
 		count += 1
@@ -862,6 +897,18 @@ def fire_rows(view, who, ids, event):
 	if codes:
 		raise Refused(*codes)
 	return count
+
+
+def lock_row(view, order_id, strength):
+	if view.peek(("order", order_id)) is None:
+		return None
+	if strength != "KEY SHARE":
+		view.get(("order", order_id))
+	else:
+		view.shared.add(("order", order_id))
+	if strength in ("UPDATE", "KEY SHARE"):
+		view.touched.add(("key of order", order_id))
+	return order_id
 
 
 def fire_inside(view, who, order_id, other_id, event):

@@ -93,13 +93,12 @@ class Pool:
 class Driver:
 	"""One round: a new database, sessions, and the model beside them."""
 
-	partitions = 4
-
 	def __init__(self, arguments, seed):
 		self.rng = random.Random(seed)
 		self.verbose = arguments.verbose
 		self.name = "model_%d" % (seed % 10**9)
 		self.dsn = arguments.dsn
+		self.partitions = self.rng.choice([1, 2, 4, 8])
 		self.admin = database.make_shop(self.dsn, self.name, self.partitions)
 		self.world = World()
 		self.world.values["machine", 1] = Machine(1, "order", ORDER_MACHINE)
@@ -125,6 +124,7 @@ class Driver:
 		self.number = 0
 		for sku in calls.SKUS:
 			self.do(self.calls.receive_call(sku, 20))
+		self.do(self.calls.receive_call(calls.HUGE, 2**63 - 1 - self.rng.choice([0, 5 * 10**9])))
 
 	def add_sessions(self):
 		for name, level, actor in (("O", "owner", None), ("P", "operator", "till"), ("A", "app", None),
@@ -290,7 +290,7 @@ class Driver:
 		"""Errors that other transactions are the reason of."""
 		may, _ = locked_by(others(self.world, self.session))
 		if told.code == "55P03":
-			return bool(may & view.touched) or (call.locks_all and bool(others(self.world, self.session)))
+			return bool(may & (view.touched | view.shared)) or (call.locks_all and bool(others(self.world, self.session)))
 		if told.code == "40001":
 			return bool(view.stale()) or view.transaction.isolation == "serializable"
 		# what a snapshot does not show is inserted, and found to be there

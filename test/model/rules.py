@@ -504,7 +504,7 @@ def change_stock(view, order, effect, version, who):
 				raise Refused("OE002")
 			# what was deleted since comes back
 			stock = stock or Stock(0, 0, 0)
-			stock = replace(stock, on_hand=stock.on_hand + quantity)
+			stock = replace(stock, on_hand=counted(stock.on_hand + quantity))
 			move_goods(view, sku, quantity, effect, "%d/%d" % (order.id, version), who)
 		view.put(("stock", sku), replace(stock, version=stock.version + 1))
 
@@ -518,6 +518,12 @@ def check_available(view, wanted):
 		raise Refused("OE002", detail={"unknown": unknown, "short": short})
 	if short:
 		raise Refused("OE001", detail={"short": short})
+
+
+def counted(units):
+	if units >= 2**63:
+		raise Refused("22003")
+	return units
 
 
 def move_goods(view, sku, quantity, reason, ref, who):
@@ -542,7 +548,7 @@ def receive_stock(view, who, sku, quantity, reason, ref):
 			view.put(("stock", sku), Stock(0, 0, 0))
 		return stock_result(stock, True)
 	stock = stock or Stock(0, 0, 0)
-	stock = Stock(stock.on_hand + quantity, stock.reserved, stock.version + 1)
+	stock = Stock(counted(stock.on_hand + quantity), stock.reserved, stock.version + 1)
 	view.put(("stock", sku), stock)
 	move_goods(view, sku, quantity, reason, ref, who)
 	return stock_result(stock, False)

@@ -97,7 +97,8 @@ class View:
 			self.base = transaction.snapshot
 		self.scratch = Level()
 		self.touched = set()
-		self.everything = False
+		# what others' locks may keep from it, though it keeps nothing from others
+		self.shared = set()
 
 	def peek(self, key):
 		"""What a read sees: it waits for nobody."""
