@@ -9,7 +9,6 @@ from typing import Any, Callable
 import machines
 import rules
 import sql
-from features import FEATURES
 from rules import Line, OneOf, Refused, Request, Who
 
 USERS = [1, 2, 3, 42, -7, 9223372036854775807]
@@ -19,6 +18,7 @@ ABSENT = ["ghost"]
 HUGE = "huge"
 KEYS = ["k1", "k2", "k'3", "ключ" * 31]
 REFS = ["p1", "p2", "p\"3"]
+MACHINES = ["m1", "m2", "m3"]
 CURRENCIES = ["EUR", "USD"]
 PRICES = ["0", "1", "2.50", "19.90", "0.001", "100", "7.5"]
 SECRET = "planted secret"
@@ -124,7 +124,8 @@ class Calls:
 
 	def amount(self, order):
 		left = order.amount - order.captured + order.refunded if order else Decimal(1)
-		return self.rng.choice([left if left >= 0 else Decimal(0), left / 2 if left > 0 else Decimal(1),
+		exact = left if left >= 0 else Decimal(0)
+		return self.rng.choice([exact, exact, exact, left / 2 if left > 0 else Decimal(1),
 			Decimal(self.rng.choice(PRICES)), abs(left) + Decimal("0.5"), Decimal("1e2")])
 
 	# ---- orders ----
@@ -162,7 +163,7 @@ class Calls:
 				for _ in range(self.rng.randint(0, 2))], 0.3),
 			"attributes": self.maybe(self.attributes(), 0.3),
 			"private": self.maybe({"name": SECRET}, 0.3),
-			"machine": self.maybe(self.rng.choice(self.pool.machines()), 0.5)}
+			"machine": self.maybe(self.rng.choice(self.pool.machines()), 0.8)}
 		user = self.rng.choice(USERS)
 		self.pool.remember(user, lines, arguments)
 		return self.create_call(user, lines, arguments)
@@ -305,7 +306,7 @@ class Calls:
 	def inside(self):
 		"""A call in the RETURNING of a statement that changes an order: the same or another."""
 		order, other = self.some_order(), self.some_order()
-		if order is None or not FEATURES["call_inside_update"]:
+		if order is None:
 			return None
 		event = self.event(other)
 		made = Call("UPDATE order_engine.orders SET attributes = '{}' WHERE order_id = %d RETURNING (%s).version"
@@ -342,7 +343,7 @@ class Calls:
 	def receive(self):
 		if self.rng.random() < 0.1:
 			return self.receive_call(HUGE, self.rng.choice([1, 2**31 - 1, 2**32, 2**63 - 1]))
-		return self.receive_call(self.rng.choice(SKUS), self.rng.randint(1, 12),
+		return self.receive_call(self.rng.choice(SKUS), self.rng.randint(1, 8),
 			self.maybe(self.rng.choice(["return", "receipt"]), 0.2),
 			self.maybe(self.rng.choice(["r1", "r2", "r3"]), 0.3))
 
@@ -435,10 +436,9 @@ class Calls:
 
 	def written_back(self, order):
 		columns = {"user_id": order.user, "amount": order.amount, "currency": order.currency,
-			"idempotency_key": order.key, "captured": order.captured, "order_id": order.id}
-		if FEATURES["equal_values"]:
-			columns["amount"] += Decimal("0.0000")
-			columns["refunded"] = order.refunded + Decimal("0.00")
+			"idempotency_key": order.key, "captured": order.captured, "order_id": order.id,
+			"refunded": order.refunded + Decimal("0.00")}
+		columns["amount"] += Decimal("0.0000")
 		return columns
 
 	def update_forbidden(self):
@@ -569,15 +569,17 @@ class Calls:
 	# ---- machines, events, time ----
 
 	def define(self):
-		name = self.rng.choice(["m1", "m2", "m3"])
+		name = self.rng.choice(MACHINES)
 		definition = machines.random_definition(self.rng)
-		if self.rng.random() < 0.2:
-			known = self.pool.definition(name)
-			definition = known or definition
-		elif self.rng.random() < 0.25:
+		if self.rng.random() < 0.25:
 			return Call("SELECT " + sql.call("define_machine", name,
 				machines.random_fault(self.rng, definition)),
 				lambda view, who, told: refused("22023"), level="operator")
+		if self.rng.random() < 0.2:
+			definition = self.pool.definition(name) or definition
+		return self.define_call(name, definition)
+
+	def define_call(self, name, definition):
 		return Call("SELECT " + sql.call("define_machine", name, definition),
 			lambda view, who, told: rules.define_machine(view, name, definition, told),
 			level="operator", plain_only=True)
@@ -611,8 +613,6 @@ class Calls:
 
 	def too_long(self):
 		"""Amounts of more digits than the engine takes."""
-		if not FEATURES["long_amounts"]:
-			return None
 		amount = self.rng.choice(["1e60", "0." + "0" * 59 + "1", "1" * 61, "1" * 40 + "." + "1" * 30])
 		text = self.rng.choice(["pay_order(%d, 'long', %s)", "refund_order(%d, 'long', %s)",
 			"create_order(%d, '[{\"sku\": \"a\", \"quantity\": 1, \"unit_price\": %s}]')"])
@@ -682,11 +682,11 @@ class Calls:
 			view.peek(("stock", sku)) and view.peek(("stock", sku)).available, writes=False)
 
 
-WEIGHTS = {"create": 14, "create_again": 5, "fire": 16, "verb": 7, "pay": 12, "refund": 6, "fire_many": 2, "inside": 2, "cte": 0.5, "lock": 2,
+WEIGHTS = {"create": 20, "create_again": 5, "fire": 16, "verb": 7, "pay": 12, "refund": 6, "fire_many": 2, "inside": 2, "cte": 0.5, "lock": 2,
 	"receive": 5, "adjust": 3, "deduct": 4, "write_stock": 3, "spoil_stock": 1, "update_state": 8,
 	"update_other": 5, "update_orm": 5, "update_forbidden": 3, "update_many": 3, "insert": 4,
 	"insert_elsewhere": 0.3, "upsert": 3, "merge": 2, "copy": 1, "delete": 1, "protected": 2,
-	"truncate": 0.5, "define": 2, "emit": 2, "insert_message": 1, "tend": 2, "malformed": 5, "too_long": 1,
+	"truncate": 0.5, "define": 2, "emit": 2, "insert_message": 1, "tend": 2, "malformed": 4, "too_long": 1,
 	"get_order": 4, "get_orders": 1, "user_orders": 2, "allowed_events": 2, "history": 1,
 	"replay": 2, "available": 1}
 

@@ -459,7 +459,7 @@ def open_shop(arguments):
 	with admin.cursor() as cursor:
 		shop.machine_values = invariants.read_machines(cursor)
 		for sku in calls.SKUS:
-			cursor.execute("SELECT order_engine.receive_stock('%s', 1000)" % sku)
+			cursor.execute("SELECT " + calls.sql.call("receive_stock", sku, 1000))
 	return admin, shop
 
 

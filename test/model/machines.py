@@ -164,7 +164,8 @@ class Builder:
 	def add(self, state, to, effect):
 		taken = {t["event"] for t in self.transitions if t["from"] == state}
 		free = [e for e in EVENTS if e not in taken]
-		event = "pay" if effect == "confirm" and "pay" in free else self.rng.choice(free)
+		pays = effect in ("confirm", "reserve") and "pay" in free and self.rng.random() < 0.8
+		event = "pay" if pays else self.rng.choice(free)
 		self.transitions.append({"from": state, "event": event, "to": to, "stock": effect,
 			**self.conditions(event)})
 

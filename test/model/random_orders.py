@@ -2,7 +2,7 @@
 """Random calls and random SQL against a shop, and a model that says what each must answer.
 
   random_orders.py --dsn "host=... port=..." [--seed N] [--steps N | --seconds N]
-                   [--round-steps N] [--only-round N] [--with FEATURE ...] [--verbose]
+                   [--round-steps N] [--only-round N] [--verbose]
   random_orders.py --dsn ... --clients N [--seconds N] [--single] [--ddl TABLE ...] [--kill]
 
 Without --clients one thread drives a few sessions (levels of access, isolation levels,
@@ -28,8 +28,7 @@ import crowd
 import database
 import rules
 import sql
-from features import FEATURES
-from machines import ORDER_MACHINE, Machine
+from machines import ORDER_MACHINE, Machine, random_definition
 from rules import Refused, Who
 from store import Session, Transaction, View, World, locked_by, others
 
@@ -111,6 +110,8 @@ class Driver:
 		self.trace = []
 		self.counts = Counter()
 		self.fill_shelves()
+		for name in calls.MACHINES:
+			self.do(self.calls.define_call(name, random_definition(self.rng)))
 		if self.rng.random() < 0.25:
 			self.stamp()
 
@@ -123,7 +124,7 @@ class Driver:
 	def fill_shelves(self):
 		self.number = 0
 		for sku in calls.SKUS:
-			self.do(self.calls.receive_call(sku, 20))
+			self.do(self.calls.receive_call(sku, 8))
 		self.do(self.calls.receive_call(calls.HUGE, 2**63 - 1 - self.rng.choice([0, 5 * 10**9])))
 
 	def add_sessions(self):
@@ -280,7 +281,7 @@ class Driver:
 		if told.code is None or told.code not in refusal.codes:
 			if told.code is None or not self.is_excused(call, view, told):
 				self.fail(call, told, "error " + " or ".join(sorted(refusal.codes)))
-		elif told.code == "OE012" and FEATURES["younger_order_40001"] and view.stale():
+		elif told.code == "OE012" and view.stale():
 			self.fail(call, told, "error 40001: the order is younger than the snapshot")
 		elif refusal.detail is not None and not is_detail(told, refusal.detail):
 			self.fail(call, told, "DETAIL with %s" % refusal.detail)
@@ -416,7 +417,7 @@ class Driver:
 		if what == 0:
 			self.lose_session()
 		elif what == 1:
-			self.statement(self.rng.choice(["DISCARD PLANS", "SET enable_indexscan = off",
+			self.statement(self.rng.choice(["SET enable_indexscan = off", "SET jit_above_cost = 0",
 				"SET plan_cache_mode = force_generic_plan", "RESET enable_indexscan"]))
 		elif not others(self.world, None):
 			self.change_table()
@@ -586,7 +587,6 @@ def main():
 	parser.add_argument("--seconds", type=int)
 	parser.add_argument("--round-steps", type=int, default=1000)
 	parser.add_argument("--failures", type=int, default=1)
-	parser.add_argument("--with", dest="features", nargs="*", default=[], choices=list(FEATURES))
 	parser.add_argument("--clients", type=int)
 	parser.add_argument("--single", action="store_true", help="no transaction blocks")
 	parser.add_argument("--ddl", nargs="*", choices=list(crowd.TABLES),
@@ -599,8 +599,6 @@ def main():
 	parser.add_argument("--verbose", action="store_true")
 	arguments = parser.parse_args()
 	arguments.round_steps = min(arguments.round_steps, arguments.steps)
-	for feature in arguments.features:
-		FEATURES[feature] = True
 	print("# seed %d" % arguments.seed, flush=True)
 	return crowd.run(arguments) if arguments.clients else run_rounds(arguments)
 

@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Any
 
-from features import FEATURES
 from machines import Machine
 
 ZERO = Decimal(0)
@@ -69,8 +68,7 @@ class Request:
 
 	def identity(self):
 		"""What makes a repeated request the same: numbers are compared by value."""
-		within = self.pay_within if FEATURES["pay_within_hashed"] else None
-		return by_value([self.user, [line_values(line) for line in self.lines], within,
+		return by_value([self.user, [line_values(line) for line in self.lines], self.pay_within,
 			self.currency, list(self.adjustments), self.attributes, self.private, self.machine])
 
 
@@ -349,10 +347,12 @@ def go(view, order, move, who, attributes, key=None, payment=None, due=None):
 
 
 def move_due(order, move, version):
-	"""A move that stays where it is and has no time of its own leaves the clock running."""
+	"""A move that stays where it is and has no time of its own leaves the clock running, unless
+	it is what the clock rings for."""
 	if move.due:
 		return Due(version, move.due)
-	return order.due if move.to == order.state else None
+	rings = order.machine.due_events.get(order.state) == move.event
+	return order.due if move.to == order.state and not rings else None
 
 
 # ---- payments ----
@@ -448,10 +448,6 @@ def refund_move(view, order, refunded, attributes):
 		raise Refused("P0001")
 	if faults:
 		return None
-	if not FEATURES["restock_creates"]:
-		mark = view.mark()
-		change_stock(view, refunded, move.stock, refunded.version + 1, Who("nobody"))
-		view.undo(mark)
 	return move if can_change_stock(view, order, move.stock) else None
 
 
@@ -500,8 +496,6 @@ def change_stock(view, order, effect, version, who):
 				reserved=stock.reserved - quantity)
 			move_goods(view, sku, -quantity, effect, "%d/%d" % (order.id, version), who)
 		else:
-			if stock is None and not FEATURES["restock_creates"]:
-				raise Refused("OE002")
 			# what was deleted since comes back
 			stock = stock or Stock(0, 0, 0)
 			stock = replace(stock, on_hand=counted(stock.on_hand + quantity))
@@ -544,8 +538,6 @@ def receive_stock(view, who, sku, quantity, reason, ref):
 	if earlier is not None:
 		if earlier.quantity != quantity:
 			raise Refused("OE020")
-		if stock is None and not FEATURES["replay_makes_no_stock"]:
-			view.put(("stock", sku), Stock(0, 0, 0))
 		return stock_result(stock, True)
 	stock = stock or Stock(0, 0, 0)
 	stock = Stock(counted(stock.on_hand + quantity), stock.reserved, stock.version + 1)
@@ -561,13 +553,22 @@ def stock_result(stock, replayed):
 		"replayed": replayed}
 
 
+def repeat_movement(stock, earlier, quantity, result):
+	"""Answered by the stock as it is now: by none if it was deleted."""
+	faults = set()
+	if earlier.quantity != quantity:
+		faults.add("OE020")
+	if stock is None:
+		faults.add("OE002")
+	refuse(dict.fromkeys(faults))
+	return result
+
+
 def adjust_stock(view, who, sku, delta, reason, ref):
 	stock = view.get(("stock", sku))
 	earlier = find_movement(view, sku, reason, ref)
 	if earlier is not None:
-		if earlier.quantity != delta:
-			raise Refused("OE020")
-		return stock_result(stock, True)
+		return repeat_movement(stock, earlier, delta, stock and stock_result(stock, True))
 	if stock is None:
 		raise Refused("OE002")
 	if stock.on_hand + delta < stock.reserved:
@@ -583,9 +584,8 @@ def deduct_stock(view, who, sku, quantity, expected, ref):
 	stock = view.get(("stock", sku))
 	earlier = find_movement(view, sku, "deduct", ref)
 	if earlier is not None:
-		if earlier.quantity != -quantity:
-			raise Refused("OE020")
-		return stock and {"remaining": stock.available, "version": stock.version} or {}
+		return repeat_movement(stock, earlier, -quantity,
+			stock and {"remaining": stock.available, "version": stock.version})
 	if stock is None:
 		raise Refused("OE002")
 	faults = {}
@@ -723,8 +723,7 @@ def expire(view, who, order_id):
 	order = view.get(("order", order_id))
 	move = due_move(order)
 	refuse(obstacles(order, move, {}))
-	rung = replace(order, due=None) if FEATURES["due_rings_once"] else order
-	go(view, rung, move, who, {})
+	go(view, order, move, who, {})
 
 
 def due_move(order):
