@@ -128,8 +128,9 @@ stage_claim()
 }
 
 # Runs the calling script again from a copy of the checkout in a stage, as a user
-# who is not root, with its arguments, for the PostgreSQL in `major`.  Returns in
-# that second run only, with `stage` set.
+# who is not root, with its arguments, for the PostgreSQL in `major` (and `variant`,
+# where there is more than one build of it).  Returns in that second run only, with
+# `stage` set.
 become_tester()
 {
 	local script=${0##*/} tester=postgres base
@@ -140,7 +141,7 @@ become_tester()
 	fi
 	if [ "$(id -u)" != 0 ]; then
 		mkdir -p "$root/tmp"
-		stage_claim "$root/tmp/pg$major"
+		stage_claim "$root/tmp/pg$major${variant:-}"
 		tree_refresh "$stage/tree"
 		exec env ORDER_ENGINE_STAGE="$stage" KAFKA_JARS="$(cache_dir)/kafka" \
 			"$stage/tree/script/reap" bash "$stage/tree/script/$script" "$@"
@@ -151,7 +152,7 @@ become_tester()
 	# those of checkouts that are no more
 	find "$base" -mindepth 1 -maxdepth 1 -mtime +3 -exec rm -rf --one-file-system {} +
 	# one stage for each checkout: its copy is then built incrementally
-	stage_claim "$base/$(printf '%s' "$root" | md5sum | cut -c 1-8)-pg$major"
+	stage_claim "$base/$(printf '%s' "$root" | md5sum | cut -c 1-8)-pg$major${variant:-}"
 	tree_refresh "$stage/tree"
 	chown -R "$tester:" "$stage"
 	cd "$stage"
@@ -162,16 +163,18 @@ become_tester()
 
 # ---- a private PostgreSQL ----
 
-# Copies the installation of `major` to $1 and puts it first in PATH.  PostgreSQL
-# finds its files relative to its programs, so the copy installs into itself.
+# Copies the installation of `major` (or the one with the pg_config $2) to $1 and puts
+# it first in PATH.  PostgreSQL finds its files relative to its programs, so the copy
+# installs into itself.
 prefix_make()
 {
-	local prefix=$1 config dir stamp
-	config=$(pg_config_of "$major")
+	local prefix=$1 config=${2:-$(pg_config_of "$major")} dir stamp
 	[ -x "$config" ] || die "PostgreSQL $major is not installed: run script/setup $major"
-	stamp=$("$config" --version)\ $(stat -c %Y "$("$config" --bindir)" "$("$config" --pkglibdir)" "$("$config" --sharedir)/extension" | tr '\n' ' ')
+	stamp=$config\ $("$config" --version)\ $(stat -c %Y "$("$config" --bindir)" "$("$config" --pkglibdir)" "$("$config" --sharedir)/extension" | tr '\n' ' ')
 	if [ "$(cat "$prefix/stamp" 2>/dev/null)" != "$stamp" ]; then
 		rm -rf "$prefix"
+		# built against the one before
+		find "$root" \( -name '*.o' -o -name '*.so' \) -delete
 		for dir in "$("$config" --bindir)" "$("$config" --pkglibdir)" "$("$config" --sharedir)"; do
 			[ ! -d "$prefix$dir" ] || continue
 			mkdir -p "$prefix$(dirname "$dir")"

@@ -4,24 +4,63 @@
 # Processes inside have mounts and a process table of their own, which vanish
 # with the last of them: removing the folder can never reach into the host.
 
-# The mirror this system uses itself, if it is a Debian.
+# The mirrors of an archive (debian or debian-security) to try, the best first: the one
+# that this system uses itself, if it is a Debian, the same host's, the public one.
+chroot_mirrors()
+{
+	local archive=$1 own=
+	if grep -q '^ID=debian$' /etc/os-release; then
+		own=$(cat /etc/apt/sources.list /etc/apt/sources.list.d/* 2>/dev/null |
+			sed -nE 's/^(URIs: *|deb +(\[[^]]*\] +)?)(https?:[^ ]*\/debian(-security)?)\/?( .*)?$/\3/p')
+	fi
+	grep "/$archive\$" <<<"$own" || true
+	[ -z "$own" ] || sed -E "s,/debian(-security)?\$,/$archive," <<<"$own"
+	case $archive in
+		debian) echo http://deb.debian.org/debian ;;
+		debian-security) echo http://security.debian.org/debian-security ;;
+	esac
+}
+
+# The first of them that has the suite, empty if none does.
 chroot_mirror()
 {
-	local mirror=
-	if grep -q '^ID=debian$' /etc/os-release; then
-		mirror=$(cat /etc/apt/sources.list /etc/apt/sources.list.d/* 2>/dev/null |
-			sed -nE 's/^(URIs: *|deb +(\[[^]]*\] +)?)(https?:[^ ]*\/debian)\/?( .*)?$/\3/p' | head -n 1)
-	fi
-	echo "${mirror:-http://deb.debian.org/debian}"
+	local archive=$1 suite=$2 mirror scratch
+	scratch=$(mktemp -d)
+	for mirror in $(chroot_mirrors "$archive" | awk '!seen[$0]++'); do
+		if /usr/lib/apt/apt-helper -qq -o Acquire::http::Timeout=10 -o Acquire::https::Timeout=10 \
+			download-file "$mirror/dists/$suite/InRelease" "$scratch/InRelease" >/dev/null 2>&1; then
+			echo "$mirror"
+			break
+		fi
+	done
+	rm -rf "$scratch"
+}
+
+chroot_source()
+{
+	local archive=$1 suite=$2 mirror
+	mirror=$(chroot_mirror "$archive" "$suite")
+	[ -z "$mirror" ] || echo "deb $mirror $suite main"
+}
+
+# What the chroot is updated from: its release, and what came after it, which a
+# release that is still being made may lack.
+chroot_sources()
+{
+	chroot_source debian "$1"
+	chroot_source debian "$1-updates"
+	chroot_source debian-security "$1-security"
 }
 
 # Older debootstraps do not know younger releases, which are all built alike.
 chroot_debootstrap()
 {
-	local suite=$1 dir=$2 recipe=/usr/share/debootstrap/scripts/$1
+	local suite=$1 dir=$2 recipe=/usr/share/debootstrap/scripts/$1 mirror
 	[ -e "$recipe" ] || recipe=/usr/share/debootstrap/scripts/sid
+	mirror=$(chroot_mirror debian "$suite")
+	[ -n "$mirror" ] || die "no mirror has Debian $suite"
 	echo "making a Debian $suite in $dir" >&2
-	debootstrap --variant=minbase "$suite" "$dir" "$(chroot_mirror)" "$recipe" >"$dir.log" 2>&1 ||
+	debootstrap --variant=minbase "$suite" "$dir" "$mirror" "$recipe" >"$dir.log" 2>&1 ||
 		{ tail -n 20 "$dir.log" >&2; die "debootstrap failed"; }
 }
 
@@ -75,21 +114,44 @@ chroot_run()
 	' chroot_run "$dir" "$@"
 }
 
-# A chroot of that release with nothing installed, made once, then kept.
+# Brings what is installed there to what the release has today.  False if no mirror is
+# within reach: what was there before still tests.
+chroot_update()
+{
+	local suite=$1 dir=$2 sources
+	sources=$(chroot_sources "$suite")
+	if [[ $sources != *" $suite main"* ]]; then
+		echo "no mirror is within reach: the Debian $suite stays as old as it is" >&2
+		return 1
+	fi
+	echo "updating the Debian $suite in $dir" >&2
+	printf '%s\n' "$sources" >"$dir/etc/apt/sources.list"
+	chroot_run "$dir" DEBIAN_FRONTEND=noninteractive sh -c \
+		'apt-get -q update && apt-get -y -q dist-upgrade --no-install-recommends' >"$dir.log" 2>&1 </dev/null ||
+		{ tail -n 20 "$dir.log" >&2; die "could not update it"; }
+}
+
+# A chroot of that release with nothing installed, made once, then kept.  It is updated
+# once a day, and when this file, which says how, has changed since.
 chroot_bare()
 {
-	local name=$1 suite=$2 dir
+	local name=$1 suite=$2 dir mark recipe
 	dir=$(cache_dir)/$name
+	mark=$dir/etc/order_engine_chroot
+	recipe=$(md5sum <"$root/script/lib_chroot.sh")
 	[ "$(id -u)" = 0 ] || die "making a chroot needs root"
 	"$root/script/setup" --chroot >&2
 	(
 		flock 9
-		if [ ! -f "$dir/etc/order_engine_chroot" ]; then
+		if [ ! -f "$mark" ]; then
 			rm -rf --one-file-system "$dir"
 			mkdir -p "$dir"
 			chroot_debootstrap "$suite" "$dir"
+			: >"$mark"
+		fi
+		if [ "$(cat "$mark")" != "$recipe" ] || [ -n "$(find "$mark" -mtime +0)" ]; then
 			chroot_configure "$dir"
-			date -u >"$dir/etc/order_engine_chroot"
+			! chroot_update "$suite" "$dir" || echo "$recipe" >"$mark"
 		fi
 	) 9>"$dir.lock" || exit
 	echo "$dir"

@@ -285,12 +285,19 @@ is_told_already(const char *facility, const char *text)
 		   (strcmp(facility, "CONFWARN") == 0 && strstr(text, "enable.gapless.guarantee") != NULL);
 }
 
-/* Brokers close idle connections, which is nothing to tell of; the level tells that from a failure. */
+/*
+ * Brokers close idle connections, which is nothing to tell of, and those of
+ * clients that speak otherwise than they do, of which only some versions of
+ * librdkafka know.  The level tells both from a failure.
+ */
 static void
 note_connection_end(KafkaPublisher *kafka, int level, const char *text)
 {
-	strlcpy(kafka->trouble, text, LINE_LENGTH);
-	if (level <= LOG_ERR)
+	bool failed = level <= LOG_ERR;
+
+	snprintf(kafka->trouble, LINE_LENGTH, "%s%s", text,
+			 failed || strstr(text, "security.protocol") ? "" : ": is security.protocol right?");
+	if (failed)
 		kafka->failed = true;
 }
 
