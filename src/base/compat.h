@@ -181,7 +181,10 @@ compat_before_update_triggers(EState *estate, EPQState *epq, ResultRelInfo *rri,
 #define compat_guc_free(pointer) free(pointer)
 #endif
 
-/* 16 made one function of the checks of privileges, and one of ownership, for most kinds of objects */
+/*
+ * 16 made one function of the checks of privileges, and one of ownership, for most kinds of
+ * objects
+ */
 #if PG_VERSION_NUM >= 160000
 #define compat_function_aclcheck(function, role, mode) \
 	object_aclcheck(ProcedureRelationId, function, role, mode)

@@ -125,10 +125,16 @@ extern int ring_current(Journal journal);
 /* Raises 55000 while the table is still being restored. */
 extern void ring_require_whole(Journal journal);
 
-/* Lets writers go on in an empty leaf, if there is one; returns its number, else the present one's. */
+/*
+ * Lets writers go on in an empty leaf, if there is one; returns its number, else the present
+ * one's.
+ */
 extern int ring_leave(Journal journal);
 
-/* How many times over this leaf of positions is full: more than once, something keeps the other one from being emptied. */
+/*
+ * How many times over this leaf of positions is full: more than once, something keeps the
+ * other one from being emptied.
+ */
 extern int ring_position_excess(int ring);
 
 /* From journal_init(). */
@@ -144,7 +150,10 @@ enum
 	ENTRY_COLUMNS
 };
 
-/* Where these stand in a leaf that is open and locked; 55000 unless it has the shape that setup() gave it. */
+/*
+ * Where these stand in a leaf that is open and locked; 55000 unless it has the shape that
+ * setup() gave it.
+ */
 extern void leaf_layout(Journal journal, Relation rel, AttrNumber attno[ENTRY_COLUMNS]);
 
 typedef struct LeafScan

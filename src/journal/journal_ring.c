@@ -72,7 +72,10 @@
 #define POSITION_LEAF_PART 8
 #define POSITION_LEAF_MIN_BLOCKS (512 * 1024 / BLCKSZ)
 
-/* What standbys hold back may be a transaction of ours alone: up to so many leaves it is not asked. */
+/*
+ * What standbys hold back may be a transaction of ours alone: up to so many leaves it is not
+ * asked.
+ */
 #define PATIENT_LEAVES (2 * LEAVES_PER_DOUBLING)
 
 /* A standby that is never up to date counts as quiet when it has gone on so often. */
@@ -128,8 +131,9 @@ static Ring rings[RING_TABLES] = {
 static Rotation rotations[JOURNALS];
 static Place   *places = NULL; /* [MAX_PLACES], NULL without shared memory */
 static Place   *place = NULL;  /* this database's, once found: it never moves */
-static int		local_ring
-	[JOURNALS]; /* without a place: present ring + 1, 0: not known; reset at the end of the transaction */
+
+/* Without a place: present ring + 1, 0: not known; reset at the end of the transaction. */
+static int local_ring[JOURNALS];
 static int rotate_size = 65536; /* order_engine.journal_rotate_size, kB */
 
 /* ---- leaves ---- */
@@ -551,7 +555,10 @@ walsender_xmin(WalSnd *walsnd)
 	return proc && !OidIsValid(proc->databaseId) ? proc->xmin : InvalidTransactionId;
 }
 
-/* No snapshot on a standby with feedback is older than this; invalid if there is no such standby. */
+/*
+ * No snapshot on a standby with feedback is older than this; invalid if there is no such
+ * standby.
+ */
 static TransactionId
 standby_xmin(void)
 {

@@ -242,7 +242,10 @@ is_header_name(const char *name, int length)
 	return true;
 }
 
-/* Of a header's value as the relay writes it: of a number all digits, however short it is stored. */
+/*
+ * Of a header's value as the relay writes it: of a number all digits, however short it is
+ * stored.
+ */
 static Size
 header_size(const JsonbValue *value)
 {

@@ -82,7 +82,10 @@ extern const char *outbox_publisher_name(OutboxPublisher publisher);
 /* order_engine.outbox_retention, in seconds: for journal_expire() where there is no publisher. */
 extern int outbox_retention;
 
-/* order_engine.topic_prefix: the topic of an event that names none is this and its aggregatetype. */
+/*
+ * order_engine.topic_prefix: the topic of an event that names none is this and its
+ * aggregatetype.
+ */
 extern char *outbox_topic_prefix;
 
 /* From _PG_init. */

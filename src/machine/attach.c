@@ -207,7 +207,10 @@ raise_version(int64 expected, int64 actual, const char *state)
 		 errdetail_internal("%s", detail.data), errhint("Read the row again and decide anew.")));
 }
 
-/* The move from one state to the next; NULL: it stays.  A row without a state is not created yet. */
+/*
+ * The move from one state to the next; NULL: it stays.  A row without a state is not created
+ * yet.
+ */
 static const Transition *
 find_move(const Machine *machine, const char *from, const char *to)
 {

@@ -12,9 +12,10 @@
  * transaction's own invalidations).
  *
  * Publishers take a lock of their own until their transaction ends: one at a time,
- * so ids are dense and no version is published twice; readers do not wait.  The table is read under the latest
- * snapshot, in every isolation level: the cache outlives transactions,
- * and a publisher must see what the one before it committed.
+ * so ids are dense and no version is published twice; readers do not wait.  The
+ * table is read under the latest snapshot, in every isolation level: the cache
+ * outlives transactions, and a publisher must see what the one before it
+ * committed.
  */
 #include "postgres.h"
 

@@ -100,10 +100,11 @@ extern Machine *machine_parse(int machine_id, const char *name, Jsonb *definitio
 /*
  * Calls the guard of a transition, `(orders, event text, attributes jsonb)
  * returns boolean`, as its own owner, in a security-restricted operation (no
- * temporary tables, nothing deferred); what it sets is set back.  True: allowed (null counts as false).
- * `order` is a row of orders as a composite Datum, of the type of `orders`
- * itself, not of a leaf.  42501 if the function is not SECURITY DEFINER, 42883
- * if it is gone, 42P13 if it returns something else, else what it raises.
+ * temporary tables, nothing deferred); what it sets is set back.  True: allowed
+ * (null counts as false). `order` is a row of orders as a composite Datum, of the
+ * type of `orders` itself, not of a leaf.  42501 if the function is not SECURITY
+ * DEFINER, 42883 if it is gone, 42P13 if it returns something else, else what it
+ * raises.
  */
 extern bool machine_guard_allows(const Transition *transition, const char *event, Datum order,
 								 Jsonb *attributes);

@@ -280,11 +280,10 @@ lines_subtotal(const OrderLines *lines)
 	for (int i = 0; i < lines->nlines; i++)
 	{
 		const OrderLine *line = &lines->lines[i];
-		Numeric			 price =
-			 line->quantity == 1
-						 ? line->unit_price
-						 : numeric_mul_opt_error(int64_to_numeric(line->quantity), line->unit_price, NULL);
+		Numeric			 price = line->unit_price;
 
+		if (line->quantity > 1)
+			price = numeric_mul_opt_error(int64_to_numeric(line->quantity), price, NULL);
 		sum = sum ? amount_add(sum, price) : price;
 	}
 	return sum ? sum : amount_zero();

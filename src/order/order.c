@@ -98,7 +98,10 @@ order_lines(RowScope *scope, const OrderRow *row, OrderLines *lines)
 						 "the stock.")));
 }
 
-/* A version that another transaction wrote is recorded, or was copied without a record on purpose. */
+/*
+ * A version that another transaction wrote is recorded, or was copied without a record on
+ * purpose.
+ */
 void
 order_check_recorded(RowScope *scope, TupleTableSlot *old, const OrderRow *row)
 {

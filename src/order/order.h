@@ -148,7 +148,10 @@ extern bool order_covers(const OrderRow *row, Numeric captured, Numeric refunded
 extern bool
 order_guard_allows(const LockedOrder *order, const Transition *transition, Jsonb *attributes);
 
-/* What must hold of any move, whoever makes it: OE041 unless it is paid, OE013 unless the guard agrees. */
+/*
+ * What must hold of any move, whoever makes it: OE041 unless it is paid, OE013 unless the
+ * guard agrees.
+ */
 extern void order_check_move(RowTable *table, TupleTableSlot *old, const Machine *machine,
 							 const OrderRow *row, const Transition *transition, Jsonb *attributes);
 

@@ -188,7 +188,10 @@ leaf_scan_begin(LeafScan *scan, ShopTable table, int slot, Snapshot snapshot, co
 	index_rescan(scan->scan, conditions, nkeys, NULL, 0);
 }
 
-/* Starts the scan of an order's rows in one of the order tables, in the order of its primary key. */
+/*
+ * Starts the scan of an order's rows in one of the order tables, in the order of its primary
+ * key.
+ */
 static void
 order_scan_begin(LeafScan *scan, ShopTable table, int64 order_id, Snapshot snapshot,
 				 const Field *fields, int nfields)

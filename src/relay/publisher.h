@@ -43,8 +43,8 @@ typedef enum PublisherResult
 typedef enum PublisherStatus
 {
 	PUBLISHER_DELIVERED,
-	PUBLISHER_REJECTED, /* the broker refuses this message; none behind it of its key is delivered any more */
-	PUBLISHER_FAILED, /* not known to be delivered; nothing wrong with the message */
+	PUBLISHER_REJECTED, /* the broker refuses it; none of its key behind it is delivered */
+	PUBLISHER_FAILED,	/* not known to be delivered; nothing wrong with the message */
 } PublisherStatus;
 
 typedef struct PublisherOutcome
@@ -65,7 +65,8 @@ typedef struct Publisher
 {
 	/*
 	 * Connects lazily.  `properties` is a list of Property; the later of two
-	 * with one name wins.  The handle outlives any memory context.  NULL and *error (palloc'ed) if they are wrong.
+	 * with one name wins.  The handle outlives any memory context.  NULL and
+	 * *error (palloc'ed) if they are wrong.
 	 */
 	void *(*open)(const char *client_id, List *properties, char **error);
 	PublisherResult (*publish)(void *state, const PublisherMessage *message);
@@ -77,7 +78,10 @@ typedef struct Publisher
 	 */
 	int (*poll)(void *state, PublisherOutcome *outcomes, int max, bool *broken);
 
-	/* A descriptor that becomes readable when poll() has something, PGINVALID_SOCKET: none (poll after every publish). */
+	/*
+	 * A descriptor that becomes readable when poll() has something, PGINVALID_SOCKET: none
+	 * (poll after every publish).
+	 */
 	pgsocket (*descriptor)(void *state);
 
 	/* What went wrong last, "" if nothing did; valid until the next call. */
@@ -96,7 +100,10 @@ typedef struct Publisher
 /* Writes each message to the server log. */
 extern const Publisher *log_publisher(void);
 
-/* The symbol that order_engine_kafka exports: `const Publisher *order_engine_kafka_publisher(void)`. */
+/*
+ * The symbol that order_engine_kafka exports: `const Publisher
+ * *order_engine_kafka_publisher(void)`.
+ */
 typedef const Publisher *(*PublisherEntry)(void);
 #define KAFKA_PUBLISHER_LIBRARY "$libdir/order_engine_kafka"
 #define KAFKA_PUBLISHER_SYMBOL "order_engine_kafka_publisher"

@@ -563,7 +563,10 @@ use_journal(int64 now)
 	}
 	if (worker_stopping())
 	{
-		/* perhaps before this transaction began: then nothing would end a tick's wait for standbys */
+		/*
+		 * perhaps before this transaction began: then nothing would end a tick's wait for
+		 * standbys
+		 */
 		worker_end();
 		return;
 	}

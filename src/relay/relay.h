@@ -17,7 +17,7 @@ typedef enum RelayState
 	RELAY_RUNNING,
 	RELAY_PAUSED,
 	RELAY_UNREACHABLE, /* the broker is: the relay waits */
-	RELAY_BLOCKED, /* the broker refuses an event, or the configuration is wrong: tried again now and then */
+	RELAY_BLOCKED,	   /* an event is refused, or the configuration wrong: tried again */
 } RelayState;
 
 #define RELAY_ERROR_LENGTH 512
@@ -48,7 +48,10 @@ extern bool relay_read_properties(List **properties, char **error);
 /* True if relay_pause() is in effect.  In a transaction, as the tables' owner. */
 extern bool relay_is_paused(void);
 
-/* The status of a relay that starts: the last error of the one before is kept.  From the relay only. */
+/*
+ * The status of a relay that starts: the last error of the one before is kept.  From the relay
+ * only.
+ */
 extern RelayStatus relay_status_start(void);
 
 /* Makes a status visible to relay_status; from the relay only. */

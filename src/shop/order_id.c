@@ -131,7 +131,10 @@ counter_take(Oid sequence, uint64 *value)
 	return true;
 }
 
-/* True if the lease of this sequence covers the next value: somebody else moved it.  Under the lease lock. */
+/*
+ * True if the lease of this sequence covers the next value: somebody else moved it.  Under the
+ * lease lock.
+ */
 static bool
 counter_covered(Oid sequence)
 {

@@ -687,7 +687,10 @@ check_row(RowTable *table, TupleTableSlot *slot, CmdType command)
 	error_context_stack = callback.previous;
 }
 
-/* What a user's trigger must not change: the engine has acted, or will, on what it meant to write. */
+/*
+ * What a user's trigger must not change: the engine has acted, or will, on what it meant to
+ * write.
+ */
 static void
 check_fixed(RowTable *table, TupleTableSlot *meant, TupleTableSlot *written)
 {

@@ -851,8 +851,9 @@ PG_FUNCTION_INFO_V1(order_engine_available);
 PG_FUNCTION_INFO_V1(order_engine_availability);
 
 /*
- * Reads under the caller's snapshot (row_reading_snapshot()) and without a scope, so that it works on a
- * standby, in read-only transactions and in parallel workers.
+ * Reads under the caller's snapshot (row_reading_snapshot()) and without a scope,
+ * so that it works on a standby, in read-only transactions and in parallel
+ * workers.
  */
 typedef struct StockReader
 {

@@ -240,7 +240,10 @@ compare_works(const void *a, const void *b)
 	return order != 0 ? order : (int) x->effect - (int) y->effect;
 }
 
-/* What leaves no movement is summed per key; each key is applied under a snapshot that sees the one before. */
+/*
+ * What leaves no movement is summed per key; each key is applied under a snapshot that sees
+ * the one before.
+ */
 static void
 apply_stock(StockWorks *works, const char *actor)
 {
@@ -396,7 +399,10 @@ forget_firing(int code, Datum arg)
 		notes[wake_place()].nfiring = 0;
 }
 
-/* The last keeper has ended in the midst of a batch, or of an order: that one rests, others go one by one. */
+/*
+ * The last keeper has ended in the midst of a batch, or of an order: that one rests, others go
+ * one by one.
+ */
 static void
 learn(KeeperPass *pass)
 {

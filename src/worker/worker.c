@@ -66,7 +66,10 @@ COMPAT_WORKER_MAIN(order_engine_launcher_main);
 
 /* ---- the envelope of a worker ---- */
 
-/* A worker in a transaction may be waiting for a lock: there it must die; outside it can end well. */
+/*
+ * A worker in a transaction may be waiting for a lock: there it must die; outside it can end
+ * well.
+ */
 static void
 on_terminate(SIGNAL_ARGS)
 {

@@ -53,8 +53,9 @@ extern bool worker_stopping(void);
 extern bool worker_begin(const char *activity);
 
 /*
- * Commits, as the owner of the tables still.  If worker_stopping() is true afterwards, synchronous standbys may
- * not have confirmed the commit: what depends on that must not follow.
+ * Commits, as the owner of the tables still.  If worker_stopping() is true
+ * afterwards, synchronous standbys may not have confirmed the commit: what depends
+ * on that must not follow.
  */
 extern void worker_end(void);
 

@@ -314,7 +314,10 @@ finish_probe(TopicSet *topics, Lane *lane)
 
 /* ---- sending ---- */
 
-/* One object for all: librdkafka 2.0 frees single headers twice when it cannot find the partition. */
+/*
+ * One object for all: librdkafka 2.0 frees single headers twice when it cannot find the
+ * partition.
+ */
 static rd_kafka_headers_t *
 make_headers(const PublisherMessage *message)
 {
