@@ -2,7 +2,6 @@
 error that is nobody's fault, what a client was told must be so in the end, and what must
 be true of every shop (invariants.py) is."""
 
-import itertools
 import os
 import random
 import re
@@ -10,21 +9,27 @@ import signal
 import threading
 import time
 from collections import Counter
+from dataclasses import replace
+from decimal import Decimal
 
 import psycopg2
 
-import calls
+import chooser
 import database
 import invariants
 import machines
-import rules
+import sql
+from builder import Builder
+from call import Call, Compound
+from calls import WEIGHTS, Calls
+from things import Order
 
 # What the clients bring about themselves: malformed input, a guard that raises, and by SQL
 # of their own what breaks a constraint.
 CALL_FAULTS = {"22023", "22004", "22003", "54000", "P0001"}
 HAND_FAULTS = {"09000", "22023", "23502", "23505", "23514", "P0001"}
 # what does not go with many clients: it locks whole tables, or is about a model's round
-LEFT_OUT = {"truncate": 0, "insert_elsewhere": 0, "define": 0.1}
+LEFT_OUT = {"truncate": 0, "insert_elsewhere": 0, "write_ticket": 0, "define": 0.1}
 # SQL of the user's own: it has its row when it comes to the tables that our triggers write
 BY_HAND = ["write_stock", "spoil_stock", "update_state", "update_other", "update_orm",
 	"update_forbidden", "update_many", "insert", "insert_elsewhere", "upsert", "merge", "copy",
@@ -70,7 +75,7 @@ class Pool:
 			return list(self.shop.known.values())[-60:]
 
 	def machines(self):
-		return ["order", "m1", "m2"]
+		return ["order", *chooser.MACHINES]
 
 	def machine_ids(self):
 		return list(self.shop.machine_values)
@@ -95,76 +100,6 @@ class Pool:
 	def recall(self, rng):
 		with self.shop.lock:
 			return rng.choice(self.shop.requests) if self.shop.requests else None
-
-
-# PostgreSQL itself locks the leaves before their parent here, against the order of everybody
-# else, so that a plain SELECT would do for a deadlock.
-DROP_TRIGGER = "LOCK TABLE {t}; DROP TRIGGER zz ON {t}"
-# What is done to a table while it is in use, with lock timeouts of its own.  {t}: the table;
-# {l}: one of its leaves, or the table; {i}: an index of that; {c}: a
-# column; {n}: its name.
-DDL = {
-	"rewriting": ["ALTER TABLE {t} ADD COLUMN zz float DEFAULT random()", "ALTER TABLE {t} DROP COLUMN zz",
-		"VACUUM FULL {l}", "CLUSTER {l} USING {i}"],
-	"not rewriting": ["ALTER TABLE {t} ADD COLUMN yy int DEFAULT 7", "ALTER TABLE {t} DROP COLUMN yy",
-		"ALTER TABLE {t} ADD CONSTRAINT zz CHECK (true) NOT VALID", "ALTER TABLE {t} VALIDATE CONSTRAINT zz",
-		"ALTER TABLE {t} DROP CONSTRAINT zz", "ALTER TABLE {l} SET (autovacuum_enabled = off)",
-		"ANALYZE {t}", "VACUUM {l}"],
-	"index": ["CREATE INDEX zz_{n} ON {t} ({c})", "DROP INDEX order_engine.zz_{n}",
-		"CREATE INDEX CONCURRENTLY zz_{n}_leaf ON {l} ({c})", "REINDEX INDEX CONCURRENTLY order_engine.zz_{n}_leaf",
-		"DROP INDEX CONCURRENTLY order_engine.zz_{n}_leaf", "REINDEX TABLE {l}", "REINDEX TABLE CONCURRENTLY {l}"],
-	"trigger": ["CREATE TRIGGER zz AFTER INSERT OR UPDATE ON {t} FOR EACH ROW EXECUTE FUNCTION public.model_pass()",
-		DROP_TRIGGER,
-		"CREATE TRIGGER zz BEFORE INSERT OR UPDATE ON {t} FOR EACH ROW EXECUTE FUNCTION public.model_pass()",
-		DROP_TRIGGER],
-}
-TABLES = {"orders": "user_id", "order_line": "sku", "order_event": "event", "payment": "outcome",
-	"stock": "on_hand", "stock_movement": "quantity", "machine": "name", "outbox": "type",
-	"journal_position": "batch"}
-# what follows from a lock timeout: what is to go is not there, or what is to be made is
-LEFT_OVER = {"42701", "42703", "42704", "42710", "42P01", "42P07"}
-
-
-class Builder(threading.Thread):
-	"""Changes one table again and again."""
-
-	def __init__(self, shop, table, seconds):
-		super().__init__(daemon=True)
-		self.shop, self.table, self.until = shop, table, time.monotonic() + seconds
-		self.connection = database.connect(shop.dsn, shop.name, database.ROLES["owner"])
-		database.run(self.connection, "SET lock_timeout = '2s'")
-		self.leaves = database.run(self.connection, LEAVES.format(table))
-		self.done = Counter()
-
-	def run(self):
-		for n in itertools.count():
-			for text in itertools.chain(*DDL.values()):
-				if time.monotonic() > self.until:
-					return
-				self.change(self.filled(text, n))
-
-	def filled(self, text, n):
-		leaf, index = self.leaves[n % len(self.leaves)]
-		return text.format(t="order_engine." + self.table, l="order_engine." + leaf, i=index,
-			c=TABLES[self.table], n=self.table)
-
-	def change(self, text):
-		told = database.ask(self.connection, calls.Call(text, None))
-		self.done[told.code or "done"] += 1
-		failed = self.done["55P03"] + self.done["40P01"] > 0
-		if told.code == "40P01" and self.shop.may_deadlock:
-			return
-		if told.code not in (None, "55P03") and not (failed and told.code in LEFT_OVER):
-			self.shop.complain("%s\n    -> %s" % (text, told))
-
-
-# The leaves of a table, or itself, and an index of each that CLUSTER takes.
-LEAVES = """SELECT DISTINCT ON (1) c.relname, i.relname
-	FROM pg_class c JOIN pg_index x ON x.indrelid = c.oid JOIN pg_class i ON i.oid = x.indexrelid
-	WHERE c.relkind = 'r' AND x.indpred IS NULL AND x.indexprs IS NULL
-		AND (c.oid = 'order_engine.{0}'::regclass
-			OR c.oid IN (SELECT relid FROM pg_partition_tree('order_engine.{0}')))
-	ORDER BY 1, 2"""
 
 
 class Killer(threading.Thread):
@@ -199,9 +134,9 @@ class Client(threading.Thread):
 		super().__init__(daemon=True)
 		self.shop, self.number, self.single = shop, number, single
 		self.rng = random.Random("%d/%d" % (seed, number))
-		weights = {**calls.WEIGHTS, **LEFT_OUT, **({"write_stock": 0} if shop.keeps_stock else {}),
+		weights = {**WEIGHTS, **LEFT_OUT, **({"write_stock": 0} if shop.keeps_stock else {}),
 			**({} if shop.by_hand else dict.fromkeys(BY_HAND, 0))}
-		self.calls = calls.Calls(self.rng, Pool(shop, self), weights)
+		self.calls = Calls(self.rng, Pool(shop, self), weights)
 		self.connection = None
 		self.pending = []
 		# what was known when the snapshot was taken, where one is kept
@@ -219,7 +154,8 @@ class Client(threading.Thread):
 		until = time.monotonic() + 120
 		while self.connection is None:
 			try:
-				connection = database.connect(self.shop.dsn, self.shop.name, database.ROLES["owner"])
+				connection = database.connect(self.shop.dsn, self.shop.name,
+					database.ROLES["owner"])
 				database.run(connection, "SET statement_timeout = '60s'")
 				self.connection = connection
 			except psycopg2.Error:
@@ -234,7 +170,7 @@ class Client(threading.Thread):
 		return told
 
 	def value(self, text):
-		told = self.ask(calls.Call(text, None))
+		told = self.ask(Call(text, None))
 		return told.value or 0
 
 	def act(self):
@@ -323,7 +259,7 @@ class Client(threading.Thread):
 	def execute(self, text, allowed=()):
 		if self.connection is None:
 			return False
-		call = calls.Call(text, None)
+		call = Call(text, None)
 		told = self.ask(call)
 		if told.error is not None:
 			self.judge(call, told, allowed)
@@ -344,7 +280,7 @@ class Client(threading.Thread):
 		if row.get("order_id") and row.get("state") and row.get("version"):
 			known = self.shop.known.get(row["order_id"])
 			if known is not None and known.version < row["version"]:
-				self.shop.known[row["order_id"]] = rules.replace(known, state=row["state"],
+				self.shop.known[row["order_id"]] = replace(known, state=row["state"],
 					version=row["version"], captured=row.get("captured", known.captured))
 			elif known is None and "due_at" in row:
 				self.shop.known[row["order_id"]] = self.stub(call, row)
@@ -352,8 +288,8 @@ class Client(threading.Thread):
 	def stub(self, call, row):
 		machine = next((m for m in self.shop.machine_values.values() if row["state"] in m.states),
 			self.shop.machine_values[1])
-		return rules.Order(row["order_id"], 1, machine, row["state"], row["version"],
-			amount=calls.rules_number(calls.Decimal(row["amount"])), attributes={})
+		return Order(row["order_id"], 1, machine, row["state"], row["version"],
+			amount=chooser.plain_number(Decimal(row["amount"])), attributes={})
 
 
 def order_in(text):
@@ -370,7 +306,7 @@ def is_whole(document, order):
 
 
 def parts_of(call, told):
-	if isinstance(call, calls.Compound):
+	if isinstance(call, Compound):
 		return [(part, call.part(told, n)) for n, part in enumerate(call.parts)]
 	return [(call, told)]
 
@@ -381,7 +317,8 @@ def broken_promises(cursor, shop):
 	"""What a client was told, and is not so."""
 	cursor.execute("SELECT order_id, version, event, to_state FROM order_engine.order_event")
 	history = {row[:2]: row[2:] for row in cursor.fetchall()}
-	cursor.execute("SELECT order_id, payment_ref, outcome FROM order_engine.payment WHERE kind = 'capture'")
+	cursor.execute("""SELECT order_id, payment_ref, outcome FROM order_engine.payment
+		WHERE kind = 'capture'""")
 	payments = {row[:2]: row[2] for row in cursor.fetchall()}
 	found, made = [], {}
 	for text, row in shop.told:
@@ -441,10 +378,10 @@ def missing_events(cursor, published):
 
 def make_machines(connection, seed):
 	rng = random.Random(seed)
-	for name in ("m1", "m2"):
+	for name in chooser.MACHINES:
 		definition = machines.random_definition(rng)
 		with connection.cursor() as cursor:
-			cursor.execute("SELECT " + calls.sql.call("define_machine", name, definition))
+			cursor.execute("SELECT " + sql.call("define_machine", name, definition))
 
 
 def open_shop(arguments):
@@ -458,8 +395,9 @@ def open_shop(arguments):
 	shop.may_deadlock = arguments.ddl is not None and arguments.by_hand
 	with admin.cursor() as cursor:
 		shop.machine_values = invariants.read_machines(cursor)
-		for sku in calls.SKUS:
-			cursor.execute("SELECT " + calls.sql.call("receive_stock", sku, 1000))
+		for sku in chooser.SKUS:
+			cursor.execute("SELECT " + sql.call("receive_stock", sku, 1000))
+		cursor.execute("SELECT " + sql.call("receive_stock", chooser.HUGE, 2**62))
 	return admin, shop
 
 

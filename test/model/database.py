@@ -1,12 +1,10 @@
-"""A database for a round, its sessions, and what is in it compared with the model."""
+"""Connections, the databases that are made for a run, and what a statement tells."""
 
 import io
-from decimal import Decimal
 
 import psycopg2
 import psycopg2.extras
 
-import rules
 import sql
 
 # In the order in which they may do more and more.
@@ -14,8 +12,8 @@ ROLES = {"app": "model_app", "operator": "model_operator", "owner": "model_owner
 
 # what the model's machines guard with; attempt() runs a statement in a subtransaction
 FUNCTIONS = """
-CREATE FUNCTION public.model_guard(o order_engine.orders, event text, attributes jsonb) RETURNS boolean
-LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+CREATE FUNCTION public.model_guard(o order_engine.orders, event text, attributes jsonb)
+RETURNS boolean LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
 	IF o.attributes ? 'raise' OR attributes ? 'raise' THEN
 		RAISE EXCEPTION 'the guard raises';
@@ -42,7 +40,8 @@ BEGIN
 	RETURN to_jsonb(touched);
 EXCEPTION WHEN OTHERS THEN
 	GET STACKED DIAGNOSTICS detail = PG_EXCEPTION_DETAIL, hint = PG_EXCEPTION_HINT;
-	RETURN jsonb_build_object('sqlstate', SQLSTATE, 'message', SQLERRM, 'detail', detail, 'hint', hint);
+	RETURN jsonb_build_object('sqlstate', SQLSTATE, 'message', SQLERRM, 'detail', detail,
+		'hint', hint);
 END $$;
 """
 
@@ -106,180 +105,3 @@ def ask(connection, call):
 			return sql.Told(rows, cursor.rowcount)
 		except psycopg2.Error as error:
 			return sql.Told(error=error)
-
-
-# ---- the whole shop ----
-
-def differences(cursor, world):
-	"""Where the committed tables and the model are not the same, as lines of text."""
-	found = []
-	for compare in (compare_orders, compare_lines, compare_history, compare_payments,
-			compare_stock, compare_movements, compare_machines, compare_messages):
-		found += compare(cursor, world)[:5]
-	return found
-
-
-def orders_of(world):
-	return {key[1]: value for key, value in world.values.items() if key[0] == "order"}
-
-
-def compare_rows(title, expected, actual):
-	"""Both are dictionaries from a key to values."""
-	found = []
-	for key in [*expected, *[k for k in actual if k not in expected]]:
-		want, have = expected.get(key), actual.get(key)
-		if sql.canonical(want) != sql.canonical(have):
-			found.append("%s %s: in the table %s, expected %s" % (title, key, have, want))
-	return found
-
-
-def compare_orders(cursor, world):
-	cursor.execute("""SELECT order_id, user_id, state, machine_id, version, subtotal, amount,
-		captured, refunded, currency, idempotency_key, request_hash IS NOT NULL, adjustments,
-		attributes, private FROM order_engine.orders""")
-	actual = {row[0]: row[1:] for row in cursor.fetchall()}
-	expected = {o.id: (o.user, o.state, o.machine.id, o.version, o.subtotal, o.amount, o.captured,
-		o.refunded, o.currency, o.key, o.request is not None, o.adjustments, o.attributes,
-		o.private) for o in orders_of(world).values()}
-	return compare_rows("order", expected, actual) + compare_due(cursor, world)
-
-
-def compare_due(cursor, world):
-	cursor.execute("""SELECT o.order_id, o.due_at, array_agg(e.at ORDER BY e.version), o.updated_at,
-		o.created_at FROM order_engine.orders o JOIN order_engine.order_event e USING (order_id)
-		GROUP BY 1, 2, o.updated_at, o.created_at""")
-	found = []
-	for order_id, due_at, times, updated_at, created_at in cursor.fetchall():
-		order = orders_of(world).get(order_id)
-		if order is None:
-			continue
-		if not is_due_at(order.due, due_at, times):
-			found.append("order %s: due_at %s, expected %s, times %s"
-				% (order_id, due_at, order.due, times))
-		if abs((updated_at - times[-1]).total_seconds()) > 5 or created_at > times[0]:
-			found.append("order %s: created %s, updated %s, times %s"
-				% (order_id, created_at, updated_at, times))
-	return found
-
-
-def is_due_at(due, due_at, times):
-	if due is None or due_at is None:
-		return due is due_at
-	if isinstance(due, rules.Due):
-		due = times[due.version - 1] + interval_of(due.after)
-	return abs((due_at - due).total_seconds()) < 5
-
-
-def interval_of(after):
-	from machines import INTERVALS
-	return INTERVALS.get(after, after) if isinstance(after, str) else after
-
-
-def compare_lines(cursor, world):
-	cursor.execute("""SELECT order_id, line_no, sku, stock_key, quantity, unit_price, attributes
-		FROM order_engine.order_line""")
-	actual = {row[:2]: row[2:] for row in cursor.fetchall()}
-	expected = {(o.id, n): rules.line_values(line) for o in orders_of(world).values()
-		for n, line in enumerate(o.lines, 1)}
-	return compare_rows("line", expected, actual)
-
-
-def compare_history(cursor, world):
-	cursor.execute("""SELECT order_id, version, event, from_state, to_state, actor, reason,
-		idempotency_key, attributes, traceparent FROM order_engine.order_event""")
-	actual = {row[:2]: row[2:] for row in cursor.fetchall()}
-	expected = {(o.id, h.version): (h.event, h.from_state, h.to, h.who.actor, h.who.reason, h.key,
-		h.attributes, h.who.traceparent) for o in orders_of(world).values() for h in o.history}
-	return compare_rows("history", expected, actual)
-
-
-def compare_payments(cursor, world):
-	cursor.execute("""SELECT order_id, kind, payment_ref, amount, outcome, version, attributes
-		FROM order_engine.payment""")
-	actual = {row[:3]: row[3:] for row in cursor.fetchall()}
-	expected = {(o.id, p.kind, p.ref): (p.amount, p.outcome, p.version, p.attributes)
-		for o in orders_of(world).values() for p in o.payments}
-	return compare_rows("payment", expected, actual)
-
-
-def compare_stock(cursor, world):
-	cursor.execute("SELECT sku, on_hand, reserved, version, mode FROM order_engine.stock")
-	actual = {row[0]: row[1:] for row in cursor.fetchall()}
-	expected = {key[1]: (s.on_hand, s.reserved, s.version, "row")
-		for key, s in world.values.items() if key[0] == "stock" and s is not None}
-	return compare_rows("stock", expected, actual)
-
-
-def compare_movements(cursor, world):
-	cursor.execute("SELECT sku, quantity, reason, ref, actor FROM order_engine.stock_movement ORDER BY at")
-	actual, expected = {}, {}
-	for sku, *movement in cursor.fetchall():
-		actual.setdefault(sku, []).append(movement)
-	for key, moves in world.values.items():
-		if key[0] == "moves":
-			expected[key[1]] = [[m.quantity, m.reason, m.ref, m.actor] for m in moves]
-	return compare_rows("movements of", sort_values(expected), sort_values(actual))
-
-
-def sort_values(lists):
-	return {key: sorted(values, key=lambda v: [str(x) for x in v[:3]]) for key, values in lists.items()}
-
-
-def compare_machines(cursor, world):
-	cursor.execute("SELECT machine_id, name, definition FROM order_engine.machine WHERE machine_id > 1")
-	actual = {row[0]: row[1:] for row in cursor.fetchall()}
-	expected = {key[1]: (m.name, m.definition) for key, m in world.values.items()
-		if key[0] == "machine" and key[1] > 1}
-	return compare_rows("machine", expected, actual)
-
-
-def compare_messages(cursor, world):
-	cursor.execute("""SELECT aggregatetype, aggregateid, type, payload, headers, topic, partition
-		FROM order_engine.outbox ORDER BY id""")
-	actual, expected = {}, {}
-	for row in cursor.fetchall():
-		actual.setdefault(row[:2], []).append(row[2:])
-	for m in world.messages:
-		expected.setdefault((m.aggregatetype, m.aggregateid), []).append(
-			(m.type, m.payload, m.headers, m.topic, m.partition))
-	found = []
-	for key in [*expected, *[k for k in actual if k not in expected]]:
-		found += compare_stream(key, expected.get(key, []), actual.get(key, []))
-	return found
-
-
-def compare_stream(key, expected, actual):
-	"""Messages of one key: those of an order in their order."""
-	if key[0] == "order":
-		expected = sorted(expected, key=lambda m: m[1]["version"])
-	else:
-		expected, actual = sorted(expected, key=message_text), sorted(actual, key=message_text)
-	if len(expected) != len(actual):
-		return ["messages of %s: %s in the outbox, %s expected: %s, not %s" % (key, len(actual),
-			len(expected), [m[0] for m in actual], [m[0] for m in expected])]
-	return ["message of %s: %s, expected %s" % (key, have, want)
-		for want, have in zip(expected, actual) if not same_message(want, have)]
-
-
-def message_text(message):
-	return repr([str(message[0]), sql.to_json(message[1]), str(message[3])])
-
-
-def same_message(want, have):
-	if want[0] != have[0] or want[3:] != have[3:]:
-		return False
-	if isinstance(want[2], rules.OneOf):
-		if have[2] not in want[2].values:
-			return False
-	elif sql.canonical(want[2]) != sql.canonical(have[2]):
-		return False
-	return sql.canonical(stripped(want[1])) == sql.canonical(stripped(have[1]))
-
-
-def stripped(payload):
-	"""Without what only the server decides; refund_due by its value."""
-	if not isinstance(payload, dict) or "schema_version" not in payload:
-		return payload
-	payload = {k: v for k, v in payload.items() if k not in ("event_id", "at")}
-	payload["refund_due"] = sql.number(Decimal(payload["refund_due"]).normalize() + 0)
-	return payload

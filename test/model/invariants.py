@@ -12,15 +12,17 @@ BUILT_IN = {"update": "order.updated", "payment": "order.payment",
 QUERIES = {
 	"stock adds up to its movements": """
 		SELECT sku, s.on_hand, m.moved FROM order_engine.stock s
-		FULL JOIN (SELECT sku, sum(quantity) AS moved FROM order_engine.stock_movement GROUP BY sku) m
-			USING (sku)
+		FULL JOIN (SELECT sku, sum(quantity) AS moved FROM order_engine.stock_movement
+			GROUP BY sku) m USING (sku)
 		WHERE coalesce(s.on_hand, 0) <> coalesce(m.moved, 0)""",
 	"no stock is negative or oversold": """
 		SELECT * FROM order_engine.stock WHERE reserved < 0 OR reserved > on_hand""",
 	"captured and refunded are the sums of the payments": """
-		SELECT o.order_id, o.captured, p.captured, o.refunded, p.refunded FROM order_engine.orders o,
+		SELECT o.order_id, o.captured, p.captured, o.refunded, p.refunded
+		FROM order_engine.orders o,
 			LATERAL (SELECT
-				coalesce(sum(amount) FILTER (WHERE kind = 'capture' AND outcome <> 'mismatch'), 0) AS captured,
+				coalesce(sum(amount) FILTER (WHERE kind = 'capture' AND outcome <> 'mismatch'), 0)
+					AS captured,
 				coalesce(sum(amount) FILTER (WHERE kind = 'refund'), 0) AS refunded
 			FROM order_engine.payment WHERE order_id = o.order_id) p
 		WHERE (o.captured, o.refunded) IS DISTINCT FROM (p.captured, p.refunded)""",
@@ -30,7 +32,8 @@ QUERIES = {
 				FROM order_engine.order_line WHERE order_id = o.order_id) l,
 			LATERAL (SELECT coalesce(sum((a ->> 'amount')::numeric), 0) AS more
 				FROM jsonb_array_elements(o.adjustments) a) a
-		WHERE l.lines IS NOT NULL AND (o.subtotal, o.amount) IS DISTINCT FROM (l.lines, l.lines + a.more)""",
+		WHERE l.lines IS NOT NULL
+			AND (o.subtotal, o.amount) IS DISTINCT FROM (l.lines, l.lines + a.more)""",
 	"each version is one row of history, without gaps": """
 		SELECT order_id, o.version, e.rows, e.newest FROM order_engine.orders o
 		FULL JOIN (SELECT order_id, count(*) AS rows, min(version) AS oldest, max(version) AS newest
@@ -48,8 +51,8 @@ QUERIES = {
 		WHERE at < before""",
 	"history replayed gives the order": """
 		SELECT o.order_id, o.state, o.version, folded.r FROM order_engine.orders o, LATERAL (
-			SELECT order_engine.replay_events(o.machine_id, e.version, e.event, e.from_state, e.to_state
-				ORDER BY e.version) AS r
+			SELECT order_engine.replay_events(o.machine_id, e.version, e.event, e.from_state,
+				e.to_state ORDER BY e.version) AS r
 			FROM order_engine.order_event e WHERE e.order_id = o.order_id) AS folded
 		WHERE ((folded.r).state, (folded.r).version) IS DISTINCT FROM (o.state::text, o.version)""",
 	"events of an order have ascending versions in the order of their ids": """
@@ -64,9 +67,9 @@ QUERIES = {
 			AND e.version = (b.payload ->> 'version')::int
 		WHERE b.aggregatetype = 'order' AND (b.id::text, b.headers ->> 'seq', b.aggregateid,
 			e.event, e.from_state, e.to_state, e.attributes, e.at)
-			IS DISTINCT FROM (b.payload ->> 'event_id', b.payload ->> 'version', b.payload ->> 'order_id',
-			b.payload ->> 'event', b.payload ->> 'from', b.payload ->> 'to',
-			(b.payload -> 'event_attributes')::jsonb, (b.payload ->> 'at')::timestamptz)""",
+			IS DISTINCT FROM (b.payload ->> 'event_id', b.payload ->> 'version',
+			b.payload ->> 'order_id', b.payload ->> 'event', b.payload ->> 'from',
+			b.payload ->> 'to', (b.payload -> 'event_attributes')::jsonb, (b.payload ->> 'at')::timestamptz)""",
 	"the newest event tells the order as it is": """
 		SELECT o.order_id, b.payload FROM order_engine.orders o
 		JOIN order_engine.outbox b ON b.aggregateid = o.order_id::text AND b.aggregatetype = 'order'
@@ -77,8 +80,8 @@ QUERIES = {
 			b.payload ->> 'currency', (b.payload -> 'attributes')::jsonb)""",
 	"an event tells all lines": """
 		SELECT b.id FROM order_engine.outbox b WHERE b.aggregatetype = 'order'
-			AND json_array_length(b.payload -> 'lines') <>
-			(SELECT count(*) FROM order_engine.order_line WHERE order_id = b.aggregateid::bigint)""",
+			AND json_array_length(b.payload -> 'lines') <> (SELECT count(*)
+				FROM order_engine.order_line WHERE order_id = b.aggregateid::bigint)""",
 	"a payment has its version in the history": """
 		SELECT p.* FROM order_engine.payment p
 		LEFT JOIN order_engine.order_event e USING (order_id, version) WHERE e.order_id IS NULL""",
@@ -151,8 +154,8 @@ def broken_events(cursor, machines):
 	cursor.execute("""SELECT o.machine_id, e.order_id, e.version, e.event, e.from_state,
 			array_agg(b.type) FILTER (WHERE b.id IS NOT NULL)
 		FROM order_engine.order_event e JOIN order_engine.orders o USING (order_id)
-		LEFT JOIN order_engine.outbox b ON b.aggregatetype = 'order' AND b.aggregateid = e.order_id::text
-			AND (b.payload ->> 'version')::int = e.version
+		LEFT JOIN order_engine.outbox b ON b.aggregatetype = 'order'
+			AND b.aggregateid = e.order_id::text AND (b.payload ->> 'version')::int = e.version
 		GROUP BY 1, 2, 3, 4, 5""")
 	wrong = []
 	for machine, order, version, event, state, types in cursor.fetchall():

@@ -66,19 +66,19 @@ class Transition:
 	keeper_only: bool
 
 
-def read_transition(given):
-	return Transition(
-		given["from"], given["event"], given["to"], given.get("stock", "none"),
-		given.get("publish", "order." + given["event"]), given.get("due"), given.get("due_event"),
-		given.get("guard"), given.get("requires_payment", False), given.get("keeper_only", False))
+def read_transition(given, aggregate):
+	return Transition(given["from"], given["event"], given["to"], given.get("stock", "none"),
+		given.get("publish", "%s.%s" % (aggregate, given["event"])), given.get("due"),
+		given.get("due_event"), given.get("guard"), given.get("requires_payment", False),
+		given.get("keeper_only", False))
 
 
 class Machine:
-	def __init__(self, machine_id, name, definition):
+	def __init__(self, machine_id, name, definition, aggregate="order"):
 		self.id = machine_id
 		self.name = name
 		self.definition = definition
-		self.transitions = [read_transition(t) for t in definition["transitions"]]
+		self.transitions = [read_transition(t, aggregate) for t in definition["transitions"]]
 		self.void = set(definition.get("void", []))
 		self.creation = next(t for t in self.transitions if t.from_state is None)
 		self.states = {t.to for t in self.transitions}
@@ -113,8 +113,8 @@ def after(effect, held):
 
 # ---- random ones ----
 
-STATES = ["open", "held", "packed", "sent", "back", "done", "gone", "limbo", "lost", "found", "bound",
-	"torn", "mended", "sold", "shelved"]
+STATES = ["open", "held", "packed", "sent", "back", "done", "gone", "limbo", "lost", "found",
+	"bound", "torn", "mended", "sold", "shelved"]
 EVENTS = ["pay", "pay", "cancel", "ship", "refund", "expire", "go", "note", "return", "retry"]
 
 
@@ -229,7 +229,8 @@ def random_fault(rng, definition):
 	elif fault == 3:
 		move["stock"] = "steal"
 	elif fault == 4:
-		move["event"] = rng.choice(["update", "payment", "payment_mismatch", "refund_payment", "create"])
+		move["event"] = rng.choice(["update", "payment", "payment_mismatch", "refund_payment",
+			"create"])
 	elif fault == 5:
 		move["colour"] = "red"
 	elif fault == 6:

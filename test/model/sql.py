@@ -5,6 +5,10 @@ import json
 from decimal import Decimal
 
 
+class Raw(str):
+	"""Text that is SQL already."""
+
+
 def number(value):
 	return format(value, "f") if isinstance(value, Decimal) else str(value)
 
@@ -27,10 +31,6 @@ def quoted(text):
 	if "\\" in text:
 		return "E'%s'" % text.replace("\\", "\\\\").replace("'", "''")
 	return "'%s'" % text.replace("'", "''")
-
-
-class Raw(str):
-	"""Text that is SQL already."""
 
 
 def literal(value):

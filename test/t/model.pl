@@ -1,6 +1,6 @@
 # Random calls and random SQL, beside a model of the shop that was written from the
-# documentation and says what each must answer; then many clients at once, and what must
-# be true of every shop.  test/model/random_orders.py says more, and how to run a seed again.
+# documentation and says what each must answer; then many clients at once, also while
+# processes are killed, and what must be true of every shop.  test/model/random_orders.py says more, and how to run a seed again.
 #
 #   ORDER_ENGINE_MODEL='--seed 7 --seconds 3000'   other arguments for it
 use strict;
@@ -13,9 +13,10 @@ use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
 
-my $node = OrderEngine::new_node('model', databases => '', conf => <<'EOF');
+my $node = OrderEngine::new_node('model', databases => 'model_crowd', conf => <<'EOF');
 autovacuum = off
 fsync = off
+restart_after_crash = on
 max_connections = 60
 EOF
 $node->start;
@@ -28,6 +29,7 @@ else
 {
 	Model::run($node, '--seed', 1, $ENV{ORDER_ENGINE_LONG} ? ('--seconds', 1200) : ('--steps', 4000));
 	Model::run($node, '--clients', 6, '--seconds', $ENV{ORDER_ENGINE_LONG} ? 300 : 10);
+	Model::run($node, '--clients', 6, '--seconds', $ENV{ORDER_ENGINE_LONG} ? 300 : 8, '--kill');
 }
 
 $node->stop;

@@ -1,0 +1,184 @@
+"""The rules of stock, from doc/stock.md."""
+
+from dataclasses import replace
+
+from things import Movement, Refused, Stock, Who, refuse
+
+
+def demands(order):
+	"""What an order takes of each stock, in the order of the keys' bytes."""
+	wanted = {}
+	for line in order.lines:
+		if line.stock_key is not None:
+			wanted[line.stock_key] = wanted.get(line.stock_key, 0) + line.quantity
+	return dict(sorted(wanted.items(), key=lambda item: item[0].encode()))
+
+
+def can_change_stock(view, order, effect):
+	mark = view.mark()
+	try:
+		change_stock(view, order, effect, order.version + 1, Who("nobody"))
+		return True
+	except Refused:
+		return False
+	finally:
+		view.undo(mark)
+
+
+def change_stock(view, order, effect, version, who):
+	if effect == "none":
+		return
+	wanted = demands(order)
+	view.touched.update(("stock", sku) for sku in wanted)
+	if effect == "reserve":
+		check_available(view, wanted)
+	for sku, quantity in wanted.items():
+		stock = view.get(("stock", sku))
+		if effect == "reserve":
+			stock = replace(stock, reserved=stock.reserved + quantity)
+		elif effect == "release":
+			stock = replace(stock, reserved=stock.reserved - quantity)
+		elif effect == "confirm":
+			stock = replace(stock, on_hand=stock.on_hand - quantity,
+				reserved=stock.reserved - quantity)
+			move_goods(view, sku, -quantity, effect, "%d/%d" % (order.id, version), who)
+		else:
+			# what was deleted since comes back
+			stock = stock or Stock(0, 0, 0)
+			stock = replace(stock, on_hand=counted(stock.on_hand + quantity))
+			move_goods(view, sku, quantity, effect, "%d/%d" % (order.id, version), who)
+		view.put(("stock", sku), replace(stock, version=stock.version + 1))
+
+
+def check_available(view, wanted):
+	found = {sku: view.get(("stock", sku)) for sku in wanted}
+	unknown = [{"sku": sku} for sku, stock in found.items() if stock is None]
+	short = [{"sku": sku, "requested": wanted[sku], "available": stock.available}
+		for sku, stock in found.items() if stock is not None and stock.available < wanted[sku]]
+	if unknown:
+		raise Refused("OE002", detail={"unknown": unknown, "short": short})
+	if short:
+		raise Refused("OE001", detail={"short": short})
+
+
+def counted(units):
+	if units >= 2**63:
+		raise Refused("22003")
+	return units
+
+
+def move_goods(view, sku, quantity, reason, ref, who):
+	moves = view.get(("moves", sku)) or ()
+	view.put(("moves", sku), moves + (Movement(quantity, reason, ref, who.actor),))
+
+
+def find_movement(view, sku, reason, ref):
+	if ref is None:
+		return None
+	moves = view.get(("moves", sku)) or ()
+	return next((m for m in moves if (m.reason, m.ref) == (reason, ref)), None)
+
+
+def receive_stock(view, who, sku, quantity, reason, ref):
+	stock = view.get(("stock", sku))
+	earlier = find_movement(view, sku, reason, ref)
+	if earlier is not None:
+		if earlier.quantity != quantity:
+			raise Refused("OE020")
+		return stock_result(stock, True)
+	stock = stock or Stock(0, 0, 0)
+	stock = Stock(counted(stock.on_hand + quantity), stock.reserved, stock.version + 1)
+	view.put(("stock", sku), stock)
+	move_goods(view, sku, quantity, reason, ref, who)
+	return stock_result(stock, False)
+
+
+def stock_result(stock, replayed):
+	if stock is None:
+		return {"replayed": replayed}
+	return {"on_hand": stock.on_hand, "available": stock.available, "version": stock.version,
+		"replayed": replayed}
+
+
+def repeat_movement(stock, earlier, quantity, result):
+	"""Answered by the stock as it is now: by none if it was deleted."""
+	faults = set()
+	if earlier.quantity != quantity:
+		faults.add("OE020")
+	if stock is None:
+		faults.add("OE002")
+	refuse(dict.fromkeys(faults))
+	return result
+
+
+def adjust_stock(view, who, sku, delta, reason, ref):
+	stock = view.get(("stock", sku))
+	earlier = find_movement(view, sku, reason, ref)
+	if earlier is not None:
+		return repeat_movement(stock, earlier, delta, stock and stock_result(stock, True))
+	if stock is None:
+		raise Refused("OE002")
+	if stock.on_hand + delta < stock.reserved:
+		raise Refused("OE001", detail={"short": [{"sku": sku, "requested": -delta,
+			"available": stock.available}]})
+	stock = Stock(stock.on_hand + delta, stock.reserved, stock.version + 1)
+	view.put(("stock", sku), stock)
+	move_goods(view, sku, delta, reason, ref, who)
+	return stock_result(stock, False)
+
+
+def deduct_stock(view, who, sku, quantity, expected, ref):
+	stock = view.get(("stock", sku))
+	earlier = find_movement(view, sku, "deduct", ref)
+	if earlier is not None:
+		return repeat_movement(stock, earlier, -quantity,
+			stock and {"remaining": stock.available, "version": stock.version})
+	if stock is None:
+		raise Refused("OE002")
+	faults = {}
+	if expected is not None and expected != stock.version:
+		faults["OE011"] = {"sku": sku, "expected": expected, "actual": stock.version}
+	if stock.available < quantity:
+		faults["OE001"] = {"short": [{"sku": sku, "requested": quantity,
+			"available": stock.available}]}
+	refuse(faults)
+	stock = Stock(stock.on_hand - quantity, stock.reserved, stock.version + 1)
+	view.put(("stock", sku), stock)
+	move_goods(view, sku, -quantity, "deduct", ref, who)
+	return {"remaining": stock.available, "version": stock.version}
+
+
+def insert_stock(view, who, sku, on_hand):
+	if view.get(("stock", sku)) is not None:
+		raise Refused("23505")
+	view.put(("stock", sku), Stock(on_hand, 0, 1))
+	if on_hand:
+		move_goods(view, sku, on_hand, "direct", None, who)
+
+
+def update_stock(view, who, sku, on_hand):
+	stock = view.get(("stock", sku))
+	if stock is None or stock.on_hand == on_hand:
+		return
+	if on_hand < stock.reserved:
+		raise Refused("23514")
+	view.put(("stock", sku), Stock(on_hand, stock.reserved, stock.version + 1))
+	move_goods(view, sku, on_hand - stock.on_hand, "direct", None, who)
+
+
+def delete_stock(view, who, sku):
+	stock = view.get(("stock", sku))
+	if stock is None:
+		return
+	if stock.reserved:
+		raise Refused("OE014")
+	view.put(("stock", sku), None)
+	if stock.on_hand:
+		move_goods(view, sku, -stock.on_hand, "direct", None, who)
+
+
+def upsert_stock(view, who, sku, on_hand):
+	if view.get(("stock", sku)) is None:
+		insert_stock(view, who, sku, on_hand)
+	else:
+		update_stock(view, who, sku, on_hand)
