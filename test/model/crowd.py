@@ -356,7 +356,7 @@ def unpublished(cursor, log):
 		time.sleep(0.1)
 		cursor.execute("SELECT lag_events FROM order_engine.relay_status")
 	published = {}
-	with open(log, encoding="utf-8") as lines:
+	with open(log, encoding="utf-8", errors="replace") as lines:
 		for order, event, version in PUBLISHED.findall(lines.read()):
 			published.setdefault(int(order), {}).setdefault(int(version), event)
 	found = ["published out of order: order %d, versions %s" % (order, list(versions))

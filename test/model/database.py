@@ -51,6 +51,7 @@ def connect(dsn, database, user=None):
 	options = {"user": user} if user else {}
 	connection = psycopg2.connect(dsn, dbname=database, **options)
 	connection.autocommit = True
+	connection.set_client_encoding("UTF8")
 	for register in (psycopg2.extras.register_default_json, psycopg2.extras.register_default_jsonb):
 		register(connection, loads=sql.from_json)
 	return connection
@@ -66,7 +67,7 @@ def make_shop(dsn, name, partitions=4):
 	"""A new database with the extension, its tables owned by a role that is no superuser."""
 	drop_shop(dsn, name)
 	admin = connect(dsn, "postgres")
-	run(admin, "CREATE DATABASE %s" % name)
+	run(admin, "CREATE DATABASE %s TEMPLATE template0 ENCODING 'UTF8'" % name)
 	for role in ROLES.values():
 		if not run(admin, "SELECT 1 FROM pg_roles WHERE rolname = '%s'" % role):
 			run(admin, "CREATE ROLE %s LOGIN" % role)

@@ -96,6 +96,7 @@ def read_arguments():
 
 
 def main():
+	sys.stdout.reconfigure(encoding="utf-8")
 	arguments = read_arguments()
 	print("# seed %d" % arguments.seed, flush=True)
 	if arguments.clients:
