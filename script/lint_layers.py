@@ -7,7 +7,8 @@
 # An include goes to the same folder or to one further left in the Makefile's FOLDERS;
 # of a folder within another (relay/kafka), to its parent's layer too.  A file that ends
 # in _internal.h is for its own folder.  A function that a header shows has a caller in
-# another file.  No include is written without its folder.
+# another file.  No include is written without its folder.  The map in doc/design.md
+# names every module.
 import glob
 import os
 import re
@@ -44,6 +45,12 @@ def check_shown(path):
 		if not users and not inline:
 			wrong.append('%s: %s() is called by its own file alone' % (path, name))
 
+
+known = set(re.findall(r'^  (\w+) ', open('doc/design.md').read(), re.M))
+for path in sorted(glob.glob('src/*/*.*')):
+	name = os.path.splitext(os.path.basename(path))[0]
+	if re.search(r'\.(c|h|sql)$', path) and name not in known:
+		wrong.append('%s: doc/design.md does not name it' % path)
 
 names = {os.path.basename(path) for path in files if path.endswith('.h')}
 for path in files:
