@@ -5,7 +5,7 @@
 \pset tuples_only true
 \pset pager off
 SET client_min_messages = error;
-SET statement_timeout = '60s';
+SET statement_timeout = '300s';
 
 -- ---- something to be spoilt ----
 SELECT order_engine.receive_stock('A', 1000) \gset
