@@ -60,7 +60,7 @@ class Attempt(Call):
 	def unwrap(self, told):
 		"""What the statement itself told."""
 		value = told.value
-		if told.code is not None:
+		if told.error is not None:
 			return told
 		if isinstance(value, dict) and "sqlstate" in value:
 			return sql.Told(caught=value)

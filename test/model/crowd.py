@@ -170,8 +170,8 @@ class Client(threading.Thread):
 		return told
 
 	def value(self, text):
-		told = self.ask(Call(text, None))
-		return told.value or 0
+		"""Or 0 once the connection is lost."""
+		return self.connection and self.ask(Call(text, None)).value or 0
 
 	def act(self):
 		self.connect()
