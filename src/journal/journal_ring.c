@@ -592,11 +592,10 @@ standby_blocks(TransactionId writer, bool patient)
  * call: the locks of a younger snapshot, too, would be in the way.  Feedback
  * comes every few seconds, so this is true for a moment behind each.  A standby
  * that is always late counts as well, if what it holds back has gone on time and
- * again.  `probe`: takes a transaction id, which feedback has to pass by the
- * next call; where nobody else writes, nothing would tell old feedback from new.
+ * again.
  */
 static bool
-standbys_quiet(Rotation *rotation, bool probe)
+standbys_quiet(Rotation *rotation)
 {
 	TransactionId held = standby_xmin();
 	TransactionId before = rotation->running;
@@ -606,8 +605,6 @@ standbys_quiet(Rotation *rotation, bool probe)
 	if (held != rotation->held)
 		rotation->moves++;
 	rotation->held = held;
-	if (probe && TransactionIdIsValid(held))
-		(void) GetTopTransactionId();
 	if (TransactionIdIsValid(held) && TransactionIdIsValid(before) &&
 		TransactionIdPrecedesOrEquals(held, before) && TransactionIdPrecedes(held, running) &&
 		rotation->moves < MAX_MOVES)
@@ -971,6 +968,7 @@ journal_rotate(Journal journal)
 	Rotation	*rotation = &rotations[journal];
 	const Mark	*mark;
 	int			 used;
+	bool		 quiet;
 	int			 emptied = 0;
 
 	if (!journal_lock_if_free(journal) || !state_read(journal, journal_era(), &state))
@@ -980,12 +978,15 @@ journal_rotate(Journal journal)
 	used = used_leaves(journal_table(journal), ring_current(journal));
 	mark = rotation_mark(rotation, &folded, used < PATIENT_LEAVES);
 	used += used_leaves(SHOP_JOURNAL_POSITION, state.ring);
-	if (!standbys_quiet(rotation, used > 0))
-		mark = NULL;
+	quiet = standbys_quiet(rotation);
+
+	/* where nobody else writes, only an id that feedback has to pass tells new feedback from old */
+	if (used > 0 && (!quiet || standby_blocks(state.xmin, true)))
+		(void) GetTopTransactionId();
 	ring_advance(journal, &state);
-	if (mark)
+	if (mark && quiet)
 		emptied = empty_leaves(journal, mark);
-	rotate_positions(&state, mark);
+	rotate_positions(&state, quiet ? mark : NULL);
 	return emptied;
 }
 

@@ -153,6 +153,16 @@ sub reports_survive
 $standby = new_standby('first');
 reports_survive('without a slot');
 
+# Events that nobody consumes, and nobody writes.
+$primary->safe_psql('shop', "SELECT count(order_engine.emit('note', g::text, 'note.written', '1')) FROM generate_series(1, 200) g");
+rotate();
+cmp_ok(used_leaves(), '>', 0, 'a leaf waits for its consumer');
+feedback();
+my $next = q{SELECT pg_snapshot_xmax(pg_current_snapshot())};
+my $before = $primary->safe_psql('shop', $next);
+rotate() for 1 .. 5;
+is($primary->safe_psql('shop', $next), $before, '... and rotation, which has nothing to empty, writes nothing');
+consume();
 $standby->stop;
 
 # ---- with a slot ----
