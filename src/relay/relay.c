@@ -181,9 +181,20 @@ close_publisher(int timeout_ms)
 	relay.handle = NULL;
 }
 
+/* A handle that follows one which reached nobody has to show that it does better. */
+static void
+note_reach(void)
+{
+	PublisherReach reach = relay.handle ? relay.publisher->reach(relay.handle) : PUBLISHER_UNTRIED;
+
+	if (reach != PUBLISHER_UNTRIED)
+		relay.unreachable = reach == PUBLISHER_UNREACHABLE;
+}
+
 static void
 close_handle(void)
 {
+	note_reach();
 	close_publisher(CLOSE_MS);
 	relay.mode = MODE_OPEN;
 	rewind_events();
@@ -304,8 +315,8 @@ follow_settings(void)
 		 (relay_read_properties(&now, &error) && same_properties(now, relay.properties))))
 		return;
 	relay.backoff_ms = 0;
-	relay.unreachable = false;
 	close_handle();
+	relay.unreachable = false;
 }
 
 /* ---- outcomes ---- */
@@ -618,14 +629,10 @@ rotate(int64 now)
 
 /* ---- the loop ---- */
 
-/* A handle that follows one which reached nobody has to show that it does better. */
 static bool
 is_unreachable(void)
 {
-	PublisherReach reach = relay.handle ? relay.publisher->reach(relay.handle) : PUBLISHER_UNTRIED;
-
-	if (reach != PUBLISHER_UNTRIED)
-		relay.unreachable = reach == PUBLISHER_UNREACHABLE;
+	note_reach();
 	return relay.unreachable;
 }
 

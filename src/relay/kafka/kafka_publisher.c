@@ -54,11 +54,12 @@ PG_MODULE_MAGIC;
 
 /*
  * So long may nobody answer before that counts as an outage although no
- * connection has failed: longer than a healthy start takes, or an idle
- * connection that was closed and made again, both of which the next statistics
- * tell of.
+ * connection has failed: longer than it takes to make an idle connection that
+ * was closed again, of which the next statistics tell.  They tell of the first
+ * answer too: until then a new handle may fail at one address of several.
  */
 #define STATISTICS_MS 5000
+#define FIRST_ANSWER_MS (STATISTICS_MS + 1000)
 #define ANSWER_MS (3 * STATISTICS_MS)
 #define LASTING_US 1000000
 
@@ -164,9 +165,11 @@ silent_ms(const KafkaPublisher *kafka)
 static bool
 is_unreachable(const KafkaPublisher *kafka)
 {
-	if (kafka->down && kafka->failed)
+	if (kafka->answered && !kafka->down)
+		return false;
+	if (kafka->answered && kafka->failed)
 		return true;
-	return (kafka->down || !kafka->answered) && silent_ms(kafka) > ANSWER_MS;
+	return silent_ms(kafka) > (kafka->down && kafka->failed ? FIRST_ANSWER_MS : ANSWER_MS);
 }
 
 static PublisherOutcome *
