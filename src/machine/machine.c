@@ -340,6 +340,7 @@ machine_latest(const char *name)
 	/* a longer key would be cut by the hash table */
 	if (strlen(name) > MACHINE_MAX_NAME_LENGTH)
 		refuse_name(name);
+	AcceptInvalidationMessages(); /* a transaction that has its locks hears of nothing by them */
 	entry = hash_search(latest, name, HASH_FIND, NULL);
 	if (likely(entry && entry->epoch == machine_epoch))
 		return machine_get(entry->machine_id);
