@@ -207,12 +207,18 @@ lock_tag(Journal journal)
 	return tag;
 }
 
+/*
+ * And locks what its holder reads and then writes to, as a writer from the first:
+ * REINDEX of a leaf lets readers in, and waits for them when it has the leaf.
+ */
 static void
 lock_journal(Journal journal)
 {
 	LOCKTAG tag = lock_tag(journal);
+	int		nleaves;
 
 	(void) LockAcquire(&tag, ExclusiveLock, false, false);
+	pfree(ring_lock(SHOP_JOURNAL_POSITION, RowExclusiveLock, &nleaves));
 }
 
 bool
@@ -329,7 +335,7 @@ bool
 state_find(Journal journal, int64 era, int64 batch, JournalState *state)
 {
 	int		 nleaves;
-	Leaf	*leaves = ring_lock(SHOP_JOURNAL_POSITION, &nleaves);
+	Leaf	*leaves = ring_lock(SHOP_JOURNAL_POSITION, AccessShareLock, &nleaves);
 	Snapshot snapshot = RegisterSnapshot(GetLatestSnapshot());
 	bool	 found = false;
 
@@ -436,7 +442,7 @@ static void
 inherit_numbers(JournalState *state)
 {
 	int		 nleaves;
-	Leaf	*leaves = ring_lock(SHOP_JOURNAL_POSITION, &nleaves);
+	Leaf	*leaves = ring_lock(SHOP_JOURNAL_POSITION, AccessShareLock, &nleaves);
 	Snapshot snapshot = RegisterSnapshot(GetLatestSnapshot());
 
 	for (int i = 0; i < nleaves; i++)
@@ -553,7 +559,7 @@ static bool
 next_tick(JournalState *state, JournalState *next)
 {
 	int		 nleaves;
-	Leaf	*leaves = ring_lock(journal_table(state->journal), &nleaves);
+	Leaf	*leaves = ring_lock(journal_table(state->journal), AccessShareLock, &nleaves);
 	Snapshot snapshot = RegisterSnapshot(GetLatestSnapshot());
 	bool	 found;
 

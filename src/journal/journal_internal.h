@@ -100,13 +100,13 @@ typedef struct Leaf
 extern Leaf *ring_leaves(ShopTable table, int *nleaves);
 
 /*
- * The same, by OID, each locked ACCESS SHARE to the end of the transaction in
+ * The same, by OID, each locked in this mode to the end of the transaction in
  * that order, in which ALTER TABLE of the whole table locks them too: so neither
  * waits for the other in a circle.  To be called before the snapshot is taken
  * under which they are read: one from before the end of a wait sees nothing of
  * what was written anew meanwhile.
  */
-extern Leaf *ring_lock(ShopTable table, int *nleaves);
+extern Leaf *ring_lock(ShopTable table, LOCKMODE mode, int *nleaves);
 
 /* The leaf with this number; 55000 if there is none. */
 extern Oid ring_leaf(ShopTable table, int number);

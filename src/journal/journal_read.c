@@ -541,8 +541,8 @@ open_leaves(JournalReader *reader)
 
 	/* other eras' positions are looked up on the way, and those are always locked first */
 	if (reader->state.other_eras)
-		pfree(ring_lock(SHOP_JOURNAL_POSITION, &n));
-	leaves = ring_lock(journal_table(reader->state.journal), &n);
+		pfree(ring_lock(SHOP_JOURNAL_POSITION, AccessShareLock, &n));
+	leaves = ring_lock(journal_table(reader->state.journal), AccessShareLock, &n);
 	open = palloc0(sizeof(ReadLeaf) * n);
 	resize_leaves(reader, n);
 	for (int i = 0; i < n; i++)

@@ -276,7 +276,7 @@ leaves_by_oid(ShopTable table, int *nleaves)
 
 /* Leaves may come and go while one is waited for: until all that are there are locked. */
 Leaf *
-ring_lock(ShopTable table, int *nleaves)
+ring_lock(ShopTable table, LOCKMODE mode, int *nleaves)
 {
 	Leaf *leaves = leaves_by_oid(table, nleaves);
 
@@ -287,7 +287,7 @@ ring_lock(ShopTable table, int *nleaves)
 		bool  same;
 
 		for (int i = 0; i < *nleaves; i++)
-			LockRelationOid(leaves[i].relid, AccessShareLock);
+			LockRelationOid(leaves[i].relid, mode);
 		now = leaves_by_oid(table, &n);
 		same = n == *nleaves && memcmp(now, leaves, sizeof(Leaf) * n) == 0;
 		pfree(leaves);

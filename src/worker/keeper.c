@@ -177,7 +177,7 @@ let_rest(KeeperPass *pass, const DueOrder *due, int first_ms)
  * many, by (due_at, order_id), which also carries it past orders that rest.
  */
 static void
-find_due(KeeperPass *pass)
+search_due(KeeperPass *pass)
 {
 	static Statement statement = {"SELECT o.order_id, o.due_at FROM order_engine.orders o"
 								  " WHERE o.due_at <= $1 AND (o.due_at, o.order_id) > ($2, $3)"
@@ -204,6 +204,27 @@ find_due(KeeperPass *pass)
 	}
 	pass->complete = SPI_processed < SEARCH_SIZE;
 	SPI_finish();
+}
+
+/*
+ * As the owner, in a subtransaction that is rolled back for its locks: REINDEX of a leaf
+ * lets readers in, and waits for them when it has the leaf.  Who kept theirs would wait
+ * for it when he comes to write.
+ */
+static void
+find_due(KeeperPass *pass)
+{
+	MemoryContext caller = CurrentMemoryContext;
+	ResourceOwner resource_owner = CurrentResourceOwner;
+	OwnerScope	  owner;
+
+	BeginInternalSubTransaction(NULL);
+	owner_begin(&owner);
+	search_due(pass);
+	owner_end(&owner);
+	RollbackAndReleaseCurrentSubTransaction();
+	MemoryContextSwitchTo(caller);
+	CurrentResourceOwner = resource_owner;
 }
 
 /* ---- doing ---- */
@@ -480,16 +501,13 @@ run_batch(KeeperPass *pass, const DueOrder *due, int n)
 static bool
 pass_step(KeeperPass *pass)
 {
-	OwnerScope owner;
-	int		   n;
+	int n;
 
 	if (pass->next >= pass->ndue)
 	{
 		if (pass->complete)
 			return false;
-		owner_begin(&owner);
 		find_due(pass);
-		owner_end(&owner);
 	}
 	n = Min(pass->alone > 0 ? 1 : BATCH_SIZE, pass->ndue - pass->next);
 	if (n > 0 && !run_batch(pass, &pass->due[pass->next], n) && n > 1)

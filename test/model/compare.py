@@ -171,7 +171,7 @@ def compare_stream(key, expected, actual):
 	if key[0] == "order":
 		expected = sorted(expected, key=lambda m: m[1]["version"])
 	elif key[0] != "ticket":
-		expected, actual = sorted(expected, key=message_text), sorted(actual, key=message_text)
+		actual = arranged(actual, expected)
 	if len(expected) != len(actual):
 		return ["messages of %s: %s in the outbox, %s expected: %s, not %s" % (key, len(actual),
 			len(expected), [m[0] for m in actual], [m[0] for m in expected])]
@@ -179,8 +179,16 @@ def compare_stream(key, expected, actual):
 		for want, have in zip(expected, actual) if not same_message(want, have)]
 
 
-def message_text(message):
-	return repr([str(message[0]), sql.to_json(message[1]), str(message[3])])
+def arranged(actual, expected):
+	"""In the order of those that they may be; what may be none of them stands last."""
+	left = list(actual)
+	arranged = []
+	for want in expected:
+		found = next((have for have in left if same_message(want, have)), None)
+		if found is not None:
+			left.remove(found)
+			arranged.append(found)
+	return arranged + left
 
 
 def same_message(want, have):

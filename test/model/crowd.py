@@ -348,8 +348,9 @@ PUBLISHED = re.compile(r'event for topic "[^"]*order": key "(\d+)".*\n.*?DETAIL:
 	r'\{"schema_version":1,"event_id":"(\d+)".*?"version":(\d+),')
 
 
-def unpublished(cursor, log):
-	"""Events that the relay has not published, or not in order, once it has caught up."""
+def unpublished(cursor, events, log):
+	"""Of these events: what the relay has not published, or not in order, once it has caught
+	up."""
 	until = time.monotonic() + 120
 	cursor.execute("SELECT lag_events FROM order_engine.relay_status")
 	while cursor.fetchone()[0] and time.monotonic() < until:
@@ -361,17 +362,17 @@ def unpublished(cursor, log):
 			published.setdefault(int(order), {}).setdefault(int(version), event)
 	found = ["published out of order: order %d, versions %s" % (order, list(versions))
 		for order, versions in published.items() if list(versions) != sorted(versions)]
-	return found + missing_events(cursor, published)
+	return found + ["order %d: version %d, event %s, was not published" % event
+		for event in events if event[1] not in published.get(event[0], {})]
 
 
-def missing_events(cursor, published):
+def published_events(cursor):
+	"""Order, version and event of all that the relay is to publish."""
 	machines_there = invariants.read_machines(cursor)
 	cursor.execute("""SELECT o.machine_id, e.order_id, e.version, e.event, e.from_state
 		FROM order_engine.order_event e JOIN order_engine.orders o USING (order_id)""")
-	return ["order %d: version %d, event %s, was not published" % (order, version, event)
-		for machine, order, version, event, state in cursor.fetchall()
-		if invariants.event_type(machines_there[machine], state, event)
-		and version not in published.get(order, {})]
+	return [(order, version, event) for machine, order, version, event, state in cursor.fetchall()
+		if invariants.event_type(machines_there[machine], state, event)]
 
 
 # ---- one run ----
@@ -449,9 +450,13 @@ def again(dsn, shop):
 
 def report(admin, shop, log):
 	with admin.cursor() as cursor:
+		# one snapshot: the keeper goes on
+		cursor.execute("BEGIN ISOLATION LEVEL REPEATABLE READ")
 		broken = invariants.broken(cursor, published=log is None) + broken_promises(cursor, shop)
+		events = published_events(cursor)
+		cursor.execute("COMMIT")
 		if log is not None:
-			broken += unpublished(cursor, log)
+			broken += unpublished(cursor, events, log)
 	print("# " + ", ".join("%s %d" % item for item in sorted(shop.counts.items())))
 	say("no error that is nobody's fault", shop.take_wrong())
 	say("the shop is as it must be, and as the clients were told", broken)

@@ -22,8 +22,8 @@ $node->start;
 
 my @tables = qw(orders order_line order_event payment stock stock_movement machine outbox journal_position);
 my @arguments = ('--clients', 4, '--single', '--seed', 1, '--log', $node->logfile);
-Model::run($node, @arguments, '--seconds', $ENV{ORDER_ENGINE_LONG} ? 900 : 27, '--ddl', @tables);
-Model::run($node, @arguments, '--by-hand', '--seconds', $ENV{ORDER_ENGINE_LONG} ? 300 : 10, '--ddl', @tables);
+Model::run($node, @arguments, '--seconds', $ENV{ORDER_ENGINE_LONG} ? 180 : 27, '--ddl', @tables);
+Model::run($node, @arguments, '--by-hand', '--seconds', $ENV{ORDER_ENGINE_LONG} ? 60 : 10, '--ddl', @tables);
 unlike(slurp_file($node->logfile), qr/PANIC|server process .* was terminated by signal|TRAP/, 'no process died');
 
 $node->stop;

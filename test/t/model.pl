@@ -27,9 +27,9 @@ if ($ENV{ORDER_ENGINE_MODEL})
 }
 else
 {
-	Model::run($node, '--seed', 1, $ENV{ORDER_ENGINE_LONG} ? ('--seconds', 1200) : ('--steps', 3000));
-	Model::run($node, '--clients', 6, '--seconds', $ENV{ORDER_ENGINE_LONG} ? 300 : 10);
-	Model::run($node, '--clients', 6, '--seconds', $ENV{ORDER_ENGINE_LONG} ? 300 : 8, '--kill');
+	Model::run($node, '--seed', 1, $ENV{ORDER_ENGINE_LONG} ? ('--seconds', 240) : ('--steps', 3000));
+	Model::run($node, '--clients', 6, '--seconds', $ENV{ORDER_ENGINE_LONG} ? 90 : 10);
+	Model::run($node, '--clients', 6, '--seconds', $ENV{ORDER_ENGINE_LONG} ? 90 : 8, '--kill');
 }
 
 $node->stop;

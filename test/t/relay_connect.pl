@@ -91,7 +91,9 @@ my ($out, $err) = ('', '');
 my $forward = <<'EOF';
 $s = IO::Socket::INET->new_from_fd(0, 'r+');
 close $s->accept;
-$c = $s->accept;
+$SIG{CHLD} = 'IGNORE';
+do { $c = $s->accept } while fork;
+close $s;
 $b = IO::Socket::INET->new($ARGV[0]);
 $both = IO::Select->new($c, $b);
 while (@ready = $both->can_read)
