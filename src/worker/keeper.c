@@ -216,15 +216,28 @@ find_due(KeeperPass *pass)
 {
 	MemoryContext caller = CurrentMemoryContext;
 	ResourceOwner resource_owner = CurrentResourceOwner;
-	OwnerScope	  owner;
+	ErrorData *volatile error = NULL;
+	OwnerScope owner;
 
 	BeginInternalSubTransaction(NULL);
-	owner_begin(&owner);
-	search_due(pass);
-	owner_end(&owner);
+	PG_TRY();
+	{
+		owner_begin(&owner);
+		search_due(pass);
+		owner_end(&owner);
+	}
+	PG_CATCH();
+	{
+		MemoryContextSwitchTo(caller);
+		error = CopyErrorData();
+		FlushErrorState();
+	}
+	PG_END_TRY();
 	RollbackAndReleaseCurrentSubTransaction();
 	MemoryContextSwitchTo(caller);
 	CurrentResourceOwner = resource_owner;
+	if (error)
+		ReThrowError(error);
 }
 
 /* ---- doing ---- */
