@@ -32,11 +32,11 @@ INSERT INTO machine (machine_id, name, definition) VALUES (99, 'aim', '{}');
 INSERT INTO stock_movement (sku, quantity, reason, actor) VALUES ('a', 1, 'receipt', 'x');
 RESET session_replication_role;
 
-CREATE VIEW public.guarded AS
+CREATE VIEW public.refused AS
 	SELECT unnest(ARRAY['order_line', 'order_line_0', 'order_event', 'order_event_0', 'payment', 'payment_0',
 		'machine', 'stock_movement', 'shop']) AS relation;
 CREATE VIEW public.attempts AS
-	SELECT relation, statement FROM guarded,
+	SELECT relation, statement FROM refused,
 		LATERAL (SELECT attname AS c FROM pg_attribute WHERE attrelid = relation::regclass AND attnum = 2) AS a,
 		LATERAL (VALUES
 		(1, format('INSERT INTO %I SELECT * FROM %I', relation, relation)),
@@ -78,7 +78,7 @@ SELECT (SELECT count(*) FROM orders) AS orders, (SELECT count(*) FROM order_line
 	(SELECT count(*) FROM order_event) AS events, (SELECT count(*) FROM payment) AS payments,
 	(SELECT count(*) FROM machine WHERE name = 'aim') AS machines, (SELECT count(*) FROM stock_movement) AS movements;
 
--- Each table, leaf and journal is guarded; the name sorts before any letter.
+-- Each table, leaf and journal refuses; the name sorts before any letter.
 SELECT c.relname FROM pg_class c
 WHERE c.relnamespace = 'order_engine'::regnamespace AND c.relkind IN ('r', 'p')
 	AND NOT EXISTS (SELECT FROM pg_trigger t WHERE t.tgrelid = c.oid AND t.tgtype & 32 <> 0 AND t.tgname < 'A' COLLATE "C")

@@ -135,7 +135,7 @@ SELECT journal_rotate('outbox'), note('k'), leaves();
 SELECT journal_rotate('outbox'), note('l'), leaves();
 SELECT journal_rotate('outbox'), leaves();
 SELECT journal_rotate('outbox'), note('m'), leaves();
--- The new leaf is like the others: guarded, indexed, read.
+-- The new leaf is like the others: it refuses direct writes, is indexed, read.
 SELECT tableoid::regclass FROM outbox WHERE aggregateid = 'm';
 SELECT tgrelid::regclass, tgname FROM pg_trigger WHERE tgrelid IN ('outbox_2'::regclass, 'outbox_3'::regclass) ORDER BY tgname, 1;
 SELECT relname, reloptions, (SELECT count(*) FROM pg_index i WHERE i.indrelid = c.oid) AS indexes FROM pg_class c WHERE relname IN ('outbox_2', 'outbox_3') ORDER BY 1;

@@ -89,9 +89,9 @@ BEGIN
 	-- fires after the users' own: what it checks and sets is what is written
 	CREATE TRIGGER "~order_engine_before" BEFORE INSERT ON order_engine.outbox
 		FOR EACH ROW EXECUTE FUNCTION order_engine.outbox_before_insert();
-	CREATE TRIGGER "0_order_engine_guard" BEFORE UPDATE OR DELETE ON order_engine.outbox
+	CREATE TRIGGER "0_order_engine_direct_write" BEFORE UPDATE OR DELETE ON order_engine.outbox
 		FOR EACH ROW EXECUTE FUNCTION order_engine.refuse_direct_write();
-	CREATE TRIGGER "0_order_engine_guard" BEFORE INSERT OR UPDATE OR DELETE ON order_engine.journal_position
+	CREATE TRIGGER "0_order_engine_direct_write" BEFORE INSERT OR UPDATE OR DELETE ON order_engine.journal_position
 		FOR EACH ROW EXECUTE FUNCTION order_engine.refuse_direct_write();
 	FOR relation IN
 		SELECT leaf.relid FROM unnest(ARRAY['order_engine.outbox', 'order_engine.journal_position']::regclass[]) AS parent,

@@ -84,7 +84,7 @@ VALUES
 	('function', 'access_grants', NULL, NULL, NULL),
 	('function', 'grant_owner', NULL, NULL, NULL),
 	('function', 'create_tables', NULL, NULL, NULL),
-	('function', 'create_guards', NULL, NULL, NULL),
+	('function', 'create_direct_write_triggers', NULL, NULL, NULL),
 	('function', 'create_journals', NULL, NULL, NULL),
 	('function', 'outbox_before_insert', NULL, NULL, NULL),
 	('function', 'journal_tick', NULL, NULL, NULL),

@@ -180,8 +180,8 @@ BEGIN
 
 	PERFORM order_engine.create_journals();
 
-	/* ---- the guards and the triggers on stock: last, when everything else is in place ---- */
-	PERFORM order_engine.create_guards();
+	/* ---- the triggers of the engine: last, when everything else is in place ---- */
+	PERFORM order_engine.create_direct_write_triggers();
 	CREATE TRIGGER "0_order_engine_before_insert" BEFORE INSERT ON order_engine.orders
 		FOR EACH ROW EXECUTE FUNCTION order_engine.orders_before_insert();
 	-- after the users' own: the due time belongs to the state that is finally written

@@ -42,7 +42,7 @@
 #include "base/compat.h"
 #include "base/context.h"
 #include "base/errors.h"
-#include "shop/guard.h"
+#include "shop/direct_write.h"
 #include "shop/shop.h"
 #include "stock/stock.h"
 
@@ -985,7 +985,7 @@ read_trigger(FunctionCallInfo fcinfo, int timing, int events, HandWrite *write)
 						errmsg("this function can only be called as a trigger of table \"%s\"",
 							   stock_columns.table)));
 	write->rel = data->tg_relation;
-	write->operation = guard_operation(data->tg_event);
+	write->operation = direct_write_operation(data->tg_event);
 	write->old = TRIGGER_FIRED_BY_INSERT(data->tg_event) ? NULL : data->tg_trigslot;
 	write->new = TRIGGER_FIRED_BY_INSERT(data->tg_event)   ? data->tg_trigslot
 				 : TRIGGER_FIRED_BY_UPDATE(data->tg_event) ? data->tg_newslot
@@ -1072,7 +1072,7 @@ check_hand_write(const HandWrite *write)
 	foreach(lc, columns)
 		names = lappend(names, (char *) stock_names[lfirst_int(lc)]);
 	if (names)
-		guard_refuse(write->rel, write->operation, names);
+		direct_write_refuse(write->rel, write->operation, names);
 	if (write->old == NULL && hand_sku(write, write->new))
 		call_check_name(hand_sku(write, write->new), stock_names[STOCK_SKU]);
 }

@@ -1,5 +1,5 @@
 /*
- * guard.c
+ * direct_write.c
  *		The trigger that refuses direct writes to the engine's tables.
  *
  * The engine's own writes go through row.c, which leaves our triggers out, so
@@ -14,7 +14,7 @@
 
 #include "base/call.h"
 #include "base/errors.h"
-#include "shop/guard.h"
+#include "shop/direct_write.h"
 
 PG_FUNCTION_INFO_V1(order_engine_refuse_direct_write);
 
@@ -38,7 +38,7 @@ refused_json(Relation rel, const char *operation, List *columns)
 }
 
 void
-guard_refuse(Relation rel, const char *operation, List *columns)
+direct_write_refuse(Relation rel, const char *operation, List *columns)
 {
 	ereport(ERROR, (errcode(ERRCODE_OE_DIRECT_WRITE),
 					errmsg("direct %s on table \"%s\" is not allowed", operation,
@@ -49,7 +49,7 @@ guard_refuse(Relation rel, const char *operation, List *columns)
 }
 
 const char *
-guard_operation(TriggerEvent event)
+direct_write_operation(TriggerEvent event)
 {
 	if (TRIGGER_FIRED_BY_INSERT(event))
 		return "INSERT";
@@ -65,6 +65,6 @@ order_engine_refuse_direct_write(PG_FUNCTION_ARGS)
 {
 	TriggerData *data = call_trigger(fcinfo);
 
-	guard_refuse(data->tg_relation, guard_operation(data->tg_event), NIL);
+	direct_write_refuse(data->tg_relation, direct_write_operation(data->tg_event), NIL);
 	PG_RETURN_NULL(); /* keep compiler quiet */
 }
