@@ -1,21 +1,5 @@
 -- Who did it, why, in which trace: the context of a call, and the settings behind it.
-CREATE EXTENSION order_engine;
-SET client_min_messages = error;
-SELECT order_engine.setup(2);
-RESET client_min_messages;
-SET search_path = order_engine, public;
-
-CREATE FUNCTION public.attempt(statement text) RETURNS text LANGUAGE plpgsql AS $$
-DECLARE
-	detail text;
-BEGIN
-	EXECUTE statement;
-	RETURN NULL;
-EXCEPTION WHEN OTHERS THEN
-	GET STACKED DIAGNOSTICS detail = PG_EXCEPTION_DETAIL;
-	RETURN concat_ws(' ', SQLSTATE, SQLERRM, nullif(detail, ''));
-END
-$$;
+\i `echo "$PG_ABS_SRCDIR"`/test/lib/shop.sql
 CREATE FUNCTION public.buy(context jsonb DEFAULT '{}') RETURNS bigint LANGUAGE sql AS $$
 	SELECT order_id FROM order_engine.create_order(1, '[{"sku": "x", "stock_key": null, "quantity": 1}]', context => context)
 $$;

@@ -10,17 +10,7 @@ RESET ROLE;
 RESET client_min_messages;
 SET search_path = order_engine, public;
 
-CREATE FUNCTION public.attempt(statement text) RETURNS text LANGUAGE plpgsql AS $$
-DECLARE
-	detail text;
-BEGIN
-	EXECUTE statement;
-	RETURN NULL;
-EXCEPTION WHEN OTHERS THEN
-	GET STACKED DIAGNOSTICS detail = PG_EXCEPTION_DETAIL;
-	RETURN concat_ws(' ', SQLSTATE, SQLERRM, detail);
-END
-$$;
+\i `echo "$PG_ABS_SRCDIR"`/test/lib/attempt.sql
 
 -- A row in each table to aim at; slot 0 lies in leaf 0.
 SET session_replication_role = replica;

@@ -1,9 +1,5 @@
 -- The journal behind the outbox: ticks, batches, positions, rotation.
-CREATE EXTENSION order_engine;
-SET client_min_messages = error;
-SELECT order_engine.setup(2);
-RESET client_min_messages;
-SET search_path = order_engine, public;
+\i `echo "$PG_ABS_SRCDIR"`/test/lib/shop.sql
 
 CREATE FUNCTION public.note(id text) RETURNS void LANGUAGE sql AS $$ SELECT order_engine.emit('note', id, 'note.written', '1') $$;
 -- The batch by the names of its events, in the order in which they come.

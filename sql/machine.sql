@@ -61,14 +61,12 @@ SELECT order_engine.define_machine('n', '{"final": ["a"], "transitions": [{"from
 ROLLBACK;
 
 -- What is refused, and where.
+\i `echo "$PG_ABS_SRCDIR"`/test/lib/attempt.sql
 CREATE FUNCTION pg_temp.refused(definition jsonb, name text DEFAULT 'm', OUT code text, OUT message text, OUT detail text, OUT hint text)
-LANGUAGE plpgsql AS $$
-BEGIN
-	PERFORM order_engine.define_machine(name, definition);
-	message := 'accepted';
-EXCEPTION WHEN OTHERS THEN
-	GET STACKED DIAGNOSTICS code = RETURNED_SQLSTATE, message = MESSAGE_TEXT, detail = PG_EXCEPTION_DETAIL, hint = PG_EXCEPTION_HINT;
-END $$;
+LANGUAGE sql AS $$
+	SELECT code, coalesce(message, 'accepted'), detail, hint
+	FROM public.refusal(format('SELECT order_engine.define_machine(%L, %L)', name, definition))
+$$;
 -- A machine new -> a -> b with more transitions, or other keys, put in.
 CREATE FUNCTION pg_temp.machine(VARIADIC more jsonb[] DEFAULT '{}') RETURNS jsonb LANGUAGE sql AS $$
 	SELECT jsonb_build_object('final', '["b"]'::jsonb, 'transitions',

@@ -1,29 +1,6 @@
 -- An order by its calls: created, moved, refused, repeated.
-CREATE EXTENSION order_engine;
-SET client_min_messages = error;
-SELECT order_engine.setup(4);
-RESET client_min_messages;
-SET search_path = order_engine, public;
+\i `echo "$PG_ABS_SRCDIR"`/test/lib/shop.sql
 SET order_engine.actor = 'shop';
-
--- What a statement raises, with ids and times in it masked; null if it goes through.
-CREATE FUNCTION public.attempt(statement text) RETURNS text LANGUAGE plpgsql AS $$
-DECLARE
-	detail text;
-	hint text;
-BEGIN
-	EXECUTE statement;
-	RETURN NULL;
-EXCEPTION WHEN OTHERS THEN
-	GET STACKED DIAGNOSTICS detail = PG_EXCEPTION_DETAIL, hint = PG_EXCEPTION_HINT;
-	IF SQLSTATE LIKE 'OE%' THEN
-		PERFORM detail::jsonb;	-- DETAIL of our codes is JSON
-		ASSERT hint <> '';
-	END IF;
-	RETURN regexp_replace(regexp_replace(concat_ws(' ', SQLSTATE, SQLERRM, nullif(detail, '')),
-		'"\d{4}-\d\d-\d\dT[^"]*"', '"TIME"', 'g'), '\d{15,}', 'ID', 'g');
-END
-$$;
 CREATE VIEW public.stock_now AS SELECT sku, on_hand, reserved FROM stock ORDER BY sku;
 
 SELECT on_hand FROM receive_stock('tea', 10);

@@ -1,24 +1,12 @@
 -- Events on their way out: emit(), and rows written by hand, which are checked
 -- and stamped as emit() does it.
-CREATE EXTENSION order_engine;
-SET client_min_messages = error;
-SELECT order_engine.setup(2);
+\i `echo "$PG_ABS_SRCDIR"`/test/lib/shop.sql
 CREATE ROLE regress_outbox_app;
 SELECT order_engine.grant_access('regress_outbox_app', 'app');
-RESET client_min_messages;
-SET search_path = order_engine, public;
 
-CREATE FUNCTION public.attempt(statement text) RETURNS text LANGUAGE plpgsql AS $$
-DECLARE
-	detail text;
-	hint text;
-BEGIN
-	EXECUTE statement;
-	RETURN NULL;
-EXCEPTION WHEN OTHERS THEN
-	GET STACKED DIAGNOSTICS detail = PG_EXCEPTION_DETAIL, hint = PG_EXCEPTION_HINT;
-	RETURN concat_ws(' ', SQLSTATE, SQLERRM, detail, CASE WHEN hint = '' THEN '(no hint)' END);
-END
+-- attempt() that tells whether there is a hint
+CREATE FUNCTION public.answer(statement text) RETURNS text LANGUAGE sql AS $$
+	SELECT nullif(concat_ws(' ', code, message, detail, CASE WHEN hint = '' THEN '(no hint)' END), '') FROM refusal(statement)
 $$;
 
 -- ---- emit ----
@@ -52,7 +40,7 @@ SELECT count(*) FROM outbox WHERE aggregateid = 'n3';
 
 -- ---- what cannot be published ----
 
-SELECT f, attempt(format('SELECT order_engine.emit(%s)', f)) FROM unnest(ARRAY[
+SELECT f, answer(format('SELECT order_engine.emit(%s)', f)) FROM unnest(ARRAY[
 	$$NULL, 'a', 't', '1'$$, $$'x', NULL, 't', '1'$$, $$'x', 'a', NULL, '1'$$,
 	$$'', 'a', 't', '1'$$, $$'a b', 'a', 't', '1'$$, $$'größe', 'a', 't', '1'$$,
 	$$'x', '', 't', '1'$$, $$'x', E'a\n', 't', '1'$$, $$'x', 'a', '', '1'$$,
@@ -61,36 +49,36 @@ SELECT f, attempt(format('SELECT order_engine.emit(%s)', f)) FROM unnest(ARRAY[
 	$$'x', 'a', 't', '1', '{}', ''$$, $$'x', 'a', 't', '1', '{}', '.'$$, $$'x', 'a', 't', '1', '{}', '..'$$, $$'x', 'a', 't', '1', '{}', 'a/b'$$,
 	$$'x', 'a', 't', '1', '{}', '__consumer_offsets'$$, $$'..', 'a', 't', '1'$$,
 	$$'x', 'a', 't', '1', '{}', NULL, -1$$]) AS f;
-SELECT length, left(attempt(format('SELECT order_engine.emit(%L, %L, %L, %L, %L, %L)', repeat('a', l[1]), repeat('i', l[2]), repeat('t', l[3]), '1', '{}', repeat('o', l[4]))), 40)
+SELECT length, left(answer(format('SELECT order_engine.emit(%L, %L, %L, %L, %L, %L)', repeat('a', l[1]), repeat('i', l[2]), repeat('t', l[3]), '1', '{}', repeat('o', l[4]))), 40)
 FROM (VALUES ('longest', ARRAY[200, 255, 255, 249]), ('aggregatetype', ARRAY[201, 1, 1, 1]), ('aggregateid', ARRAY[1, 256, 1, 1]),
 	('type', ARRAY[1, 1, 256, 1]), ('topic', ARRAY[1, 1, 1, 250])) AS t (length, l);
 -- The topic of what names none begins with a setting, which leaves room for any aggregatetype.
-SELECT length, attempt(format('SET order_engine.topic_prefix = %L', p)) FROM (VALUES ('longest', repeat('p', 49)), ('longer', repeat('p', 50)),
+SELECT length, answer(format('SET order_engine.topic_prefix = %L', p)) FROM (VALUES ('longest', repeat('p', 49)), ('longer', repeat('p', 50)),
 	('spaces', 'a b'), ('letters', 'größe.'), ('slash', 'a/'), ('none', '')) AS t (length, p);
 SHOW order_engine.topic_prefix;
 SET order_engine.topic_prefix = 'ppppppppppppppppppppppppppppppppppppppppppppppppp';
-SELECT left(attempt(format('SELECT order_engine.emit(%L, ''a'', ''t'', ''1'')', repeat('a', 200))), 40) AS longest_of_both;
+SELECT left(answer(format('SELECT order_engine.emit(%L, ''a'', ''t'', ''1'')', repeat('a', 200))), 40) AS longest_of_both;
 -- Together they may be what Kafka keeps for itself, whichever way the event comes.
 SET order_engine.topic_prefix = '__consumer_';
-SELECT f, attempt(f) FROM unnest(ARRAY[
+SELECT f, answer(f) FROM unnest(ARRAY[
 	$$SELECT order_engine.emit('offsets', 'a', 't', '1')$$, $$SELECT order_engine.emit('offsets', 'a', 't', '1', topic => 'offsets')$$,
 	$$INSERT INTO order_engine.outbox (aggregatetype, aggregateid, type) VALUES ('offsets', 'a', 't')$$,
 	$$INSERT INTO order_engine.outbox (aggregatetype, aggregateid, type, topic) VALUES ('offsets', 'a', 't', 'offsets')$$]) AS f;
 CREATE TABLE public.offset_of (id int PRIMARY KEY, state text);
 SELECT define_machine('offsets', '{"final": ["b"], "transitions": [{"from": null, "event": "create", "to": "a"}, {"from": "a", "event": "go", "to": "b"}]}') > 0 AS defined;
 SELECT attach_machine('public.offset_of', 'state', 'offsets');
-SELECT attempt('INSERT INTO public.offset_of VALUES (1, ''a'')');
+SELECT answer('INSERT INTO public.offset_of VALUES (1, ''a'')');
 RESET order_engine.topic_prefix;
-SELECT attempt('INSERT INTO public.offset_of VALUES (1, ''a'')');
+SELECT answer('INSERT INTO public.offset_of VALUES (1, ''a'')');
 DROP TABLE public.offset_of;
 -- Size: refused in the transaction that has it, whatever is large.
-SELECT what, attempt(format('SELECT order_engine.emit(%s)', f)) FROM (VALUES
+SELECT what, answer(format('SELECT order_engine.emit(%s)', f)) FROM (VALUES
 	('fits', $$'x', 'a', 't', to_json(repeat('x', 990000))$$),
 	('payload', $$'x', 'a', 't', to_json(repeat('x', 1000000))$$),
 	('headers', $$'x', 'a', 't', '1', jsonb_build_object('h', repeat('x', 1000000))$$),
 	('digits', $$'x', 'a', 't', '1', (SELECT jsonb_object_agg('h' || g, 1e131071) FROM generate_series(1, 8) g)$$)) AS t (what, f);
 SET order_engine.max_message_bytes = '2MB';
-SELECT attempt($$SELECT order_engine.emit('x', 'a', 't', to_json(repeat('x', 1000000)))$$);
+SELECT answer($$SELECT order_engine.emit('x', 'a', 't', to_json(repeat('x', 1000000)))$$);
 RESET order_engine.max_message_bytes;
 
 -- ---- rows written by hand ----
@@ -108,7 +96,7 @@ RESET ROLE;
 SELECT aggregateid, payload, payload_bytes, headers, id > :own AS later, xid::text::bigint > 3 AS own_xid,
 	era = (SELECT system_identifier FROM pg_control_system()) AS own_era, created_at > '2002-01-01' AS new
 FROM outbox WHERE aggregatetype = 'cart' ORDER BY id;
-SELECT f, attempt(format('INSERT INTO order_engine.outbox (aggregatetype, aggregateid, type, payload, payload_bytes, headers, topic, partition) VALUES (%s)', f)) FROM unnest(ARRAY[
+SELECT f, answer(format('INSERT INTO order_engine.outbox (aggregatetype, aggregateid, type, payload, payload_bytes, headers, topic, partition) VALUES (%s)', f)) FROM unnest(ARRAY[
 	$$'a b', 'a', 't', '1', NULL, NULL, NULL, NULL$$, $$'x', '', 't', '1', NULL, NULL, NULL, NULL$$,
 	$$'x', 'a', E'\t', '1', NULL, NULL, NULL, NULL$$, $$'x', 'a', 't', '1', '\x00', NULL, NULL, NULL$$, $$'x', 'a', 't', '1', NULL, '{"a": []}', NULL, NULL$$,
 	$$'x', 'a', 't', '1', NULL, '"a"', NULL, NULL$$, $$'x', 'a', 't', '1', NULL, NULL, 'a b', NULL$$, $$'x', 'a', 't', '1', NULL, NULL, NULL, -2$$,
@@ -119,15 +107,15 @@ INSERT INTO outbox (aggregatetype, aggregateid) VALUES ('x', 'a');
 -- A leaf of the caller's choice is as good as another; one that does not exist is not.
 INSERT INTO outbox (aggregatetype, aggregateid, type, ring) VALUES ('cart', 'c5', 'cart.filled', 2);
 SELECT tableoid::regclass, ring FROM outbox WHERE aggregateid = 'c5';
-SELECT left(attempt($$INSERT INTO order_engine.outbox (aggregatetype, aggregateid, type, ring) VALUES ('cart', 'c6', 'cart.filled', 99)$$), 60);
+SELECT left(answer($$INSERT INTO order_engine.outbox (aggregatetype, aggregateid, type, ring) VALUES ('cart', 'c6', 'cart.filled', 99)$$), 60);
 -- By way of a leaf the same checks hold.
 INSERT INTO outbox_1 (id, aggregatetype, aggregateid, type, xid, era, ring) VALUES (1, 'cart', 'c7', 'cart.filled', '3', 1, 1);
 SELECT id > :own AS later, xid::text::bigint > 3 AS own_xid FROM outbox WHERE aggregateid = 'c7';
-SELECT attempt($$INSERT INTO order_engine.outbox_1 (aggregatetype, aggregateid, type, ring) VALUES ('c c', 'c7', 'cart.filled', 1)$$);
+SELECT answer($$INSERT INTO order_engine.outbox_1 (aggregatetype, aggregateid, type, ring) VALUES ('c c', 'c7', 'cart.filled', 1)$$);
 
 -- ---- nobody changes or removes an event ----
 
-SELECT s, attempt(s) FROM unnest(ARRAY[
+SELECT s, answer(s) FROM unnest(ARRAY[
 	'UPDATE order_engine.outbox SET type = type', 'UPDATE order_engine.outbox_0 SET type = type', 'DELETE FROM order_engine.outbox', 'DELETE FROM order_engine.outbox_2',
 	'TRUNCATE order_engine.outbox', 'TRUNCATE order_engine.outbox_0',
 	'INSERT INTO order_engine.journal_position (ring) VALUES (0)', 'TRUNCATE order_engine.journal_position', 'TRUNCATE order_engine.journal_position_1']) AS s;
@@ -157,8 +145,8 @@ BEGIN
 END
 $$;
 CREATE TRIGGER spoil BEFORE INSERT ON outbox FOR EACH ROW EXECUTE FUNCTION public.spoil();
-SELECT t, attempt(format('SELECT order_engine.emit(''note'', ''n12'', %L, ''1'')', t)) AS emitted,
-	attempt(format('INSERT INTO order_engine.outbox (aggregatetype, aggregateid, type) VALUES (''note'', ''n12'', %L)', t)) AS inserted
+SELECT t, answer(format('SELECT order_engine.emit(''note'', ''n12'', %L, ''1'')', t)) AS emitted,
+	answer(format('INSERT INTO order_engine.outbox (aggregatetype, aggregateid, type) VALUES (''note'', ''n12'', %L)', t)) AS inserted
 FROM unnest(ARRAY['id', 'xid', 'era', 'size', 'topic', 'name', 'none']) AS t;
 SELECT type, id > :own AS stamped, xid::text::bigint > 3 AS own_xid, era <> 1 AS own_era, topic FROM outbox WHERE aggregateid = 'n12' ORDER BY id;
 DROP TRIGGER spoil ON outbox;
@@ -166,17 +154,17 @@ DROP TRIGGER spoil ON outbox;
 -- A machine on a user's table has events of its own name, so that has to be one for a topic.
 SELECT define_machine('my machine', '{"final": ["b"], "transitions": [{"from": null, "event": "create", "to": "a"}, {"from": "a", "event": "go", "to": "b"}]}') > 0 AS defined;
 CREATE TABLE public.thing (id int PRIMARY KEY, state text);
-SELECT attempt($$SELECT order_engine.attach_machine('public.thing', 'state', 'my machine')$$);
+SELECT answer($$SELECT order_engine.attach_machine('public.thing', 'state', 'my machine')$$);
 
 -- ---- who may ----
 
 SET ROLE regress_outbox_app;
 SELECT emit('note', 'n10', 'note.written', '1') > 0 AS emitted;
-SELECT attempt('SELECT count(*) FROM order_engine.outbox');
-SELECT attempt('SELECT order_engine.journal_tick(''outbox'')');
+SELECT answer('SELECT count(*) FROM order_engine.outbox');
+SELECT answer('SELECT order_engine.journal_tick(''outbox'')');
 RESET ROLE;
 BEGIN READ ONLY;
-SELECT attempt($$SELECT order_engine.emit('note', 'n11', 'note.written', '1')$$);
+SELECT answer($$SELECT order_engine.emit('note', 'n11', 'note.written', '1')$$);
 ROLLBACK;
 
 SET client_min_messages = warning;

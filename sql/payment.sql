@@ -1,24 +1,5 @@
 -- Payments and refunds: every outcome, every replay, nothing lost.
-CREATE EXTENSION order_engine;
-SET client_min_messages = error;
-SELECT order_engine.setup(4);
-RESET client_min_messages;
-SET search_path = order_engine, public;
-
-CREATE FUNCTION public.attempt(statement text) RETURNS text LANGUAGE plpgsql AS $$
-DECLARE
-	detail text;
-BEGIN
-	EXECUTE statement;
-	RETURN NULL;
-EXCEPTION WHEN OTHERS THEN
-	GET STACKED DIAGNOSTICS detail = PG_EXCEPTION_DETAIL;
-	IF SQLSTATE LIKE 'OE%' THEN
-		PERFORM detail::jsonb;
-	END IF;
-	RETURN regexp_replace(concat_ws(' ', SQLSTATE, SQLERRM, nullif(detail, '')), '\d{15,}', 'ID', 'g');
-END
-$$;
+\i `echo "$PG_ABS_SRCDIR"`/test/lib/shop.sql
 -- An order of 10.00 EUR for user u.
 CREATE FUNCTION public.new_order(u bigint, due interval DEFAULT NULL) RETURNS bigint LANGUAGE sql AS $$
 	SELECT order_id FROM order_engine.create_order(u, '[{"sku": "tea", "quantity": 1, "unit_price": 10.00}]', currency => 'EUR', pay_within => due)

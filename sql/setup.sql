@@ -6,18 +6,12 @@ CREATE ROLE regress_setup_other;
 SELECT order_engine.grant_access('regress_setup_owner', 'owner');
 
 -- A number that is none.
-CREATE FUNCTION attempt(partitions int) RETURNS text LANGUAGE plpgsql AS $$
-DECLARE
-	detail text;
-	hint text;
-BEGIN
-	PERFORM order_engine.setup(partitions);
-	RETURN 'set up';
-EXCEPTION WHEN OTHERS THEN
-	GET STACKED DIAGNOSTICS detail = PG_EXCEPTION_DETAIL, hint = PG_EXCEPTION_HINT;
-	RETURN concat_ws(' | ', SQLSTATE, SQLERRM, detail, hint);
-END $$;
-SELECT n, attempt(n) FROM unnest(ARRAY[0, 3, -1, -2147483648, 2048, 1025, 2147483647, NULL]) AS n;
+\i `echo "$PG_ABS_SRCDIR"`/test/lib/attempt.sql
+CREATE FUNCTION answer(partitions int) RETURNS text LANGUAGE sql AS $$
+	SELECT CASE WHEN code IS NULL THEN 'set up' ELSE concat_ws(' | ', code, message, detail, hint) END
+	FROM refusal(format('SELECT order_engine.setup(%L)', partitions))
+$$;
+SELECT n, answer(n) FROM unnest(ARRAY[0, 3, -1, -2147483648, 2048, 1025, 2147483647, NULL]) AS n;
 SELECT to_regclass('order_engine.orders') IS NULL AS nothing_is_left;
 
 -- Before it, whatever needs the tables says what to do.
@@ -66,7 +60,7 @@ SELECT DISTINCT tableowner FROM pg_tables WHERE schemaname = 'order_engine';
 SELECT shop_id AS shop, created_at AS made FROM order_engine.shop \gset
 SELECT order_engine.setup(2);
 SELECT shop_id = :'shop' AND created_at = :'made' AS as_it_was FROM order_engine.shop;
-SELECT n, attempt(n) FROM unnest(ARRAY[1, 4, 16, 0, 2]) AS n;
+SELECT n, answer(n) FROM unnest(ARRAY[1, 4, 16, 0, 2]) AS n;
 -- By somebody else it is no less an error, a superuser included: what it migrates is the owner's.
 RESET ROLE;
 SELECT order_engine.setup(2);

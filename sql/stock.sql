@@ -1,26 +1,5 @@
 -- Stock in row mode: received, adjusted, deducted, asked for, written by hand.
-CREATE EXTENSION order_engine;
-SET client_min_messages = error;
-SELECT order_engine.setup();
-RESET client_min_messages;
-SET search_path = order_engine, public;
-
--- What a statement raises, with the times in it masked; null if it goes through.
-CREATE FUNCTION public.attempt(statement text) RETURNS text LANGUAGE plpgsql AS $$
-DECLARE
-	detail text;
-BEGIN
-	EXECUTE statement;
-	RETURN NULL;
-EXCEPTION WHEN OTHERS THEN
-	GET STACKED DIAGNOSTICS detail = PG_EXCEPTION_DETAIL;
-	IF SQLSTATE LIKE 'OE%' THEN
-		PERFORM detail::jsonb;	-- DETAIL of our codes is JSON
-	END IF;
-	RETURN concat_ws(' ', SQLSTATE, SQLERRM,
-		nullif(regexp_replace(detail, '"\d{4}-\d\d-\d\dT[^"]*"', '"TIME"'), ''));
-END
-$$;
+\i `echo "$PG_ABS_SRCDIR"`/test/lib/shop.sql
 
 --
 -- Goods come in.  The first receipt creates the SKU.

@@ -17,23 +17,17 @@ CREATE FUNCTION published(name text) RETURNS text LANGUAGE sql AS $$
 	SELECT string_agg((headers ->> 'seq') || ' ' || type, ', ' ORDER BY b.id)
 	FROM order_engine.outbox b JOIN o ON b.aggregateid = o.order_id::text WHERE o.name = published.name
 $$;
-CREATE FUNCTION attempt(statement text) RETURNS text LANGUAGE plpgsql AS $$
-DECLARE
-	code text; detail text; hint text;
-BEGIN
-	EXECUTE statement;
-	RETURN 'ok';
-EXCEPTION WHEN OTHERS THEN
-	GET STACKED DIAGNOSTICS code = RETURNED_SQLSTATE, detail = PG_EXCEPTION_DETAIL, hint = PG_EXCEPTION_HINT;
-	RETURN format('%s %s | %s | %s', code, regexp_replace(SQLERRM, '\d{9,}', 'ID'), regexp_replace(detail, '\d{9,}', 'ID'), hint);
-END $$;
+\i `echo "$PG_ABS_SRCDIR"`/test/lib/attempt.sql
+CREATE FUNCTION answer(statement text) RETURNS text LANGUAGE sql AS $$
+	SELECT CASE WHEN code IS NULL THEN 'ok' ELSE format('%s %s | %s | %s', code, message, detail, hint) END FROM refusal(statement)
+$$;
 
 ---- a call within the statement that changes the same order
 SELECT new_order('a') > 0;
-SELECT attempt($$UPDATE order_engine.orders SET attributes = '{"a": 1}' WHERE order_id = id('a') RETURNING order_engine.fire(order_id, 'cancel')$$);
-SELECT left(attempt($$WITH u AS (UPDATE order_engine.orders SET attributes = '{"a": 1}' WHERE order_id = id('a') RETURNING order_id)
+SELECT answer($$UPDATE order_engine.orders SET attributes = '{"a": 1}' WHERE order_id = id('a') RETURNING order_engine.fire(order_id, 'cancel')$$);
+SELECT left(answer($$WITH u AS (UPDATE order_engine.orders SET attributes = '{"a": 1}' WHERE order_id = id('a') RETURNING order_id)
 	SELECT p.outcome FROM u, order_engine.pay_order(u.order_id, 'p', 5) p$$), 5);
-SELECT left(attempt($$INSERT INTO order_engine.orders (order_id, user_id) VALUES (order_engine.next_order_id(42), 42) RETURNING order_engine.fire(order_id, 'cancel')$$), 5);
+SELECT left(answer($$INSERT INTO order_engine.orders (order_id, user_id) VALUES (order_engine.next_order_id(42), 42) RETURNING order_engine.fire(order_id, 'cancel')$$), 5);
 -- nothing of it is left; each by itself works, in one transaction too
 SELECT state, version, published('a') FROM order_engine.orders WHERE order_id = id('a');
 BEGIN;
@@ -64,7 +58,7 @@ SELECT published('e');
 -- not one that comes before the engine's own
 ALTER TRIGGER touch ON order_engine.orders RENAME TO "!touch";
 SELECT new_order('f') > 0;
-SELECT left(attempt($$UPDATE order_engine.orders SET state = 'cancelled' WHERE order_id = id('f')$$), 5);
+SELECT left(answer($$UPDATE order_engine.orders SET state = 'cancelled' WHERE order_id = id('f')$$), 5);
 DROP TRIGGER "!touch" ON order_engine.orders;
 -- not one that writes the other rows of its statement
 CREATE FUNCTION touch_siblings() RETURNS trigger LANGUAGE plpgsql AS $$
@@ -76,7 +70,7 @@ BEGIN
 END $$;
 CREATE TRIGGER zz AFTER UPDATE ON order_engine.orders FOR EACH ROW EXECUTE FUNCTION touch_siblings();
 SELECT new_order('g') > 0;
-SELECT left(attempt($$UPDATE order_engine.orders SET state = 'cancelled' WHERE order_id IN (id('f'), id('g'))$$), 5);
+SELECT left(answer($$UPDATE order_engine.orders SET state = 'cancelled' WHERE order_id IN (id('f'), id('g'))$$), 5);
 SELECT state, published('f') FROM order_engine.orders WHERE order_id = id('f');
 UPDATE order_engine.orders SET state = 'cancelled' WHERE order_id = id('f');
 SELECT published('f'), published('g');
@@ -91,8 +85,8 @@ END $$;
 SELECT order_engine.define_machine('writes_itself', '{"final": ["done"], "transitions": [{"from": null, "event": "create", "to": "open"},
 	{"from": "open", "event": "finish", "to": "done", "guard": "public.writes_itself"}]}');
 SELECT new_order('h', 'writes_itself') > 0;
-SELECT left(attempt($$SELECT order_engine.fire(id('h'), 'finish')$$), 5);
-SELECT left(attempt($$UPDATE order_engine.orders SET state = 'done' WHERE order_id = id('h')$$), 5);
+SELECT left(answer($$SELECT order_engine.fire(id('h'), 'finish')$$), 5);
+SELECT left(answer($$UPDATE order_engine.orders SET state = 'done' WHERE order_id = id('h')$$), 5);
 SELECT state, version, published('h') FROM order_engine.orders WHERE order_id = id('h');
 -- nor may it leave something for the commit, which is somebody else's
 CREATE TABLE later (n int CONSTRAINT later_unique UNIQUE DEFERRABLE INITIALLY DEFERRED);
@@ -102,13 +96,13 @@ BEGIN
 	INSERT INTO public.later VALUES (1);
 	RETURN true;
 END $$;
-SELECT left(attempt($$SELECT order_engine.fire(id('h'), 'finish')$$), 5);
+SELECT left(answer($$SELECT order_engine.fire(id('h'), 'finish')$$), 5);
 CREATE OR REPLACE FUNCTION writes_itself(o order_engine.orders, event text, attributes jsonb) RETURNS boolean LANGUAGE plpgsql SECURITY DEFINER AS $$
 BEGIN
 	EXECUTE 'DECLARE later CURSOR WITH HOLD FOR SELECT current_user';
 	RETURN true;
 END $$;
-SELECT left(attempt($$SELECT order_engine.fire(id('h'), 'finish')$$), 5);
+SELECT left(answer($$SELECT order_engine.fire(id('h'), 'finish')$$), 5);
 
 -- nor a setting, which would be that of the owner's triggers and of the session
 CREATE OR REPLACE FUNCTION writes_itself(o order_engine.orders, event text, attributes jsonb) RETURNS boolean LANGUAGE plpgsql SECURITY DEFINER AS $$
@@ -130,13 +124,13 @@ BEGIN
 END $$;
 SELECT new_order('j') > 0;
 CREATE TRIGGER fires_on BEFORE INSERT ON order_engine.order_event FOR EACH ROW EXECUTE FUNCTION fires_on();
-SELECT left(attempt($$SELECT order_engine.pay_order(id('j'), 'p', 1)$$), 5);
+SELECT left(answer($$SELECT order_engine.pay_order(id('j'), 'p', 1)$$), 5);
 DROP TRIGGER fires_on ON order_engine.order_event;
 CREATE TRIGGER fires_on BEFORE UPDATE ON order_engine.stock FOR EACH ROW EXECUTE FUNCTION fires_on();
-SELECT left(attempt($$SELECT order_engine.pay_order(id('j'), 'p', 5)$$), 5);
+SELECT left(answer($$SELECT order_engine.pay_order(id('j'), 'p', 5)$$), 5);
 DROP TRIGGER fires_on ON order_engine.stock;
 CREATE TRIGGER fires_on BEFORE INSERT ON order_engine.payment FOR EACH ROW EXECUTE FUNCTION fires_on();
-SELECT left(attempt($$SELECT order_engine.pay_order(id('j'), 'p', 5)$$), 5);
+SELECT left(answer($$SELECT order_engine.pay_order(id('j'), 'p', 5)$$), 5);
 DROP TRIGGER fires_on ON order_engine.payment;
 SELECT state, version, published('j') FROM order_engine.orders WHERE order_id = id('j');
 -- when all of it is recorded, it may
@@ -214,8 +208,8 @@ BEGIN;
 SET LOCAL session_replication_role = replica;
 DELETE FROM order_engine.order_line WHERE order_id = id('s');
 COMMIT;
-SELECT attempt($$SELECT order_engine.cancel_order(id('s'))$$);
-SELECT left(attempt($$UPDATE order_engine.orders SET state = 'cancelled' WHERE order_id = id('s')$$), 5);
+SELECT answer($$SELECT order_engine.cancel_order(id('s'))$$);
+SELECT left(answer($$UPDATE order_engine.orders SET state = 'cancelled' WHERE order_id = id('s')$$), 5);
 -- but money is recorded
 SELECT outcome, version FROM order_engine.pay_order(id('s'), 'p', 5);
 SELECT state, version, captured FROM order_engine.orders WHERE order_id = id('s');

@@ -1,9 +1,5 @@
 -- The engine finds rows by the indexes that setup() made, whatever others a user adds,
 -- and says so where one of them is gone.
-\set QUIET on
-\pset format unaligned
-\pset tuples_only true
-\pset pager off
 SET client_min_messages = error;
 SELECT order_engine.receive_stock('A', 100) \gset
 SELECT order_id FROM order_engine.create_order(1, '[{"sku": "A", "quantity": 1, "unit_price": 5}, {"sku": "A", "quantity": 2}]', 'key') \gset
@@ -18,14 +14,7 @@ CREATE UNIQUE INDEX few_skus ON order_engine.stock (sku) WHERE mode = 'escrow';
 REINDEX INDEX CONCURRENTLY order_engine.stock_pkey;
 SELECT format('REINDEX INDEX CONCURRENTLY %s', index) FROM unnest(ARRAY[:'leaf' || '_pkey', :'lines' || '_pkey', :'leaf' || '_idempotency_key']) AS index \gexec
 
-CREATE FUNCTION pg_temp.consequence(statement text, call text) RETURNS text LANGUAGE plpgsql AS $$
-BEGIN
-	EXECUTE statement;
-	EXECUTE call;
-	RETURN 'ok';
-EXCEPTION WHEN OTHERS THEN
-	RETURN SQLSTATE;
-END $$;
+\ir ../lib/consequence.sql
 
 SELECT plan(9);
 SELECT is((SELECT outcome FROM order_engine.pay_order(:order_id, 'p', 5)), 'paid', 'an order is found');

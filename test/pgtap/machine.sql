@@ -1,8 +1,4 @@
 -- State machines at work: versions side by side, guards, what a raw UPDATE means.
-\set QUIET on
-\pset format unaligned
-\pset tuples_only true
-\pset pager off
 SET client_min_messages = warning;
 
 SELECT plan(33);

@@ -1,8 +1,4 @@
 -- Reading orders: whole documents, pages of a user, the history; each from one leaf.
-\set QUIET on
-\pset format unaligned
-\pset tuples_only true
-\pset pager off
 SET client_min_messages = warning;
 SET timezone = 'Asia/Tokyo';
 

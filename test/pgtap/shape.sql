@@ -1,9 +1,5 @@
 -- The tables belong to a role that is no superuser, and whatever it does to a column
 -- that C code reads ends in an error that says so, not in a server that is down.
-\set QUIET on
-\pset format unaligned
-\pset tuples_only true
-\pset pager off
 SET client_min_messages = error;
 SELECT order_engine.receive_stock('A', 10) \gset
 SELECT order_engine.journal_tick('outbox') \gset
@@ -24,29 +20,7 @@ WHERE c.relnamespace = 'order_engine'::regnamespace AND c.relkind IN ('r', 'p') 
 	-- nobody but setup(), which is SQL, reads these
 	AND NOT (c.relname = 'shop' AND a.attname <> 'relay_paused');
 
-CREATE FUNCTION pg_temp.attempt(statement text) RETURNS text LANGUAGE plpgsql AS $$
-BEGIN
-	EXECUTE statement;
-	RETURN 'ok';
-EXCEPTION WHEN OTHERS THEN
-	RETURN SQLSTATE;
-END $$;
-
--- Alters, calls, and takes it back.
-CREATE FUNCTION pg_temp.consequence(statement text, call text) RETURNS text LANGUAGE plpgsql AS $$
-DECLARE
-	result text;
-BEGIN
-	BEGIN
-		EXECUTE statement;
-	EXCEPTION WHEN OTHERS THEN
-		RETURN 'not allowed';
-	END;
-	result := pg_temp.attempt(call);
-	RAISE EXCEPTION USING ERRCODE = 'ZZ999', MESSAGE = result;
-EXCEPTION WHEN SQLSTATE 'ZZ999' THEN
-	RETURN SQLERRM;
-END $$;
+\ir ../lib/consequence.sql
 
 CREATE TEMP TABLE result AS
 SELECT a.*, pg_temp.consequence(a.statement, format('SELECT order_engine.pay_order(%s, ''p'', 5)', :order_id)) AS outcome FROM alteration a;

@@ -12,36 +12,46 @@ use Test::More;
 my $crowd = $ENV{ORDER_ENGINE_LONG} ? 100_000 : 10_000;
 my $shop = OrderEngine::new_shop('keeper');
 my $sql = sub { my ($query) = @_; return $shop->safe_psql('shop', $query) };
+my $becomes_true = sub { my ($query, $name) = @_; ok($shop->poll_query_until('shop', $query), $name) };
 my $order = sub {
 	my ($sku, $within) = @_;
-	return $sql->("SELECT order_id FROM order_engine.create_order(1, '[{\"sku\": \"$sku\", \"quantity\": 1, \"unit_price\": 5}]', pay_within => '$within')");
+	my $lines = qq([{"sku": "$sku", "quantity": 1, "unit_price": 5}]);
+	return $sql->("SELECT order_id FROM order_engine.create_order(1, '$lines', pay_within => '$within')");
+};
+my $state = sub { my ($id) = @_; return $sql->("SELECT state FROM order_engine.orders WHERE order_id = $id") };
+my $is_cancelled = sub {
+	my ($id) = @_;
+	return "SELECT state = 'cancelled' FROM order_engine.orders WHERE order_id = $id";
 };
 
 $sql->("SELECT order_engine.receive_stock(sku, 1000000) FROM unnest(ARRAY['a', 'b', 'c', 'held', 'guarded']) AS sku");
-ok($shop->poll_query_until('shop', "SELECT count(*) = 1 FROM pg_stat_activity WHERE backend_type = 'order_engine keeper'"), 'a keeper runs');
+$becomes_true->("SELECT count(*) = 1 FROM pg_stat_activity WHERE backend_type = 'order_engine keeper'",
+	'a keeper runs');
 
 # Soon: how late is told by the event itself.
 my $soon = $order->('a', '1 second');
-ok($shop->poll_query_until('shop', "SELECT state = 'cancelled' FROM order_engine.orders WHERE order_id = $soon"), 'an unpaid order expires');
-is($sql->("SELECT event || ' ' || actor || ' ' || (at >= o.created_at + '1 second') || ' ' || (at < o.created_at + '1 minute')
-	FROM order_engine.order_event e JOIN order_engine.orders o USING (order_id) WHERE order_id = $soon AND e.version = 2"),
+$becomes_true->($is_cancelled->($soon), 'an unpaid order expires');
+my $expiry = "FROM order_engine.order_event e JOIN order_engine.orders o USING (order_id)
+	WHERE order_id = $soon AND e.version = 2";
+is($sql->("SELECT event || ' ' || actor || ' ' ||
+		(at >= o.created_at + '1 second') || ' ' || (at < o.created_at + '1 minute') $expiry"),
 	'expire keeper true true', 'by the keeper, not before its time');
-note('late by ' . $sql->("SELECT at - o.created_at - '1 second' FROM order_engine.order_event e JOIN order_engine.orders o USING (order_id) WHERE order_id = $soon AND e.version = 2"));
+note('late by ' . $sql->("SELECT at - o.created_at - '1 second' $expiry"));
 
 # An order that a payment holds is nobody's reason to wait.
 my $held = $order->('held', '1 second');
 my $payer = $shop->background_psql('shop');
 $payer->query_safe("BEGIN; SELECT order_engine.pay_order($held, 'p', 5)");
 my $behind = $order->('b', '1 second');
-ok($shop->poll_query_until('shop', "SELECT state = 'cancelled' FROM order_engine.orders WHERE order_id = $behind"), 'orders behind a held one expire');
+$becomes_true->($is_cancelled->($behind), 'orders behind a held one expire');
 $payer->query_safe('COMMIT');
 $payer->quit;
-is($sql->("SELECT state FROM order_engine.orders WHERE order_id = $held"), 'paid', 'and the held one is paid');
+is($state->($held), 'paid', 'and the held one is paid');
 
 # A due time in a state that has no due event means nothing: the keeper looks once, and
 # does not lock the row time and again.
 $sql->("UPDATE order_engine.orders SET due_at = '2020-01-01' WHERE order_id = $held");
-my $pass = sub { my $next = $order->('b', '1 second'); $shop->poll_query_until('shop', "SELECT state = 'cancelled' FROM order_engine.orders WHERE order_id = $next") };
+my $pass = sub { $shop->poll_query_until('shop', $is_cancelled->($order->('b', '1 second'))) };
 $pass->();
 my $locked = $sql->("SELECT xmax FROM order_engine.orders WHERE order_id = $held");
 $pass->();
@@ -55,11 +65,11 @@ my $beside = $order->('a', '1 hour');
 my $clerk = $shop->background_psql('shop');
 $clerk->query_safe("BEGIN; SELECT order_engine.adjust_stock('held', 1, 'count')");
 $sql->("UPDATE order_engine.orders SET due_at = now() WHERE order_id IN ($blocked, $beside)");
-ok($shop->poll_query_until('shop', "SELECT state = 'cancelled' FROM order_engine.orders WHERE order_id = $beside"), 'an order expires beside one whose stock row is locked');
-is($sql->("SELECT state FROM order_engine.orders WHERE order_id = $blocked"), 'pending', 'which stays');
+$becomes_true->($is_cancelled->($beside), 'an order expires beside one whose stock row is locked');
+is($state->($blocked), 'pending', 'which stays');
 $clerk->query_safe('COMMIT');
 $clerk->quit;
-ok($shop->poll_query_until('shop', "SELECT state = 'cancelled' FROM order_engine.orders WHERE order_id = $blocked"), 'until the row is free');
+$becomes_true->($is_cancelled->($blocked), 'until the row is free');
 
 # One whose guard raises delays no other, whatever it raises: a timeout of another server, say.
 my $machine = <<'JSON';
@@ -68,27 +78,51 @@ my $machine = <<'JSON';
 	{"from": "open", "event": "finish", "to": "done", "stock": "confirm"},
 	{"from": "open", "event": "expire", "to": "gone", "stock": "release", "guard": "public.stubborn"}]}
 JSON
-$sql->("CREATE FUNCTION public.stubborn(o order_engine.orders, event text, attributes jsonb) RETURNS boolean LANGUAGE plpgsql SECURITY DEFINER
-	SET search_path = pg_catalog, pg_temp AS \$\$ BEGIN IF o.user_id % 2 = 1 THEN RAISE 'not this one' USING ERRCODE = CASE o.user_id % 4 WHEN 1 THEN 'query_canceled' ELSE 'P0001' END; END IF; RETURN true; END \$\$");
+my $stubborn = 'FUNCTION public.stubborn(o order_engine.orders, event text, attributes jsonb) RETURNS boolean';
+$sql->(<<"SQL");
+CREATE $stubborn LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS \$\$
+BEGIN
+	IF o.user_id % 2 = 1 THEN
+		RAISE 'not this one' USING ERRCODE = CASE o.user_id % 4 WHEN 1 THEN 'query_canceled' ELSE 'P0001' END;
+	END IF;
+	RETURN true;
+END \$\$
+SQL
 $sql->("SELECT order_engine.define_machine('stubborn', '$machine')");
-$sql->("SELECT count(order_engine.create_order(u, '[{\"sku\": \"guarded\", \"quantity\": 1}]', machine => 'stubborn')) FROM generate_series(1, 40) u");
-ok($shop->poll_query_until('shop', "SELECT count(*) = 20 FROM order_engine.orders WHERE state = 'gone'"), 'those beside one that raises expire');
+$sql->(<<'SQL');
+SELECT count(order_engine.create_order(u, '[{"sku": "guarded", "quantity": 1}]', machine => 'stubborn'))
+FROM generate_series(1, 40) u
+SQL
+my $gone = "FROM order_engine.orders WHERE state = 'gone'";
+$becomes_true->("SELECT count(*) = 20 $gone", 'those beside one that raises expire');
 is($sql->("SELECT count(*) FROM order_engine.orders WHERE state = 'open'"), 20, 'and those that raise stay');
 is($sql->("SELECT reserved FROM order_engine.stock WHERE sku = 'guarded'"), 20, 'with their stock');
 ok($shop->log_contains(qr/due event of order \d+ failed: not this one/), 'and the log says why');
-$sql->("CREATE OR REPLACE FUNCTION public.stubborn(o order_engine.orders, event text, attributes jsonb) RETURNS boolean LANGUAGE sql SECURITY DEFINER
-	SET search_path = pg_catalog, pg_temp AS 'SELECT true'");
-ok($shop->poll_query_until('shop', "SELECT count(*) = 40 FROM order_engine.orders WHERE state = 'gone'"), 'once it no longer raises, they expire too');
+$sql->("CREATE OR REPLACE $stubborn LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS 'SELECT true'");
+$becomes_true->("SELECT count(*) = 40 $gone", 'once it no longer raises, they expire too');
 
 # One whose guard ends the process, which any error does under exit_on_error, delays no
 # other either: the next keeper lets it rest.
-$sql->("CREATE FUNCTION public.deadly(o order_engine.orders, event text, attributes jsonb) RETURNS boolean LANGUAGE plpgsql SECURITY DEFINER
-	AS \$\$ BEGIN IF o.user_id % 10 = 5 THEN PERFORM set_config('exit_on_error', 'on', true); RAISE 'the end'; END IF; RETURN true; END \$\$");
+$sql->(<<'SQL');
+CREATE FUNCTION public.deadly(o order_engine.orders, event text, attributes jsonb) RETURNS boolean
+LANGUAGE plpgsql SECURITY DEFINER AS $$
+BEGIN
+	IF o.user_id % 10 = 5 THEN
+		PERFORM set_config('exit_on_error', 'on', true);
+		RAISE 'the end';
+	END IF;
+	RETURN true;
+END $$
+SQL
 (my $deadly = $machine) =~ s/stubborn/deadly/;
 $sql->("SELECT order_engine.define_machine('deadly', '$deadly')");
-$sql->("SELECT count(order_engine.create_order(300 + u, '[{\"sku\": \"x\", \"quantity\": 1, \"stock_key\": null}]', machine => 'deadly')) FROM generate_series(1, 40) u");
-ok($shop->poll_query_until('shop', "SELECT count(*) = 36 FROM order_engine.orders WHERE user_id BETWEEN 301 AND 340 AND state = 'gone'"), 'those beside some that end the keeper expire');
-is($sql->("SELECT count(*) FROM order_engine.orders WHERE user_id BETWEEN 301 AND 340 AND state = 'open'"), 4, 'and those stay');
+$sql->(<<'SQL');
+SELECT count(order_engine.create_order(300 + u, '[{"sku": "x", "quantity": 1, "stock_key": null}]', machine => 'deadly'))
+FROM generate_series(1, 40) u
+SQL
+my $theirs = 'FROM order_engine.orders WHERE user_id BETWEEN 301 AND 340';
+$becomes_true->("SELECT count(*) = 36 $theirs AND state = 'gone'", 'those beside some that end the keeper expire');
+is($sql->("SELECT count(*) $theirs AND state = 'open'"), 4, 'and those stay');
 ok($shop->log_contains(qr/due event of order \d+ ended the keeper/), 'and the log says which');
 
 # A crowd due at the same time, while payments for some of them run.
@@ -103,30 +137,36 @@ $sql->("DO \$\$ BEGIN FOR part IN 1 .. $crowd / 1000 LOOP
 $sql->("CREATE TABLE public.crowd AS SELECT order_id, row_number() OVER () AS n FROM order_engine.orders WHERE user_id >= 1000;
 	CREATE UNIQUE INDEX ON public.crowd (n)");
 my $script = PostgreSQL::Test::Utils::tempdir() . '/pay.sql';
-PostgreSQL::Test::Utils::append_to_file($script, "\\set n random(1, $crowd)\nSELECT order_engine.pay_order(order_id, 'p', 5) FROM public.crowd WHERE n = :n;\n");
-my $payments = IPC::Run::start([ 'pgbench', '-n', '-c', '4', '-T', '8', '-f', $script, '-h', $shop->host, '-p', $shop->port, 'shop' ],
-	'>', \my $out, '2>', \my $err);
+PostgreSQL::Test::Utils::append_to_file($script, <<"SQL");
+\\set n random(1, $crowd)
+SELECT order_engine.pay_order(order_id, 'p', 5) FROM public.crowd WHERE n = :n;
+SQL
+my @pgbench = ('pgbench', '-n', '-c', '4', '-T', '8', '-f', $script, '-h', $shop->host, '-p', $shop->port, 'shop');
+my $payments = IPC::Run::start(\@pgbench, '>', \my $out, '2>', \my $err);
 $sql->("UPDATE order_engine.orders SET due_at = now() WHERE user_id >= 1000 AND state = 'pending'");
 my $killed = $sql->("SELECT pid FROM pg_stat_activity WHERE backend_type = 'order_engine keeper'");
 $sql->("SELECT pg_terminate_backend($killed)");
-ok($shop->poll_query_until('shop', "SELECT count(*) = 0 FROM order_engine.orders WHERE user_id >= 1000 AND state = 'pending'"),
+$becomes_true->("SELECT count(*) = 0 FROM order_engine.orders WHERE user_id >= 1000 AND state = 'pending'",
 	"$crowd orders due at the same time are expired or paid, by a keeper that came back");
 IPC::Run::finish($payments);
 unlike($err, qr/deadlock|ERROR/, 'no payment met a deadlock');
-is($sql->("SELECT count(*) FROM order_engine.orders o WHERE user_id >= 1000 AND
-	(SELECT array_agg(event ORDER BY version) FROM order_engine.order_event e WHERE e.order_id = o.order_id AND event IN ('pay', 'expire')) NOT IN (ARRAY['pay'], ARRAY['expire'])"),
+is($sql->("SELECT count(*) FROM order_engine.orders o WHERE user_id >= 1000 AND (
+		SELECT array_agg(event ORDER BY version) FROM order_engine.order_event e
+		WHERE e.order_id = o.order_id AND event IN ('pay', 'expire')) NOT IN (ARRAY['pay'], ARRAY['expire'])"),
 	0, 'each was either paid or expired, once');
 is($sql->("SELECT count(*) FROM order_engine.stock WHERE reserved <> 0"), 0, 'no stock stays reserved');
 is($sql->("SELECT sum(on_hand) FROM order_engine.stock WHERE sku IN ('a', 'b', 'c')"),
-	$sql->("SELECT 3000000 - 3 * count(*) FROM order_engine.orders WHERE user_id >= 1000 AND state = 'paid'"), 'and what was paid has left it');
+	$sql->("SELECT 3000000 - 3 * count(*) FROM order_engine.orders WHERE user_id >= 1000 AND state = 'paid'"),
+	'and what was paid has left it');
 
 # With nobody to publish to, the outbox keeps its events for a while, and lets go of them.
 cmp_ok($sql->("SELECT count(*) FROM order_engine.outbox"), '>', $crowd, 'events are kept for a day, when nobody publishes them');
 $sql->("ALTER SYSTEM SET order_engine.outbox_retention = '1s'");
 $sql->("ALTER SYSTEM SET order_engine.journal_rotate_size = '8kB'");
 $sql->('SELECT pg_reload_conf()');
-ok($shop->poll_query_until('shop', 'SELECT count(*) = 0 FROM order_engine.outbox'), 'or for as long as order_engine.outbox_retention says');
-is($sql->("SELECT sum(n_tup_del + n_tup_upd) FROM pg_stat_user_tables WHERE relname ~ '^outbox'"), 0, 'without a dead row');
+$becomes_true->('SELECT count(*) = 0 FROM order_engine.outbox', 'or for as long as order_engine.outbox_retention says');
+is($sql->("SELECT sum(n_tup_del + n_tup_upd) FROM pg_stat_user_tables WHERE relname ~ '^outbox'"), 0,
+	'without a dead row');
 
 $shop->stop;
 done_testing();

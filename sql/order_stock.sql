@@ -1,21 +1,5 @@
 -- What orders do to stock: reserve, confirm, release, restock.
-CREATE EXTENSION order_engine;
-SET client_min_messages = error;
-SELECT order_engine.setup(4);
-RESET client_min_messages;
-SET search_path = order_engine, public;
-
-CREATE FUNCTION public.attempt(statement text) RETURNS text LANGUAGE plpgsql AS $$
-DECLARE
-	detail text;
-BEGIN
-	EXECUTE statement;
-	RETURN NULL;
-EXCEPTION WHEN OTHERS THEN
-	GET STACKED DIAGNOSTICS detail = PG_EXCEPTION_DETAIL;
-	RETURN concat_ws(' ', SQLSTATE, SQLERRM, detail);
-END
-$$;
+\i `echo "$PG_ABS_SRCDIR"`/test/lib/shop.sql
 
 INSERT INTO stock (sku, on_hand) VALUES ('apple', 10), ('Banana', 5), ('berlin/cherry', 1), ('date', 3);
 

@@ -1,26 +1,6 @@
 -- Orders written by raw SQL: the same rules as for the calls.
-CREATE EXTENSION order_engine;
-SET client_min_messages = error;
-SELECT order_engine.setup(4);
-RESET client_min_messages;
-SET search_path = order_engine, public;
+\i `echo "$PG_ABS_SRCDIR"`/test/lib/shop.sql
 SET order_engine.actor = 'sql';
-
-CREATE FUNCTION public.attempt(statement text) RETURNS text LANGUAGE plpgsql AS $$
-DECLARE
-	detail text;
-BEGIN
-	EXECUTE statement;
-	RETURN NULL;
-EXCEPTION WHEN OTHERS THEN
-	GET STACKED DIAGNOSTICS detail = PG_EXCEPTION_DETAIL;
-	IF SQLSTATE LIKE 'OE%' THEN
-		PERFORM detail::jsonb;
-	END IF;
-	RETURN regexp_replace(regexp_replace(concat_ws(' ', SQLSTATE, SQLERRM, nullif(detail, '')), '\d{15,}', 'ID', 'g'),
-		'orders_\d', 'orders_N', 'g');
-END
-$$;
 CREATE FUNCTION public.new_order(u bigint) RETURNS bigint LANGUAGE sql AS $$
 	SELECT order_id FROM order_engine.create_order(u, '[{"sku": "tea", "quantity": 1, "unit_price": 10.00}]')
 $$;
@@ -122,7 +102,7 @@ SELECT state, version FROM orders WHERE order_id = :id2 OR user_id = 6 ORDER BY 
 -- COPY
 SELECT next_order_id(7) AS id3 \gset
 CREATE TEMP TABLE given AS SELECT :id3::bigint AS order_id, 7::bigint AS user_id;
-\set file `mktemp -u /tmp/order_direct.XXXXXX`
+\set file `mktemp -u /tmp/order_trigger.XXXXXX`
 COPY given TO :'file';
 COPY orders (order_id, user_id) FROM :'file';
 \setenv FILE :file
