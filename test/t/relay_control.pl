@@ -92,6 +92,7 @@ sub switches
 	return $n;
 }
 
+# Windows of time: how often it wakes in one, and what it writes in another.
 OrderEngine::wait_for {
 	my $before = switches();
 	$node->safe_psql('postgres', 'SELECT pg_sleep(3)');
