@@ -24,10 +24,10 @@ extern TriggerData *call_trigger(FunctionCallInfo fcinfo);
  */
 extern TriggerData *call_row_trigger(FunctionCallInfo fcinfo, int timing, int events);
 
-/* Argument n as a C string, NULL for null. */
+/* Argument n as a C string, palloc'ed, NULL for null. */
 extern char *call_text(FunctionCallInfo fcinfo, int n);
 
-/* Argument n as jsonb, NULL for null. */
+/* Argument n as jsonb, where it is or palloc'ed, NULL for null. */
 extern Jsonb *call_jsonb(FunctionCallInfo fcinfo, int n);
 
 /* Names and references are 1 to 255 bytes long without control characters: asks; raises 22023. */
@@ -37,7 +37,7 @@ extern void call_check_name(const char *value, const char *name);
 /* Raises 22023 unless the value is a JSON object (NULL passes). */
 extern void call_check_object(Jsonb *value, const char *name);
 
-/* The JSON object {}. */
+/* The JSON object {}: a constant, to be left as it is. */
 extern Jsonb *call_empty_object(void);
 
 /*
@@ -56,7 +56,10 @@ extern void call_check_amount(Numeric value, const char *name);
  */
 extern Datum call_row(FunctionCallInfo fcinfo, TupleDesc *cache, Datum *values, bool *nulls);
 
-/* Arithmetic on amounts. */
+/*
+ * Arithmetic on amounts.  Results are palloc'ed, but for the zero, which is kept for ever;
+ * 22003 beyond what a numeric holds.  The comparison is less than, equal to or greater than 0.
+ */
 extern Numeric amount_add(Numeric a, Numeric b);
 extern Numeric amount_subtract(Numeric a, Numeric b);
 extern int	   amount_compare(Numeric a, Numeric b);

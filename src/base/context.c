@@ -16,6 +16,7 @@
 #define TRACEPARENT_LENGTH 55 /* 00-<32 hex>-<16 hex>-<2 hex> */
 #define MAX_TRACESTATE_LENGTH 512
 
+/* the settings, which PostgreSQL sets and resets */
 static char *setting_actor;
 static char *setting_traceparent;
 

@@ -55,11 +55,12 @@ static const struct
 	[WAKE_KEEPER] = {"order_engine keeper", "keeper_main"},
 };
 
+/* settings, which PostgreSQL sets and resets */
 static char *databases; /* order_engine.databases */
 int			 worker_idle_timeout = 1000;
 
-/* of a worker */
-static OwnerScope			 owner_scope;
+/* of a worker: set by worker_begin(), reset by worker_end(), or by worker_try() after an error */
+static OwnerScope			 owner_scope; /* whom to go back to */
 static volatile sig_atomic_t in_transaction = false;
 
 COMPAT_WORKER_MAIN(order_engine_launcher_main);
@@ -239,7 +240,7 @@ worker_try(const char *activity, void (*work)(void))
 bool
 worker_wait(pgsocket fd, long timeout_ms)
 {
-	static uint32 wait_event = 0;
+	static uint32 wait_event = 0; /* found once in a process */
 	int			  events = WL_LATCH_SET | WL_EXIT_ON_PM_DEATH;
 
 	if (wait_event == 0)
@@ -272,7 +273,7 @@ typedef struct Watched
 	bool					listed;					/* scratch of follow_list() */
 } Watched;
 
-static List *watched = NIL;
+static List *watched = NIL; /* follow_list() makes it anew; it ends with the launcher */
 
 static void
 stop_workers(Watched *w)
