@@ -1,6 +1,6 @@
 /*
  * shop.c
- *		Finds the shop's tables and acts as their owner.
+ *		Finds the shop's tables, and who owns them.
  *
  * Owns a per-backend cache of OIDs.  It is filled as a whole or not at all, and
  * thrown away by the relcache callback when any of the relations changes; "not
@@ -23,12 +23,10 @@
 #include "catalog/pg_language.h"
 #include "catalog/pg_namespace.h"
 #include "catalog/pg_proc.h"
-#include "miscadmin.h"
 #include "storage/lockdefs.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
-#include "utils/guc.h"
 #include "utils/inval.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
@@ -40,9 +38,7 @@
 #include "shop/shop.h"
 
 #define SCHEMA_NAME "order_engine"
-#define SAFE_SEARCH_PATH "pg_catalog, pg_temp"
 #define ORDER_TABLES (SHOP_PAYMENT + 1)
-#define OWNER_CONTEXT (SECURITY_LOCAL_USERID_CHANGE | SECURITY_NOFORCE_RLS)
 #define MAX_LOADS 3
 
 static const char *const table_names[SHOP_TABLES] = {
@@ -308,6 +304,12 @@ shop_table(ShopTable table)
 	return shop_get()->tables[table];
 }
 
+Oid
+shop_owner(void)
+{
+	return shop_get()->owner;
+}
+
 const char *
 shop_table_name(ShopTable table)
 {
@@ -357,30 +359,4 @@ shop_own_trigger(Oid function)
 	own = proc->pronamespace == shop_get()->schema && proc->prolang == ClanguageId;
 	ReleaseSysCache(tuple);
 	return own;
-}
-
-void
-owner_begin(OwnerScope *scope)
-{
-	Oid owner = shop_get()->owner; /* who owns `orders` */
-
-	GetUserIdAndSecContext(&scope->userid, &scope->sec_context);
-	scope->guc_level = 0;
-	if (scope->userid == owner && (scope->sec_context & OWNER_CONTEXT) == OWNER_CONTEXT &&
-		strcmp(namespace_search_path, SAFE_SEARCH_PATH) == 0)
-		return;
-
-	SetUserIdAndSecContext(owner, scope->sec_context | OWNER_CONTEXT);
-	scope->guc_level = NewGUCNestLevel();
-	(void) set_config_option("search_path", SAFE_SEARCH_PATH, PGC_USERSET, PGC_S_SESSION,
-							 GUC_ACTION_SAVE, true, 0, false);
-}
-
-void
-owner_end(OwnerScope *scope)
-{
-	if (scope->guc_level == 0)
-		return;
-	AtEOXact_GUC(true, scope->guc_level);
-	SetUserIdAndSecContext(scope->userid, scope->sec_context);
 }

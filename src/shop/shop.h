@@ -8,6 +8,8 @@
 #include "nodes/parsenodes.h"
 #include "nodes/pg_list.h"
 
+#include "shop/owner.h"
+
 #define SCHEMA_VERSION 1
 
 typedef enum ShopTable
@@ -28,14 +30,6 @@ typedef enum ShopTable
 
 #define SHOP_TABLES (SHOP_OUTBOX + 1)
 
-/* The engine acts as the owner of the tables between begin and end. */
-typedef struct OwnerScope
-{
-	Oid userid;
-	int sec_context;
-	int guc_level; /* 0: nothing was changed */
-} OwnerScope;
-
 /*
  * True if setup() has run in this database, and no restore of its tables is
  * still under way: for workers.  Never raises.
@@ -49,6 +43,9 @@ extern bool shop_is_whole(void);
  */
 extern Oid shop_table(ShopTable table);
 extern Oid shop_leaf(ShopTable table, int slot);
+
+/* Who owns `orders`; 55000 as shop_table(). */
+extern Oid shop_owner(void);
 
 /* The name of a table. */
 extern const char *shop_table_name(ShopTable table);
@@ -72,15 +69,6 @@ extern bool shop_is_leaf(ShopTable table, Oid relid);
 
 /* True if `function` is one of the engine's own trigger functions. */
 extern bool shop_own_trigger(Oid function);
-
-/*
- * Switches to the tables' owner with search_path = pg_catalog, pg_temp, as
- * referential-integrity triggers do, so that neither the caller's privileges
- * nor his search_path matter to what the engine and users' triggers do.  An
- * error restores both (the transaction or subtransaction machinery does).
- */
-extern void owner_begin(OwnerScope *scope);
-extern void owner_end(OwnerScope *scope);
 
 /* Registers the cache's invalidation; from _PG_init. */
 extern void shop_init(void);
