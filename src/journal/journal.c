@@ -48,6 +48,7 @@
 #include "base/clock.h"
 #include "base/compat.h"
 #include "journal/journal_internal.h"
+#include "shop/owner.h"
 #include "shop/row.h"
 
 /* Rows of other eras come with a restore only: no need to look at each tick. */

@@ -35,6 +35,7 @@
 #include "base/context.h"
 #include "shop/order_id.h"
 #include "journal/outbox.h"
+#include "shop/owner.h"
 #include "shop/shop.h"
 #include "shop/slot.h"
 #include "base/wake.h"

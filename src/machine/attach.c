@@ -41,6 +41,7 @@
 #include "machine/machine.h"
 #include "shop/order_id.h"
 #include "journal/outbox.h"
+#include "shop/owner.h"
 #include "shop/shop.h"
 #include "shop/slot.h"
 

@@ -54,6 +54,7 @@
 #include "base/call.h"
 #include "base/compat.h"
 #include "machine/machine.h"
+#include "shop/owner.h"
 #include "shop/row.h"
 #include "shop/shop.h"
 

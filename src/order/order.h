@@ -13,6 +13,7 @@
 #include "base/context.h"
 #include "order/line.h"
 #include "machine/machine.h"
+#include "shop/owner.h"
 #include "shop/row.h"
 #include "shop/shop.h"
 

@@ -12,6 +12,7 @@
 #include "base/compat.h"
 #include "base/errors.h"
 #include "machine/machine.h"
+#include "shop/owner.h"
 #include "shop/shop.h"
 
 typedef struct Replay

@@ -25,6 +25,7 @@
 #include "base/compat.h"
 #include "journal/journal.h"
 #include "relay/relay.h"
+#include "shop/owner.h"
 #include "shop/row.h"
 #include "base/shared.h"
 #include "shop/shop.h"

@@ -53,6 +53,7 @@
 
 #include "shop/order_id.h"
 #include "base/shared.h"
+#include "shop/owner.h"
 #include "shop/shop.h"
 #include "shop/slot.h"
 

@@ -8,8 +8,6 @@
 #include "nodes/parsenodes.h"
 #include "nodes/pg_list.h"
 
-#include "shop/owner.h"
-
 #define SCHEMA_VERSION 1
 
 typedef enum ShopTable

@@ -43,6 +43,7 @@
 #include "base/context.h"
 #include "base/errors.h"
 #include "shop/direct_write.h"
+#include "shop/owner.h"
 #include "shop/shop.h"
 #include "stock/stock.h"
 

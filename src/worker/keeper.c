@@ -41,6 +41,7 @@
 #include "journal/outbox.h"
 #include "base/shared.h"
 #include "base/statement.h"
+#include "shop/owner.h"
 #include "worker/keeper.h"
 #include "worker/worker.h"
 

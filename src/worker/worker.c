@@ -39,6 +39,7 @@
 #include "base/clock.h"
 #include "base/compat.h"
 #include "base/wake.h"
+#include "shop/owner.h"
 #include "shop/shop.h"
 #include "worker/worker.h"
 
