@@ -160,7 +160,7 @@ build_payload(StringInfo json, int64 event_id, const OrderRow *row, const OrderC
 	json_text(json, ",\"currency\":", row->currency);
 	json_amount(json, ",\"captured\":", row->captured);
 	json_amount(json, ",\"refunded\":", row->refunded);
-	json_amount(json, ",\"refund_due\":", order_refund_due(change->machine, row));
+	json_amount(json, ",\"refund_due\":", order_row_refund_due(change->machine, row));
 	json_payment(json, change->payment);
 	appendStringInfoString(json, ",\"lines\":");
 	lines_json(json, lines);

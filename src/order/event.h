@@ -5,7 +5,7 @@
 #ifndef ORDER_ENGINE_EVENT_H
 #define ORDER_ENGINE_EVENT_H
 
-#include "order/order.h"
+#include "order/order_row.h"
 
 /*
  * Appends the event of this change to order_event and, if it is published, to

@@ -10,81 +10,12 @@
 #define ORDER_ENGINE_ORDER_H
 
 #include "base/compat.h"
-#include "base/context.h"
-#include "order/line.h"
 #include "machine/machine.h"
 #include "shop/owner.h"
+#include "order/line.h"
+#include "order/order_row.h"
 #include "shop/row.h"
 #include "shop/shop.h"
-
-typedef enum OrderColumn
-{
-	ORDER_ORDER_ID,
-	ORDER_USER_ID,
-	ORDER_STATE,
-	ORDER_MACHINE_ID,
-	ORDER_VERSION,
-	ORDER_SUBTOTAL,
-	ORDER_AMOUNT,
-	ORDER_CAPTURED,
-	ORDER_REFUNDED,
-	ORDER_CURRENCY,
-	ORDER_IDEMPOTENCY_KEY,
-	ORDER_REQUEST_HASH,
-	ORDER_ADJUSTMENTS,
-	ORDER_ATTRIBUTES,
-	ORDER_PRIVATE,
-	ORDER_CREATED_AT,
-	ORDER_UPDATED_AT,
-	ORDER_DUE_AT,
-	ORDER_COLUMNS
-} OrderColumn;
-
-extern const RowColumns order_columns;
-
-/* The row of an order as C values; what is not here is read from its slot. */
-typedef struct OrderRow
-{
-	int64		order_id;
-	int64		user_id;
-	const char *state;
-	int			machine_id;
-	int			version;
-	Numeric		amount;
-	Numeric		captured;
-	Numeric		refunded;
-	const char *currency; /* NULL: none */
-	Jsonb	   *adjustments;
-	Jsonb	   *attributes;
-	bool		has_due_at;
-	TimestampTz due_at;
-	bool		has_lines; /* create_order() has made it, from one line or more */
-} OrderRow;
-
-/* A payment or refund as events show it. */
-typedef struct OrderPayment
-{
-	const char *ref;
-	Numeric		amount;
-	const char *outcome;
-} OrderPayment;
-
-/* One change of an order: what happened, by whom. */
-typedef struct OrderChange
-{
-	const Machine	   *machine;
-	const Transition   *transition; /* NULL: the state stays */
-	const char		   *event;
-	const char		   *from_state;		 /* NULL: creation */
-	const char		   *idempotency_key; /* NULL: none */
-	Jsonb			   *attributes;		 /* of this event; NULL: {} */
-	const OrderPayment *payment;		 /* NULL: none */
-	const OrderLines   *lines;			 /* NULL: read when needed */
-	TimestampTz			at;				 /* the clock under the row lock */
-	bool				keep_stock;		 /* the caller applies the stock effect itself */
-	bool leaves_room; /* what every later event repeats is new: it must leave room for them */
-	ActionContext context;
-} OrderChange;
 
 /* An order that is locked by this transaction while a call acts on it. */
 typedef struct LockedOrder
@@ -196,11 +127,5 @@ extern void order_changed(RowScope *scope, const OrderRow *row, OrderChange *cha
 
 /* The stock effect of a change whose lines are given. */
 extern void order_apply_stock(RowScope *scope, const OrderRow *row, OrderChange *change);
-
-/* captured - refunded - (0 in a void state, else amount), 0 unless positive. */
-extern Numeric order_refund_due(const Machine *machine, const OrderRow *row);
-
-/* Reads an order's row from a slot laid out as `attno` says. */
-extern void order_row_read(const AttrNumber *attno, TupleTableSlot *slot, OrderRow *row);
 
 #endif /* ORDER_ENGINE_ORDER_H */

@@ -38,7 +38,7 @@
 
 #include "base/compat.h"
 #include "machine/machine.h"
-#include "order/order.h"
+#include "order/order_row.h"
 #include "shop/row.h"
 #include "shop/shop.h"
 #include "shop/slot.h"
@@ -328,7 +328,7 @@ push_machine(JsonbParseState **state, LeafScan *scan)
 	push_key(state, "machine");
 	push_value(state, TEXTOID, CStringGetTextDatum(machine->name), false);
 	push_key(state, "refund_due");
-	push_value(state, NUMERICOID, NumericGetDatum(order_refund_due(machine, &row)), false);
+	push_value(state, NUMERICOID, NumericGetDatum(order_row_refund_due(machine, &row)), false);
 }
 
 /* The order and what its machine says of it; false if there is none of this id. */

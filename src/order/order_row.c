@@ -1,0 +1,55 @@
+/*
+ * order_row.c
+ *		The row of an order as C values.
+ */
+#include "postgres.h"
+
+#include "utils/builtins.h"
+#include "utils/timestamp.h"
+
+#include "base/call.h"
+#include "order/order_row.h"
+
+const RowColumns order_columns = {
+	"orders", ORDER_COLUMNS,
+	(const char *const[]){"order_id", "user_id", "state", "machine_id", "version", "subtotal",
+						  "amount", "captured", "refunded", "currency", "idempotency_key",
+						  "request_hash", "adjustments", "attributes", "private", "created_at",
+						  "updated_at", "due_at"}};
+
+void
+order_row_read(const AttrNumber *attno, TupleTableSlot *slot, OrderRow *row)
+{
+	bool  isnull;
+	Datum value;
+
+#define GET(column) row_require(slot, attno[column])
+	row->order_id = DatumGetInt64(GET(ORDER_ORDER_ID));
+	row->user_id = DatumGetInt64(GET(ORDER_USER_ID));
+	row->state = TextDatumGetCString(GET(ORDER_STATE));
+	row->machine_id = DatumGetInt32(GET(ORDER_MACHINE_ID));
+	row->version = DatumGetInt32(GET(ORDER_VERSION));
+	row->amount = DatumGetNumeric(GET(ORDER_AMOUNT));
+	row->captured = DatumGetNumeric(GET(ORDER_CAPTURED));
+	row->refunded = DatumGetNumeric(GET(ORDER_REFUNDED));
+	row->adjustments = DatumGetJsonbP(GET(ORDER_ADJUSTMENTS));
+	row->attributes = DatumGetJsonbP(GET(ORDER_ATTRIBUTES));
+	value = slot_getattr(slot, attno[ORDER_CURRENCY], &isnull);
+	row->currency = isnull ? NULL : TextDatumGetCString(value);
+	row->due_at = DatumGetTimestampTz(slot_getattr(slot, attno[ORDER_DUE_AT], &isnull));
+	row->has_due_at = !isnull;
+	(void) slot_getattr(slot, attno[ORDER_REQUEST_HASH], &isnull);
+	row->has_lines = !isnull;
+#undef GET
+}
+
+Numeric
+order_row_refund_due(const Machine *machine, const OrderRow *row)
+{
+	int		state = machine_state(machine, row->state);
+	Numeric kept = amount_subtract(row->captured, row->refunded);
+	Numeric due =
+		state >= 0 && machine->void_state[state] ? kept : amount_subtract(kept, row->amount);
+
+	return amount_compare(due, amount_zero()) > 0 ? due : amount_zero();
+}
