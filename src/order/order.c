@@ -333,11 +333,12 @@ as_row_of_orders(RowTable *table, TupleTableSlot *slot)
 }
 
 bool
-order_guard_allows(const LockedOrder *order, const Transition *transition, Jsonb *attributes)
+order_guard_allows(RowTable *table, TupleTableSlot *old, const Machine *machine,
+				   const Transition *transition, Jsonb *attributes)
 {
 	return transition->guard == NULL ||
-		   machine_guard_allows(transition, order->machine->events[transition->event],
-								as_row_of_orders(order->table, order->old),
+		   machine_guard_allows(transition, machine->events[transition->event],
+								as_row_of_orders(table, old),
 								attributes ? attributes : call_empty_object());
 }
 
@@ -369,16 +370,13 @@ raise_payment_required(const OrderRow *row)
 					errhint("Record the payment with order_engine.pay_order().")));
 }
 
-/* What must hold of any move, whoever makes it. */
 void
 order_check_move(RowTable *table, TupleTableSlot *old, const Machine *machine, const OrderRow *row,
 				 const Transition *transition, Jsonb *attributes)
 {
-	LockedOrder view = {.table = table, .old = old, .machine = machine};
-
 	if (transition->requires_payment && !order_covers(row, row->captured, row->refunded))
 		raise_payment_required(row);
-	if (!order_guard_allows(&view, transition, attributes))
+	if (!order_guard_allows(table, old, machine, transition, attributes))
 		raise_guard(transition);
 }
 
@@ -412,13 +410,6 @@ order_changed(RowScope *scope, const OrderRow *row, OrderChange *change)
 	change->lines = given;
 }
 
-static Datum
-due_from(TimestampTz now, const Interval *due)
-{
-	return DirectFunctionCall2(timestamptz_pl_interval, TimestampTzGetDatum(now),
-							   IntervalPGetDatum((Interval *) due));
-}
-
 /*
  * When the new state's due event fires: what the transition says, counted from now.
  * A due time stays where a move stays in the state, unless it is the due event
@@ -430,7 +421,8 @@ set_due_at(LockedOrder *order, const Transition *transition)
 	const Machine *machine = order->machine;
 
 	if (transition->due)
-		row_set(order->table, order->new, ORDER_DUE_AT, due_from(order->at, transition->due));
+		row_set(order->table, order->new, ORDER_DUE_AT,
+				order_row_due_at(order->at, transition->due));
 	else if (transition->to != transition->from ||
 			 transition->event == machine->due_event[transition->from])
 		row_set_null(order->table, order->new, ORDER_DUE_AT);
@@ -476,8 +468,8 @@ settle_due_at(RowTable *table, TupleTableSlot *slot, const Meant *meant)
 
 	if (meant_null != isnull || (!isnull && meant_value != value))
 		return;
-	row_replace(table, slot, ORDER_DUE_AT, due ? due_from(meant->order->at, due) : (Datum) 0,
-				due == NULL);
+	row_replace(table, slot, ORDER_DUE_AT,
+				due ? order_row_due_at(meant->order->at, due) : (Datum) 0, due == NULL);
 }
 
 /*

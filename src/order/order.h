@@ -76,9 +76,9 @@ extern void order_check_recorded(RowScope *scope, TupleTableSlot *old, const Ord
 /* True if `captured` - `refunded` covers the amount. */
 extern bool order_covers(const OrderRow *row, Numeric captured, Numeric refunded);
 
-/* True if the transition has no guard or it agrees. */
-extern bool
-order_guard_allows(const LockedOrder *order, const Transition *transition, Jsonb *attributes);
+/* True if the transition has no guard, or it agrees to this move of the row in `old`. */
+extern bool order_guard_allows(RowTable *table, TupleTableSlot *old, const Machine *machine,
+							   const Transition *transition, Jsonb *attributes);
 
 /*
  * What must hold of any move, whoever makes it: OE041 unless it is paid, OE013 unless the

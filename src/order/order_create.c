@@ -235,52 +235,54 @@ request_hash(CreateRequest *request)
 
 /* ---- the order row ---- */
 
-static void
-set_due_at(RowTable *table, TupleTableSlot *slot, CreateRequest *request,
-		   const Transition *creation, TimestampTz now)
+/* NULL: it is never due. */
+static const Interval *
+due_of(const CreateRequest *request, const Transition *creation)
 {
-	const Interval *within = request->pay_within ? request->pay_within : creation->due;
-
-	if (request->pay_within && creation->due == NULL)
+	if (request->pay_within == NULL)
+		return creation->due;
+	if (creation->due == NULL)
 		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 						errmsg("machine \"%s\" has no due time for a new order", request->machine),
 						errhint("Leave pay_within null.")));
-	if (within)
-		row_set(table, slot, ORDER_DUE_AT,
-				DirectFunctionCall2(timestamptz_pl_interval, TimestampTzGetDatum(now),
-									IntervalPGetDatum((Interval *) within)));
+	return request->pay_within;
+}
+
+static void
+set_key(OrderValues *row, CreateRequest *request)
+{
+	if (request->idempotency_key)
+	{
+		order_row_set(row, ORDER_IDEMPOTENCY_KEY, CStringGetTextDatum(request->idempotency_key));
+		order_row_set(row, ORDER_REQUEST_HASH, request_hash(request));
+	}
+	else
+		/* empty, but there: it tells an order that has lines from one of raw SQL, which has none */
+		order_row_set(row, ORDER_REQUEST_HASH, CStringGetTextDatum(""));
 }
 
 static void
 fill_row(RowTable *table, TupleTableSlot *slot, CreateRequest *request, const Machine *machine,
 		 int64 order_id, TimestampTz now)
 {
-	row_new(table, slot);
-	row_set(table, slot, ORDER_ORDER_ID, Int64GetDatum(order_id));
-	row_set(table, slot, ORDER_USER_ID, Int64GetDatum(request->user_id));
-	row_set(table, slot, ORDER_STATE, CStringGetTextDatum(machine->states[machine->creation->to]));
-	row_set(table, slot, ORDER_MACHINE_ID, Int32GetDatum(machine->machine_id));
-	row_set(table, slot, ORDER_VERSION, Int32GetDatum(1));
-	row_set(table, slot, ORDER_SUBTOTAL, NumericGetDatum(request->subtotal));
-	row_set(table, slot, ORDER_AMOUNT, NumericGetDatum(request->amount));
-	row_set(table, slot, ORDER_CAPTURED, NumericGetDatum(amount_zero()));
-	row_set(table, slot, ORDER_REFUNDED, NumericGetDatum(amount_zero()));
+	OrderValues row;
+
+	order_row_new(&row, machine, now, due_of(request, machine->creation));
+	order_row_set(&row, ORDER_ORDER_ID, Int64GetDatum(order_id));
+	order_row_set(&row, ORDER_USER_ID, Int64GetDatum(request->user_id));
+	order_row_set(&row, ORDER_SUBTOTAL, NumericGetDatum(request->subtotal));
+	order_row_set(&row, ORDER_AMOUNT, NumericGetDatum(request->amount));
 	if (request->currency)
-		row_set(table, slot, ORDER_CURRENCY, CStringGetTextDatum(request->currency));
-	if (request->idempotency_key)
-	{
-		row_set(table, slot, ORDER_IDEMPOTENCY_KEY, CStringGetTextDatum(request->idempotency_key));
-		row_set(table, slot, ORDER_REQUEST_HASH, request_hash(request));
-	}
-	else
-		/* empty, but there: it tells an order that has lines from one of raw SQL, which has none */
-		row_set(table, slot, ORDER_REQUEST_HASH, CStringGetTextDatum(""));
-	row_set(table, slot, ORDER_ADJUSTMENTS, JsonbPGetDatum(request->adjustments));
-	row_set(table, slot, ORDER_ATTRIBUTES, JsonbPGetDatum(request->attributes));
-	row_set(table, slot, ORDER_PRIVATE, JsonbPGetDatum(request->private));
-	row_set(table, slot, ORDER_CREATED_AT, TimestampTzGetDatum(now));
-	row_set(table, slot, ORDER_UPDATED_AT, TimestampTzGetDatum(now));
-	set_due_at(table, slot, request, machine->creation, now);
+		order_row_set(&row, ORDER_CURRENCY, CStringGetTextDatum(request->currency));
+	order_row_set(&row, ORDER_ADJUSTMENTS, JsonbPGetDatum(request->adjustments));
+	order_row_set(&row, ORDER_ATTRIBUTES, JsonbPGetDatum(request->attributes));
+	order_row_set(&row, ORDER_PRIVATE, JsonbPGetDatum(request->private));
+	set_key(&row, request);
+
+	row_new(table, slot);
+	for (int i = 0; i < ORDER_COLUMNS; i++)
+		if (!row.nulls[i])
+			row_set(table, slot, i, row.values[i]);
 }
 
 static void

@@ -5,6 +5,7 @@
 #include "postgres.h"
 
 #include "utils/builtins.h"
+#include "utils/fmgrprotos.h"
 #include "utils/timestamp.h"
 
 #include "base/call.h"
@@ -41,6 +42,43 @@ order_row_read(const AttrNumber *attno, TupleTableSlot *slot, OrderRow *row)
 	(void) slot_getattr(slot, attno[ORDER_REQUEST_HASH], &isnull);
 	row->has_lines = !isnull;
 #undef GET
+}
+
+static Jsonb *
+empty_array(void)
+{
+	static Jsonb empty = {0}; /* a constant: [] */
+
+	SET_VARSIZE(&empty, sizeof(Jsonb));
+	empty.root.header = JB_FARRAY;
+	return &empty;
+}
+
+void
+order_row_new(OrderValues *row, const Machine *machine, TimestampTz now, const Interval *due)
+{
+	memset(row->nulls, true, sizeof(row->nulls));
+	order_row_set(row, ORDER_STATE, CStringGetTextDatum(machine->states[machine->creation->to]));
+	order_row_set(row, ORDER_MACHINE_ID, Int32GetDatum(machine->machine_id));
+	order_row_set(row, ORDER_VERSION, Int32GetDatum(1));
+	order_row_set(row, ORDER_SUBTOTAL, NumericGetDatum(amount_zero()));
+	order_row_set(row, ORDER_AMOUNT, NumericGetDatum(amount_zero()));
+	order_row_set(row, ORDER_CAPTURED, NumericGetDatum(amount_zero()));
+	order_row_set(row, ORDER_REFUNDED, NumericGetDatum(amount_zero()));
+	order_row_set(row, ORDER_ADJUSTMENTS, JsonbPGetDatum(empty_array()));
+	order_row_set(row, ORDER_ATTRIBUTES, JsonbPGetDatum(call_empty_object()));
+	order_row_set(row, ORDER_PRIVATE, JsonbPGetDatum(call_empty_object()));
+	order_row_set(row, ORDER_CREATED_AT, TimestampTzGetDatum(now));
+	order_row_set(row, ORDER_UPDATED_AT, TimestampTzGetDatum(now));
+	if (due)
+		order_row_set(row, ORDER_DUE_AT, order_row_due_at(now, due));
+}
+
+Datum
+order_row_due_at(TimestampTz now, const Interval *due)
+{
+	return DirectFunctionCall2(timestamptz_pl_interval, TimestampTzGetDatum(now),
+							   IntervalPGetDatum((Interval *) due));
 }
 
 Numeric

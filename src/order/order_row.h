@@ -86,6 +86,31 @@ typedef struct OrderChange
  */
 extern void order_row_read(const AttrNumber *attno, TupleTableSlot *slot, OrderRow *row);
 
+/* The columns of a row, each in the place of its OrderColumn. */
+typedef struct OrderValues
+{
+	Datum values[ORDER_COLUMNS];
+	bool  nulls[ORDER_COLUMNS];
+} OrderValues;
+
+/*
+ * A new order as it is where nobody says otherwise: in the first state of the
+ * machine, empty, worth nothing, due after `due` (NULL: never).  Null are its ids
+ * and what may be.
+ */
+extern void
+order_row_new(OrderValues *row, const Machine *machine, TimestampTz now, const Interval *due);
+
+static inline void
+order_row_set(OrderValues *row, OrderColumn column, Datum value)
+{
+	row->values[column] = value;
+	row->nulls[column] = false;
+}
+
+/* When what is due after `due` happens, counted from now. */
+extern Datum order_row_due_at(TimestampTz now, const Interval *due);
+
 /* captured - refunded - (0 in a void state, else amount), 0 unless positive. */
 extern Numeric order_row_refund_due(const Machine *machine, const OrderRow *row);
 

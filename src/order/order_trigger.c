@@ -68,13 +68,6 @@ patched(RowPatch *patch, Relation rel, HeapTuple tuple)
 	return PointerGetDatum(tuple);
 }
 
-static Datum
-due_from(TimestampTz now, const Interval *due)
-{
-	return DirectFunctionCall2(timestamptz_pl_interval, TimestampTzGetDatum(now),
-							   IntervalPGetDatum((Interval *) due));
-}
-
 /* ---- INSERT ---- */
 
 static void
@@ -168,52 +161,47 @@ check_new(TupleTableSlot *slot, const AttrNumber *attno)
 	check_name(slot, attno[ORDER_IDEMPOTENCY_KEY], "idempotency_key");
 }
 
+/* The machine that was given, or the one that orders have. */
+static const Machine *
+machine_of_new(TupleTableSlot *slot, AttrNumber attno)
+{
+	bool		   isnull;
+	Datum		   machine_id = slot_getattr(slot, attno, &isnull);
+	const Machine *machine;
+	OwnerScope	   owner;
+
+	owner_begin(&owner);
+	machine = isnull ? machine_latest("order") : machine_get(DatumGetInt32(machine_id));
+	owner_end(&owner);
+	return machine;
+}
+
+/* What was not given is as in any new order. */
+static void
+fill_in(RowPatch *patch, const AttrNumber *attno, TupleTableSlot *slot)
+{
+	const Machine *machine = machine_of_new(slot, attno[ORDER_MACHINE_ID]);
+	bool		   due_given = !slot_attisnull(slot, attno[ORDER_DUE_AT]);
+	OrderValues new;
+
+	order_row_new(&new, machine, GetCurrentTimestamp(), due_given ? NULL : machine->creation->due);
+	for (int i = 0; i < ORDER_COLUMNS; i++)
+		if (!new.nulls[i] && slot_attisnull(slot, attno[i]))
+			patch_set(patch, attno[i], new.values[i], false);
+}
+
 Datum
 order_engine_orders_before_insert(PG_FUNCTION_ARGS)
 {
-	TriggerData		 *trigger = orders_trigger(fcinfo, TRIGGER_TYPE_BEFORE, TRIGGER_TYPE_INSERT);
-	TupleTableSlot	 *slot = trigger->tg_trigslot;
-	AttrNumber		  attno[ROW_MAX_COLUMNS];
-	RowPatch		  patch = {0};
-	TimestampTz		  now = GetCurrentTimestamp();
-	const Machine	 *machine;
-	const Transition *creation;
-	bool			  isnull;
-	Datum			  value;
-	OwnerScope		  owner;
+	TriggerData	   *trigger = orders_trigger(fcinfo, TRIGGER_TYPE_BEFORE, TRIGGER_TYPE_INSERT);
+	TupleTableSlot *slot = trigger->tg_trigslot;
+	AttrNumber		attno[ROW_MAX_COLUMNS];
+	RowPatch		patch = {0};
 
 	row_layout(trigger->tg_relation, &order_columns, attno);
 	check_new(slot, attno);
 	check_leaf(trigger->tg_relation, DatumGetInt64(row_require(slot, attno[ORDER_ORDER_ID])));
-
-	owner_begin(&owner);
-	value = slot_getattr(slot, attno[ORDER_MACHINE_ID], &isnull);
-	machine = isnull ? machine_latest("order") : machine_get(DatumGetInt32(value));
-	owner_end(&owner);
-	creation = machine->creation;
-
-#define FILL(column, datum)                                 \
-	do                                                      \
-	{                                                       \
-		(void) slot_getattr(slot, attno[column], &isnull);  \
-		if (isnull)                                         \
-			patch_set(&patch, attno[column], datum, false); \
-	} while (0)
-	FILL(ORDER_MACHINE_ID, Int32GetDatum(machine->machine_id));
-	FILL(ORDER_STATE, CStringGetTextDatum(machine->states[creation->to]));
-	FILL(ORDER_VERSION, Int32GetDatum(1));
-	FILL(ORDER_SUBTOTAL, NumericGetDatum(amount_zero()));
-	FILL(ORDER_AMOUNT, NumericGetDatum(amount_zero()));
-	FILL(ORDER_CAPTURED, NumericGetDatum(amount_zero()));
-	FILL(ORDER_REFUNDED, NumericGetDatum(amount_zero()));
-	FILL(ORDER_ADJUSTMENTS, DirectFunctionCall1(jsonb_in, CStringGetDatum("[]")));
-	FILL(ORDER_ATTRIBUTES, JsonbPGetDatum(call_empty_object()));
-	FILL(ORDER_PRIVATE, JsonbPGetDatum(call_empty_object()));
-	FILL(ORDER_CREATED_AT, TimestampTzGetDatum(now));
-	FILL(ORDER_UPDATED_AT, TimestampTzGetDatum(now));
-	if (creation->due)
-		FILL(ORDER_DUE_AT, due_from(now, creation->due));
-#undef FILL
+	fill_in(&patch, attno, slot);
 	return patched(&patch, trigger->tg_relation, trigger->tg_trigtuple);
 }
 
@@ -337,8 +325,8 @@ next_due(RowPatch *patch, const AttrNumber *attno, TupleTableSlot *old, const Tr
 	if (move == NULL)
 		keep(patch, old, attno[ORDER_DUE_AT]);
 	else
-		patch_set(patch, attno[ORDER_DUE_AT], move->due ? due_from(now, move->due) : (Datum) 0,
-				  move->due == NULL);
+		patch_set(patch, attno[ORDER_DUE_AT],
+				  move->due ? order_row_due_at(now, move->due) : (Datum) 0, move->due == NULL);
 }
 
 Datum

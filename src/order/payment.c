@@ -133,7 +133,7 @@ possible_move(LockedOrder *order, const char *event, Jsonb *attributes)
 		index >= 0 && order->state >= 0 ? machine_move(order->machine, order->state, index) : NULL;
 
 	if (transition == NULL || transition->keeper_only ||
-		!order_guard_allows(order, transition, attributes))
+		!order_guard_allows(order->table, order->old, order->machine, transition, attributes))
 		return NULL;
 	return transition;
 }
