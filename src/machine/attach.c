@@ -26,7 +26,6 @@
 #include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/datetime.h"
-#include "utils/datum.h"
 #include "utils/guc.h"
 #include "utils/json.h"
 #include "utils/lsyscache.h"
@@ -242,14 +241,13 @@ check_key(const Attached *attached, HeapTuple old, HeapTuple new)
 	for (int i = 0; i < count; i++)
 	{
 		Form_pg_attribute column = column_of(attached->rel, columns[i]);
-		bool			  old_null;
-		bool			  new_null;
-		Datum			  old_value = heap_getattr(old, columns[i], desc, &old_null);
-		Datum			  new_value = heap_getattr(new, columns[i], desc, &new_null);
+		NullableDatum	  was;
+		NullableDatum	  is;
 		StringInfoData	  detail;
 
-		if (old_null == new_null &&
-			(old_null || datum_image_eq(old_value, new_value, column->attbyval, column->attlen)))
+		was.value = heap_getattr(old, columns[i], desc, &was.isnull);
+		is.value = heap_getattr(new, columns[i], desc, &is.isnull);
+		if (row_same_value(column, was, is))
 			continue;
 		initStringInfo(&detail);
 		appendStringInfoString(&detail, "{\"relation\": ");

@@ -20,7 +20,6 @@
 #include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/datetime.h"
-#include "utils/datum.h"
 #include "utils/fmgroids.h"
 #include "utils/fmgrprotos.h"
 #include "utils/json.h"
@@ -198,15 +197,14 @@ same_time(TimestampTz a, TimestampTz b)
 bool
 order_same_value(TupleTableSlot *a, TupleTableSlot *b, AttrNumber attno)
 {
-	Form_pg_attribute att = TupleDescAttr(a->tts_tupleDescriptor, attno - 1);
-	bool			  a_null;
-	bool			  b_null;
-	Datum			  a_value = slot_getattr(a, attno, &a_null);
-	Datum			  b_value = slot_getattr(b, attno, &b_null);
+	bool  a_null;
+	bool  b_null;
+	Datum a_value = slot_getattr(a, attno, &a_null);
+	Datum b_value = slot_getattr(b, attno, &b_null);
 
 	if (a_null || b_null)
 		return a_null == b_null;
-	switch (att->atttypid)
+	switch (TupleDescAttr(a->tts_tupleDescriptor, attno - 1)->atttypid)
 	{
 		case NUMERICOID:
 			return amount_compare(DatumGetNumeric(a_value), DatumGetNumeric(b_value)) == 0;
@@ -216,7 +214,7 @@ order_same_value(TupleTableSlot *a, TupleTableSlot *b, AttrNumber attno)
 		case TIMESTAMPTZOID:
 			return same_time(DatumGetTimestampTz(a_value), DatumGetTimestampTz(b_value));
 		default:
-			return datum_image_eq(a_value, b_value, att->attbyval, att->attlen);
+			return row_same_column(a, b, attno);
 	}
 }
 
@@ -461,12 +459,8 @@ static void
 settle_due_at(RowTable *table, TupleTableSlot *slot, const Meant *meant)
 {
 	const Interval *due = meant->change->transition->due;
-	bool			meant_null;
-	bool			isnull;
-	Datum			meant_value = row_get(table, meant->slot, ORDER_DUE_AT, &meant_null);
-	Datum			value = row_get(table, slot, ORDER_DUE_AT, &isnull);
 
-	if (meant_null != isnull || (!isnull && meant_value != value))
+	if (!row_same_column(meant->slot, slot, table->attno[ORDER_DUE_AT]))
 		return;
 	row_replace(table, slot, ORDER_DUE_AT,
 				due ? order_row_due_at(meant->order->at, due) : (Datum) 0, due == NULL);
@@ -513,15 +507,9 @@ order_write(LockedOrder *order, const OrderUpdate *update, OrderChange *change)
 
 	order->new = row_slot(table);
 	fill_next_version(order, update);
-	if (table->user_triggers)
-	{
-		ExecStoreVirtualTuple(order->new);
-		meant.slot = row_slot(table);
-		ExecCopySlot(meant.slot, order->new);
-		row_copy(table, order->new, meant.slot);
-		table->settle = settle;
-		table->settle_argument = &meant;
-	}
+	meant.slot = row_meant(table, order->new);
+	table->settle = settle;
+	table->settle_argument = &meant;
 	row_update(table, order->old, order->new, lengthof(columns), columns);
 	table->settle = NULL;
 	order_row_read(table->attno, order->new, &order->row);

@@ -10,11 +10,10 @@
 #include "postgres.h"
 
 #include "access/stratnum.h"
-#include "access/xact.h"
-#include "catalog/pg_collation.h"
 #include "common/cryptohash.h"
 #include "common/sha2.h"
 #include "utils/builtins.h"
+#include "utils/datum.h"
 #include "utils/fmgroids.h"
 #include "utils/fmgrprotos.h"
 #include "utils/timestamp.h"
@@ -294,7 +293,7 @@ set_result(RowTable *table, TupleTableSlot *slot, CreateResult *result)
 	result->order_id = row.order_id;
 	result->state = pstrdup(row.state);
 	result->version = row.version;
-	result->amount = DirectFunctionCall1(numeric_uplus, NumericGetDatum(row.amount));
+	result->amount = datumCopy(NumericGetDatum(row.amount), false, -1);
 	result->has_due_at = row.has_due_at;
 	result->due_at = row.due_at;
 }
@@ -315,17 +314,11 @@ find_replay(RowScope *scope, RowTable *table, Oid index, CreateRequest *request,
 
 	row_scope_refresh(scope);
 	ScanKeyInit(&keys[0], 1, BTEqualStrategyNumber, F_INT8EQ, Int64GetDatum(request->user_id));
-	ScanKeyEntryInitialize(&keys[1], 0, 2, BTEqualStrategyNumber, InvalidOid, C_COLLATION_OID,
-						   F_TEXTEQ, CStringGetTextDatum(request->idempotency_key));
+	ScanKeyInit(&keys[1], 2, BTEqualStrategyNumber, F_TEXTEQ,
+				CStringGetTextDatum(request->idempotency_key));
 	if (!row_find(table, index, 2, keys, slot))
 	{
-		if (IsolationUsesXactSnapshot())
-			ereport(
-				ERROR,
-				(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
-				 errmsg("could not serialize access due to concurrent update"),
-				 errdetail("Another transaction has created an order under this idempotency key."),
-				 errhint("Retry the transaction.")));
+		row_check_conflict("Another transaction has created an order under this idempotency key.");
 		return false;
 	}
 
@@ -379,7 +372,7 @@ create(CreateRequest *request, CreateResult *result)
 	RowScope		scope;
 	RowTable	   *table;
 	TupleTableSlot *slot;
-	TupleTableSlot *meant = NULL;
+	TupleTableSlot *meant;
 	OrderRow		row;
 	OrderChange		change = {
 			.machine = machine,
@@ -399,13 +392,7 @@ create(CreateRequest *request, CreateResult *result)
 	table = row_open_leaf(&scope, SHOP_ORDERS, slot_no, &order_columns);
 	slot = row_slot(table);
 	fill_row(table, slot, request, machine, order_id_next(slot_no), change.at);
-	if (table->user_triggers)
-	{
-		ExecStoreVirtualTuple(slot);
-		meant = row_slot(table);
-		ExecCopySlot(meant, slot);
-		row_copy(table, slot, meant);
-	}
+	meant = row_meant(table, slot);
 
 	if (claim(&scope, table, slot, request, result))
 	{

@@ -14,7 +14,6 @@
 #include "commands/trigger.h"
 #include "executor/executor.h"
 #include "utils/builtins.h"
-#include "utils/datum.h"
 #include "utils/fmgrprotos.h"
 #include "utils/json.h"
 #include "utils/rel.h"
@@ -381,7 +380,7 @@ updated(TriggerData *trigger, const AttrNumber *attno, RowScope *scope)
 	change.event = "update";
 	change.from_state = old.state;
 	change.leaves_room =
-		!datum_image_eq(JsonbPGetDatum(old.attributes), JsonbPGetDatum(row.attributes), false, -1);
+		!row_same_column(trigger->tg_trigslot, trigger->tg_newslot, attno[ORDER_ATTRIBUTES]);
 	change.at = GetCurrentTimestamp();
 	context_parse(NULL, &change.context);
 	if (strcmp(old.state, row.state) != 0)

@@ -9,8 +9,8 @@
 #include "postgres.h"
 
 #include "access/stratnum.h"
-#include "catalog/pg_collation.h"
 #include "utils/builtins.h"
+#include "utils/datum.h"
 #include "utils/fmgroids.h"
 #include "utils/fmgrprotos.h"
 #include "utils/timestamp.h"
@@ -80,10 +80,8 @@ find_recorded(LockedOrder *order, const char *kind, const char *ref)
 	ScanKeyData keys[3];
 
 	ScanKeyInit(&keys[0], 1, BTEqualStrategyNumber, F_INT8EQ, Int64GetDatum(order->row.order_id));
-	ScanKeyEntryInitialize(&keys[1], 0, 2, BTEqualStrategyNumber, InvalidOid, C_COLLATION_OID,
-						   F_TEXTEQ, CStringGetTextDatum(kind));
-	ScanKeyEntryInitialize(&keys[2], 0, 3, BTEqualStrategyNumber, InvalidOid, C_COLLATION_OID,
-						   F_TEXTEQ, CStringGetTextDatum(ref));
+	ScanKeyInit(&keys[1], 2, BTEqualStrategyNumber, F_TEXTEQ, CStringGetTextDatum(kind));
+	ScanKeyInit(&keys[2], 3, BTEqualStrategyNumber, F_TEXTEQ, CStringGetTextDatum(ref));
 	if (!row_find(table, index, 3, keys, slot))
 		return NULL;
 	return TextDatumGetCString(row_get_required(table, slot, PAYMENT_OUTCOME));
@@ -229,12 +227,6 @@ refund(LockedOrder *order, PaymentCall *call)
 	return "refunded";
 }
 
-static Datum
-copy_amount(Numeric amount)
-{
-	return DirectFunctionCall1(numeric_uplus, NumericGetDatum(amount));
-}
-
 Datum
 order_engine_pay_order(PG_FUNCTION_ARGS)
 {
@@ -268,7 +260,7 @@ order_engine_pay_order(PG_FUNCTION_ARGS)
 	values[2] = PG_GETARG_DATUM(0);
 	values[3] = CStringGetTextDatum(order.row.state);
 	values[4] = Int32GetDatum(order.row.version);
-	values[5] = copy_amount(order.row.captured);
+	values[5] = datumCopy(NumericGetDatum(order.row.captured), false, -1);
 	order_end(&order);
 	return call_row(fcinfo, &shape, values, nulls);
 }
@@ -307,7 +299,7 @@ order_engine_refund_order(PG_FUNCTION_ARGS)
 	values[1] = PG_GETARG_DATUM(0);
 	values[2] = CStringGetTextDatum(order.row.state);
 	values[3] = Int32GetDatum(order.row.version);
-	values[4] = copy_amount(order.row.refunded);
+	values[4] = datumCopy(NumericGetDatum(order.row.refunded), false, -1);
 	order_end(&order);
 	return call_row(fcinfo, &shape, values, nulls);
 }

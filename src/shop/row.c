@@ -526,6 +526,25 @@ row_require(TupleTableSlot *slot, AttrNumber attno)
 	return value;
 }
 
+bool
+row_same_value(Form_pg_attribute att, NullableDatum a, NullableDatum b)
+{
+	if (a.isnull || b.isnull)
+		return a.isnull == b.isnull;
+	return datum_image_eq(a.value, b.value, att->attbyval, att->attlen);
+}
+
+bool
+row_same_column(TupleTableSlot *a, TupleTableSlot *b, AttrNumber attno)
+{
+	NullableDatum a_value;
+	NullableDatum b_value;
+
+	a_value.value = slot_getattr(a, attno, &a_value.isnull);
+	b_value.value = slot_getattr(b, attno, &b_value.isnull);
+	return row_same_value(TupleDescAttr(a->tts_tupleDescriptor, attno - 1), a_value, b_value);
+}
+
 void
 row_layout(Relation rel, const RowColumns *columns, AttrNumber *attno)
 {
@@ -599,6 +618,19 @@ row_copy(RowTable *table, TupleTableSlot *slot, TupleTableSlot *old)
 	ExecClearTuple(slot);
 	memcpy(slot->tts_values, old->tts_values, natts * sizeof(Datum));
 	memcpy(slot->tts_isnull, old->tts_isnull, natts * sizeof(bool));
+}
+
+TupleTableSlot *
+row_meant(RowTable *table, TupleTableSlot *slot)
+{
+	TupleTableSlot *meant;
+
+	if (!table->user_triggers)
+		return NULL;
+	ExecStoreVirtualTuple(slot);
+	meant = ExecCopySlot(row_slot(table), slot);
+	row_copy(table, slot, meant);
+	return meant;
 }
 
 void
@@ -696,18 +728,10 @@ check_fixed(RowTable *table, TupleTableSlot *meant, TupleTableSlot *written)
 {
 	for (int i = 0; i < table->ncolumns; i++)
 	{
-		Form_pg_attribute att = TupleDescAttr(written->tts_tupleDescriptor, table->attno[i] - 1);
-		bool			  meant_null;
-		bool			  written_null;
-		Datum			  meant_value = slot_getattr(meant, att->attnum, &meant_null);
-		Datum			  written_value = slot_getattr(written, att->attnum, &written_null);
-
-		if (meant_null != written_null ||
-			(!meant_null &&
-			 !datum_image_eq(meant_value, written_value, att->attbyval, att->attlen)))
+		if (!row_same_column(meant, written, table->attno[i]))
 			ereport(ERROR, (errcode(ERRCODE_TRIGGERED_ACTION_EXCEPTION),
 							errmsg("a trigger on table \"%s\" changed column \"%s\"",
-								   RelationGetRelationName(table->rel), NameStr(att->attname)),
+								   RelationGetRelationName(table->rel), table->columns->names[i]),
 							errhint("A BEFORE trigger there may change columns of its own only.")));
 	}
 }
@@ -718,10 +742,7 @@ fire_before_insert(RowTable *table, TupleTableSlot *slot)
 	TupleTableSlot *meant = NULL;
 
 	if (table->columns->fixed)
-	{
-		meant = row_slot(table);
-		ExecCopySlot(meant, slot);
-	}
+		meant = ExecCopySlot(row_slot(table), slot);
 	if (!ExecBRInsertTriggers(table->scope->estate, table->rri, slot))
 		raise_suppressed(table);
 	if (meant)
@@ -904,12 +925,20 @@ open_index(RowTable *table, Oid index)
 		 RelationGetRelationName(table->rel));
 }
 
-static void
-raise_concurrent_update(void)
+pg_noreturn static void
+raise_conflict(const char *detail)
 {
-	ereport(ERROR, (errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
-					errmsg("could not serialize access due to concurrent update"),
-					errhint("Retry the transaction.")));
+	ereport(ERROR,
+			(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+			 errmsg("could not serialize access due to concurrent update"),
+			 detail ? errdetail_internal("%s", detail) : 0, errhint("Retry the transaction.")));
+}
+
+void
+row_check_conflict(const char *detail)
+{
+	if (IsolationUsesXactSnapshot())
+		raise_conflict(detail);
 }
 
 static bool
@@ -928,8 +957,7 @@ see_table(RowTable *table)
 {
 	if (likely(is_seen(table->changed_by, table->scope->estate->es_snapshot)))
 		return;
-	if (IsolationUsesXactSnapshot())
-		raise_concurrent_update();
+	row_check_conflict(NULL);
 	row_scope_refresh(table->scope);
 }
 
@@ -946,7 +974,7 @@ row_reading_snapshot(const Relation *rels, const ShopTable *tables, int n)
 
 	/* in parallel mode there is no newer one to be had; the retry finds it settled */
 	if (IsolationUsesXactSnapshot() || IsInParallelMode())
-		raise_concurrent_update();
+		raise_conflict(NULL);
 	return RegisterSnapshot(GetLatestSnapshot());
 }
 
@@ -1060,8 +1088,7 @@ lock_row(RowTable *table, TupleTableSlot *slot, LockWaitPolicy wait)
 			return false;
 		case TM_Deleted:
 		case TM_Updated:
-			if (IsolationUsesXactSnapshot())
-				raise_concurrent_update();
+			row_check_conflict(NULL);
 			return false;
 		case TM_SelfModified:
 			raise_changed_by_trigger(table);
@@ -1099,7 +1126,7 @@ check_not_younger(RowTable *table, Oid index, int nkeys, ScanKey keys)
 		return;
 	latest = RegisterSnapshot(GetLatestSnapshot());
 	if (find_with(table, index, nkeys, keys, latest, row_slot(table)))
-		raise_concurrent_update();
+		raise_conflict(NULL);
 	UnregisterSnapshot(latest);
 }
 
@@ -1214,7 +1241,7 @@ row_update_if_unchanged(RowTable *table, TupleTableSlot *old, TupleTableSlot *sl
 	result = write_update(table, old, slot);
 	if (result == TM_Ok)
 		return true;
-	if ((result == TM_Updated || result == TM_Deleted) && IsolationUsesXactSnapshot())
-		raise_concurrent_update();
+	if (result == TM_Updated || result == TM_Deleted)
+		row_check_conflict(NULL);
 	return false;
 }

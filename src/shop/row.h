@@ -153,6 +153,12 @@ row_set_null(RowTable *table, TupleTableSlot *slot, int column)
 	slot->tts_isnull[table->attno[column] - 1] = true;
 }
 
+/*
+ * What the engine means to write, which users' triggers may change: a copy of `slot`
+ * that lives until the scope ends.  NULL if the table has no such triggers.
+ */
+extern TupleTableSlot *row_meant(RowTable *table, TupleTableSlot *slot);
+
 /* Gives one column of a row that is whole already (a trigger may have made it) another value. */
 extern void
 row_replace(RowTable *table, TupleTableSlot *slot, int column, Datum value, bool isnull);
@@ -162,6 +168,13 @@ row_get(RowTable *table, TupleTableSlot *slot, int column, bool *isnull)
 {
 	return slot_getattr(slot, table->attno[column], isnull);
 }
+
+/*
+ * True if both are null, or are the same bytes: values of this column, or of this
+ * column in two rows.
+ */
+extern bool row_same_value(Form_pg_attribute att, NullableDatum a, NullableDatum b);
+extern bool row_same_column(TupleTableSlot *a, TupleTableSlot *b, AttrNumber attno);
 
 /* The value of a column that is never null: 23502 if it is all the same. */
 extern Datum row_require(TupleTableSlot *slot, AttrNumber attno);
@@ -234,6 +247,13 @@ extern bool row_find_locked(RowTable *table, Oid index, int nkeys, ScanKey keys,
  * there is none.
  */
 extern bool row_lock_single(RowTable *table, TupleTableSlot *slot);
+
+/*
+ * Where a transaction has one snapshot (REPEATABLE READ and above), what others have
+ * done since is a conflict: 40001, for its retry sees it.  `detail` is a sentence, or
+ * NULL.  Elsewhere nothing: the caller looks again.
+ */
+extern void row_check_conflict(const char *detail);
 
 /*
  * Writes `slot`, made by row_copy(), as the next version of the row in `old`,

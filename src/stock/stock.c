@@ -18,7 +18,6 @@
 #include "access/genam.h"
 #include "access/stratnum.h"
 #include "access/table.h"
-#include "access/xact.h"
 #include "catalog/pg_collation.h"
 #include "catalog/pg_trigger.h"
 #include "catalog/pg_type.h"
@@ -30,7 +29,6 @@
 #include "miscadmin.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
-#include "utils/datum.h"
 #include "utils/datetime.h"
 #include "utils/fmgroids.h"
 #include "utils/json.h"
@@ -386,10 +384,7 @@ insert_empty(Stock *stock, const char *sku)
 		check_written(stock);
 		return true;
 	}
-	if (IsolationUsesXactSnapshot())
-		ereport(ERROR, (errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
-						errmsg("could not serialize access due to concurrent update"),
-						errhint("Retry the transaction.")));
+	row_check_conflict(NULL);
 	return false;
 }
 
@@ -1008,15 +1003,7 @@ hand_sku(const HandWrite *write, TupleTableSlot *slot)
 static bool
 column_changed(const HandWrite *write, int column)
 {
-	Form_pg_attribute att = TupleDescAttr(RelationGetDescr(write->rel), write->attno[column] - 1);
-	bool			  old_null;
-	bool			  new_null;
-	Datum			  old = slot_getattr(write->old, att->attnum, &old_null);
-	Datum new = slot_getattr(write->new, att->attnum, &new_null);
-
-	if (old_null || new_null)
-		return old_null != new_null;
-	return !datum_image_eq(old, new, att->attbyval, att->attlen);
+	return !row_same_column(write->old, write->new, write->attno[column]);
 }
 
 /* True if the column of a new row is neither this nor null, which is left to the constraints. */
@@ -1024,10 +1011,10 @@ static bool
 column_differs(const HandWrite *write, int column, Datum expected)
 {
 	Form_pg_attribute att = TupleDescAttr(RelationGetDescr(write->rel), write->attno[column] - 1);
-	bool			  isnull;
-	Datum			  value = slot_getattr(write->new, att->attnum, &isnull);
+	NullableDatum	  value;
 
-	return !isnull && !datum_image_eq(value, expected, att->attbyval, att->attlen);
+	value.value = slot_getattr(write->new, att->attnum, &value.isnull);
+	return !value.isnull && !row_same_value(att, value, (NullableDatum){expected});
 }
 
 /* A new row is what receive_stock() would make; by hand only on_hand is given. */
