@@ -11,6 +11,23 @@ SELECT * FROM receive_stock('tea', 3, 'receipt', 'delivery-1');
 SELECT * FROM receive_stock('tea', 3, 'receipt', 'delivery-1');
 SELECT * FROM receive_stock('tea', 3, 'return', 'delivery-1');
 SELECT attempt($$SELECT receive_stock('tea', 4, 'receipt', 'delivery-1')$$);
+-- When the ref was first seen is told in UTC, whatever the session's time zone.
+CREATE FUNCTION public.first_seen(statement text) RETURNS text LANGUAGE plpgsql AS $$
+DECLARE
+	detail text;
+BEGIN
+	EXECUTE statement;
+	RETURN NULL;
+EXCEPTION WHEN SQLSTATE 'OE020' THEN
+	GET STACKED DIAGNOSTICS detail = PG_EXCEPTION_DETAIL;
+	RETURN detail::jsonb ->> 'first_seen';
+END
+$$;
+SET timezone = 'Asia/Tokyo';
+SELECT right(told, 6) AS zone, told::timestamptz = at AS same_time
+FROM stock_movement, first_seen($$SELECT receive_stock('tea', 4, 'receipt', 'delivery-1')$$) AS told
+WHERE sku = 'tea' AND reason = 'receipt' AND ref = 'delivery-1';
+RESET timezone;
 -- A ref belongs to its SKU.
 SELECT * FROM receive_stock('milk', 3, 'receipt', 'delivery-1');
 

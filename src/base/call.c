@@ -13,6 +13,7 @@
 #include "utils/memutils.h"
 
 #include "base/call.h"
+#include "base/detail.h"
 
 #define MAX_NAME_LENGTH 255
 
@@ -120,7 +121,8 @@ call_check_amount(Numeric value, const char *name)
 			ERROR,
 			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 			 errmsg("\"%s\" must be at most %d characters long", name, AMOUNT_MAX_LENGTH),
-			 errdetail_internal("{\"length\": %zu, \"limit\": %d}", length, AMOUNT_MAX_LENGTH),
+			 detail_set("length", detail_number(length), "limit", detail_number(AMOUNT_MAX_LENGTH),
+						NULL),
 			 errhint("What is given or computed for an order is limited to that, sign and decimal "
 					 "point included.")));
 }

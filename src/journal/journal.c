@@ -47,6 +47,7 @@
 #include "base/call.h"
 #include "base/clock.h"
 #include "base/compat.h"
+#include "base/detail.h"
 #include "journal/journal_internal.h"
 #include "shop/owner.h"
 #include "shop/row.h"
@@ -626,9 +627,7 @@ journal_acknowledge(Journal journal, int64 batch, int64 last_id)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("batch " INT64_FORMAT " of the journal is not the present one", batch),
-				 errdetail_internal("{\"batch\": \"" INT64_FORMAT "\", \"present\": \"" INT64_FORMAT
-									"\"}",
-									batch, state.batch),
+				 detail_set("batch", detail_id(batch), "present", detail_id(state.batch), NULL),
 				 errhint("Another consumer went on meanwhile.  Open the journal again.")));
 	if (last_id <= state.last_id)
 		return;

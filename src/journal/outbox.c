@@ -33,6 +33,7 @@
 #include "base/call.h"
 #include "base/compat.h"
 #include "base/context.h"
+#include "base/detail.h"
 #include "shop/order_id.h"
 #include "journal/outbox.h"
 #include "shop/owner.h"
@@ -118,8 +119,9 @@ check_size(const MessageSize *part)
 		ERROR,
 		(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
 		 errmsg("event is too large to be published"),
-		 errdetail_internal("{\"size\": %zu, \"limit\": %d, \"payload\": %zu, \"headers\": %zu}",
-							size, max_message_bytes, part->payload, part->headers),
+		 detail_set("size", detail_number(size), "limit", detail_number(max_message_bytes),
+					"payload", detail_number(part->payload), "headers",
+					detail_number(part->headers), NULL),
 		 errhint(
 			 "Publish a reference to the data instead, or raise order_engine.max_message_bytes together with the broker's limits.")));
 }
@@ -159,16 +161,12 @@ is_topic_name(const char *value, int max_length)
 		   has_only_topic_characters(value);
 }
 
-static char *
-column_json(const char *column, const char *value)
+static int
+column_detail(const char *column, const char *value)
 {
-	StringInfoData json;
+	char *shown = pnstrdup(value, pg_mbcliplen(value, strlen(value), MAX_NAME_LENGTH));
 
-	initStringInfo(&json);
-	appendStringInfo(&json, "{\"column\": \"%s\", \"value\": ", column);
-	escape_json(&json, pnstrdup(value, pg_mbcliplen(value, strlen(value), MAX_NAME_LENGTH)));
-	appendStringInfoChar(&json, '}');
-	return json.data;
+	return detail_set("column", detail_text(column), "value", detail_text(shown), NULL);
 }
 
 void
@@ -179,7 +177,7 @@ outbox_check_aggregatetype(const char *value)
 			ERROR,
 			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 			 errmsg("aggregatetype cannot be part of a topic's name"),
-			 errdetail_internal("%s", column_json("aggregatetype", value)),
+			 column_detail("aggregatetype", value),
 			 errhint(
 				 "Use 1 to %d letters, digits, dots, underscores and hyphens, but no name that Kafka reserves.",
 				 MAX_AGGREGATETYPE_LENGTH)));
@@ -192,8 +190,7 @@ check_topic(const char *value)
 		ereport(
 			ERROR,
 			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-			 errmsg("topic is not a name that Kafka accepts"),
-			 errdetail_internal("%s", column_json("topic", value)),
+			 errmsg("topic is not a name that Kafka accepts"), column_detail("topic", value),
 			 errhint(
 				 "Use 1 to %d letters, digits, dots, underscores and hyphens, but no name that Kafka reserves.",
 				 MAX_TOPIC_LENGTH)));
@@ -215,7 +212,8 @@ check_partition(int32 partition)
 	if (partition < 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("partition must not be negative"),
-				 errdetail_internal("{\"column\": \"partition\", \"value\": %d}", partition),
+				 detail_set("column", detail_text("partition"), "value", detail_number(partition),
+							NULL),
 				 errhint("Leave it null to let the key decide.")));
 }
 
@@ -225,8 +223,7 @@ raise_headers(const char *problem, const char *name)
 	ereport(
 		ERROR,
 		(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-		 errmsg("headers are not what a message can carry"),
-		 errdetail_internal("%s", column_json(problem, name)),
+		 errmsg("headers are not what a message can carry"), column_detail(problem, name),
 		 errhint(
 			 "Headers are a flat JSON object of strings, numbers and nulls, with names of 1 to %d bytes without control characters.",
 			 MAX_NAME_LENGTH)));
@@ -337,10 +334,11 @@ check_payloads(const NewRow *row)
 	(void) new_get(row, OUTBOX_PAYLOAD, &payload_null);
 	(void) new_get(row, OUTBOX_PAYLOAD_BYTES, &bytes_null);
 	if (!payload_null && !bytes_null)
-		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-						errmsg("an event has either payload or payload_bytes"),
-						errdetail_internal("{\"columns\": [\"payload\", \"payload_bytes\"]}"),
-						errhint("Leave one of them null; both null is a tombstone.")));
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("an event has either payload or payload_bytes"),
+				 detail_set("columns", detail_texts(list_make2("payload", "payload_bytes")), NULL),
+				 errhint("Leave one of them null; both null is a tombstone.")));
 }
 
 /* All but the names. */
@@ -431,11 +429,12 @@ check_written(RowTable *table, TupleTableSlot *slot, const Draft *draft, int rin
 	if (new_int64(&row, OUTBOX_ID) != draft->id || new_int64(&row, OUTBOX_ERA) != journal_era() ||
 		DatumGetInt32(row_get_required(table, slot, OUTBOX_RING)) != ring ||
 		new_int64(&row, OUTBOX_XID) != (int64) U64FromFullTransactionId(GetTopFullTransactionId()))
-		ereport(ERROR, (errcode(ERRCODE_TRIGGERED_DATA_CHANGE_VIOLATION),
-						errmsg("a trigger on table \"%s\" changed a column of the order engine",
-							   RelationGetRelationName(table->rel)),
-						errdetail_internal("{\"columns\": [\"id\", \"xid\", \"era\", \"ring\"]}"),
-						errhint("A BEFORE trigger there must leave these columns alone.")));
+		ereport(ERROR,
+				(errcode(ERRCODE_TRIGGERED_DATA_CHANGE_VIOLATION),
+				 errmsg("a trigger on table \"%s\" changed a column of the order engine",
+						RelationGetRelationName(table->rel)),
+				 detail_set("columns", detail_texts(list_make4("id", "xid", "era", "ring")), NULL),
+				 errhint("A BEFORE trigger there must leave these columns alone.")));
 	check_new_names(&row);
 	check_message(&row);
 	if (should_free)

@@ -36,6 +36,7 @@
 #include "base/call.h"
 #include "base/compat.h"
 #include "base/context.h"
+#include "base/detail.h"
 #include "base/errors.h"
 #include "machine/machine.h"
 #include "shop/order_id.h"
@@ -170,20 +171,14 @@ append_json_string(StringInfo json, const char *value)
 pg_noreturn static void
 raise_illegal(const Machine *machine, const char *from, const char *to)
 {
-	StringInfoData detail;
+	List *allowed =
+		from ? machine_allowed(machine, machine_state(machine, from)) : list_make1("create");
 
-	initStringInfo(&detail);
-	appendStringInfoString(&detail, "{\"from\": ");
-	append_json_string(&detail, from);
-	appendStringInfoString(&detail, ", \"to\": ");
-	append_json_string(&detail, to);
-	appendStringInfo(&detail, ", \"allowed\": %s}",
-					 from ? machine_allowed_json(machine, machine_state(machine, from))
-						  : "[\"create\"]");
 	ereport(ERROR,
 			(errcode(ERRCODE_OE_ILLEGAL_TRANSITION),
 			 errmsg("state machine \"%s\" does not allow this change of state", machine->name),
-			 errdetail_internal("%s", detail.data),
+			 detail_set("from", detail_text(from), "to", detail_text(to), "allowed",
+						detail_texts(allowed), NULL),
 			 errhint("DETAIL lists the events that are allowed; a new row begins in state \"%s\".",
 					 machine->states[machine->creation->to])));
 }
@@ -191,20 +186,13 @@ raise_illegal(const Machine *machine, const char *from, const char *to)
 pg_noreturn static void
 raise_version(int64 expected, int64 actual, const char *state)
 {
-	StringInfoData detail;
-
-	initStringInfo(&detail);
-	appendStringInfo(&detail,
-					 "{\"expected\": " INT64_FORMAT ", \"actual\": " INT64_FORMAT ", \"state\": ",
-					 expected, actual);
-	append_json_string(&detail, state);
-	appendStringInfoChar(&detail, '}');
-	ereport(
-		ERROR,
-		(errcode(ERRCODE_OE_VERSION_CONFLICT),
-		 errmsg("the row has changed: version " INT64_FORMAT " was expected, it is " INT64_FORMAT,
-				expected, actual),
-		 errdetail_internal("%s", detail.data), errhint("Read the row again and decide anew.")));
+	ereport(ERROR, (errcode(ERRCODE_OE_VERSION_CONFLICT),
+					errmsg("the row has changed: version " INT64_FORMAT
+						   " was expected, it is " INT64_FORMAT,
+						   expected, actual),
+					detail_set("expected", detail_number(expected), "actual", detail_number(actual),
+							   "state", detail_text(state), NULL),
+					errhint("Read the row again and decide anew.")));
 }
 
 /*
@@ -243,23 +231,16 @@ check_key(const Attached *attached, HeapTuple old, HeapTuple new)
 		Form_pg_attribute column = column_of(attached->rel, columns[i]);
 		NullableDatum	  was;
 		NullableDatum	  is;
-		StringInfoData	  detail;
-
 		was.value = heap_getattr(old, columns[i], desc, &was.isnull);
 		is.value = heap_getattr(new, columns[i], desc, &is.isnull);
 		if (row_same_value(column, was, is))
 			continue;
-		initStringInfo(&detail);
-		appendStringInfoString(&detail, "{\"relation\": ");
-		escape_json(&detail, RelationGetRelationName(attached->rel));
-		appendStringInfoString(&detail, ", \"columns\": [");
-		escape_json(&detail, NameStr(column->attname));
-		appendStringInfoString(&detail, "]}");
 		ereport(ERROR,
 				(errcode(ERRCODE_OE_DIRECT_WRITE),
 				 errmsg("primary key of table \"%s\" cannot be changed",
 						RelationGetRelationName(attached->rel)),
-				 errdetail_internal("%s", detail.data),
+				 detail_set("relation", detail_text(RelationGetRelationName(attached->rel)),
+							"columns", detail_texts(list_make1(NameStr(column->attname))), NULL),
 				 errhint("The table has a state machine, whose events name the row by its key.  "
 						 "Insert a new row instead.")));
 	}
@@ -632,7 +613,7 @@ check_machine(const Machine *machine)
 			ereport(ERROR,
 					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 					 errmsg("state machine \"%s\" is one for orders", machine->name),
-					 errdetail_internal("{\"transition\": %d, \"key\": \"%s\"}", i + 1, key),
+					 detail_set("transition", detail_number(i + 1), "key", detail_text(key), NULL),
 					 errhint("Publish a state machine without \"%s\" for this table.", key)));
 	}
 }

@@ -44,7 +44,6 @@
 #include "utils/guc.h"
 #include "utils/hsearch.h"
 #include "utils/inval.h"
-#include "utils/json.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
@@ -53,6 +52,7 @@
 
 #include "base/call.h"
 #include "base/compat.h"
+#include "base/detail.h"
 #include "machine/machine.h"
 #include "shop/owner.h"
 #include "shop/row.h"
@@ -267,7 +267,7 @@ refuse_id(int machine_id)
 {
 	ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 					errmsg("state machine %d does not exist", machine_id),
-					errdetail_internal("{\"machine_id\": %d}", machine_id),
+					detail_set("machine_id", detail_number(machine_id), NULL),
 					errhint("Table order_engine.machine lists what was published.")));
 }
 
@@ -318,15 +318,12 @@ machine_get(int machine_id)
 pg_noreturn static void
 refuse_name(const char *name)
 {
-	StringInfoData json;
+	char *shown = pnstrdup(name, pg_mbcliplen(name, strlen(name), MACHINE_MAX_NAME_LENGTH));
 
-	initStringInfo(&json);
-	appendStringInfoString(&json, "{\"machine\": ");
-	escape_json(&json, pnstrdup(name, pg_mbcliplen(name, strlen(name), MACHINE_MAX_NAME_LENGTH)));
-	appendStringInfoChar(&json, '}');
-	ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-					errmsg("state machine does not exist"), errdetail_internal("%s", json.data),
-					errhint("Publish one of this name with order_engine.define_machine().")));
+	ereport(ERROR,
+			(errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("state machine does not exist"),
+			 detail_set("machine", detail_text(shown), NULL),
+			 errhint("Publish one of this name with order_engine.define_machine().")));
 }
 
 const Machine *
@@ -416,37 +413,13 @@ machine_allowed(const Machine *machine, int state)
 	return events;
 }
 
-char *
-machine_allowed_json(const Machine *machine, int state)
-{
-	StringInfoData json;
-	ListCell	  *lc;
-
-	initStringInfo(&json);
-	appendStringInfoChar(&json, '[');
-	foreach(lc, machine_allowed(machine, state))
-	{
-		if (foreach_current_index(lc) > 0)
-			appendStringInfoString(&json, ", ");
-		escape_json(&json, lfirst(lc));
-	}
-	appendStringInfoChar(&json, ']');
-	return json.data;
-}
-
 /* ---- guards ---- */
 
 /* DETAIL and HINT for everything that can be wrong with a guard. */
 static int
 guard_detail(const char *guard)
 {
-	StringInfoData json;
-
-	initStringInfo(&json);
-	appendStringInfoString(&json, "{\"guard\": ");
-	escape_json(&json, guard);
-	appendStringInfoChar(&json, '}');
-	errdetail_internal("%s", json.data);
+	detail_set("guard", detail_text(guard), NULL);
 	return errhint(
 		"A guard is a function (order_engine.orders, text, jsonb) RETURNS boolean SECURITY DEFINER.");
 }

@@ -85,9 +85,6 @@ extern const Transition *machine_move_between(const Machine *machine, int from, 
 /* The events that anyone may fire in a state, a list of strings in definition order. */
 extern List *machine_allowed(const Machine *machine, int state);
 
-/* The same as a JSON array of strings, for DETAIL. */
-extern char *machine_allowed_json(const Machine *machine, int state);
-
 /* "none", "reserve", ... as a definition spells it. */
 extern const char *machine_stock_effect_name(StockEffect effect);
 

@@ -13,11 +13,11 @@
 #include "mb/pg_wchar.h"
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
-#include "utils/json.h"
 #include "utils/timestamp.h"
 #include "utils/varlena.h"
 
 #include "base/compat.h"
+#include "base/detail.h"
 #include "machine/machine.h"
 
 #define MAX_STATES 256
@@ -102,26 +102,16 @@ static int
 culprit(int transition, ...)
 {
 	StringInfoData json;
-	const char	  *separator = "";
 	const char	  *name;
 	va_list		   args;
 
 	initStringInfo(&json);
-	appendStringInfoChar(&json, '{');
-	if (transition > 0)
-	{
-		appendStringInfo(&json, "\"transition\": %d", transition);
-		separator = ", ";
-	}
+	appendStringInfoString(&json, "{}");
+	detail_add(&json, "transition", transition > 0 ? detail_number(transition) : NULL);
 	va_start(args, transition);
 	while ((name = va_arg(args, const char *)) != NULL)
-	{
-		appendStringInfo(&json, "%s\"%s\": ", separator, name);
-		escape_json(&json, clipped(va_arg(args, const char *)));
-		separator = ", ";
-	}
+		detail_add(&json, name, detail_text(clipped(va_arg(args, const char *))));
 	va_end(args);
-	appendStringInfoChar(&json, '}');
 	return errdetail_internal("%s", json.data);
 }
 
@@ -146,7 +136,7 @@ refuse_limit(const char *what, int limit)
 {
 	ereport(ERROR,
 			(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED), errmsg("state machine has too many %s", what),
-			 errdetail_internal("{\"limit\": %d}", limit),
+			 detail_set("limit", detail_number(limit), NULL),
 			 errhint("Keep what varies from order to order in attributes.")));
 }
 

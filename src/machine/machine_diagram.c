@@ -12,6 +12,7 @@
 #include "utils/builtins.h"
 
 #include "base/call.h"
+#include "base/detail.h"
 #include "machine/machine.h"
 
 typedef void (*DiagramWriter)(StringInfo out, const Machine *machine);
@@ -192,7 +193,7 @@ find_writer(const char *format)
 	if (strcmp(format, "dot") == 0)
 		return write_dot;
 	ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("unrecognized diagram format"),
-					errdetail_internal("{\"key\": \"format\"}"),
+					detail_set("key", detail_text("format"), NULL),
 					errhint("Formats are \"mermaid\" and \"dot\".")));
 }
 

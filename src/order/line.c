@@ -15,6 +15,7 @@
 
 #include "base/call.h"
 #include "base/compat.h"
+#include "base/detail.h"
 #include "order/line.h"
 #include "shop/shop.h"
 #include "shop/slot.h"
@@ -52,22 +53,13 @@ typedef struct Place
 pg_noreturn static void
 raise_place(const Place *place, const char *problem)
 {
-	StringInfoData detail;
-
-	initStringInfo(&detail);
-	appendStringInfo(&detail, "{\"%s\": %d", place->list, place->number);
-	if (place->key)
-	{
-		appendStringInfoString(&detail, ", \"key\": ");
-		escape_json(&detail, place->key);
-	}
-	appendStringInfoChar(&detail, '}');
 	ereport(
 		ERROR,
 		(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 		 place->key ? errmsg("%s %d: \"%s\" %s", place->list, place->number, place->key, problem)
 					: errmsg("%s %d %s", place->list, place->number, problem),
-		 errdetail("%s", detail.data),
+		 detail_set(place->list, detail_number(place->number), "key",
+					place->key ? detail_text(place->key) : NULL, NULL),
 		 strcmp(place->list, "line") == 0
 			 ? errhint(
 				   "A line is {\"sku\", \"quantity\", \"unit_price\", \"stock_key\", \"attributes\"}.")
@@ -241,7 +233,8 @@ check_list(Jsonb *json, const char *name, int max)
 	if (JB_ROOT_COUNT(json) > max)
 		ereport(ERROR, (errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
 						errmsg("\"%s\" has more than %d elements", name, max),
-						errdetail("{\"elements\": %u, \"limit\": %d}", JB_ROOT_COUNT(json), max)));
+						detail_set("elements", detail_number(JB_ROOT_COUNT(json)), "limit",
+								   detail_number(max), NULL)));
 }
 
 void

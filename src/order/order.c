@@ -16,17 +16,15 @@
 #include "access/xact.h"
 #include "catalog/pg_type.h"
 #include "common/int.h"
-#include "lib/stringinfo.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
-#include "utils/datetime.h"
 #include "utils/fmgroids.h"
 #include "utils/fmgrprotos.h"
-#include "utils/json.h"
 #include "utils/timestamp.h"
 #include "utils/typcache.h"
 
 #include "base/call.h"
+#include "base/detail.h"
 #include "base/errors.h"
 #include "order/event.h"
 #include "order/order.h"
@@ -48,7 +46,7 @@ order_lines(RowScope *scope, const OrderRow *row, OrderLines *lines)
 		ereport(ERROR,
 				(errcode(ERRCODE_DATA_CORRUPTED),
 				 errmsg("the lines of order " INT64_FORMAT " are missing", row->order_id),
-				 errdetail_internal("{\"order_id\": \"" INT64_FORMAT "\"}", row->order_id),
+				 detail_set("order_id", detail_id(row->order_id), NULL),
 				 errhint("Restore them in table \"order_line\": they say what the order holds of "
 						 "the stock.")));
 }
@@ -72,8 +70,8 @@ order_check_recorded(RowScope *scope, TupleTableSlot *old, const OrderRow *row)
 		(errcode(ERRCODE_TRIGGERED_ACTION_EXCEPTION),
 		 errmsg("version %d of order " INT64_FORMAT " is not recorded yet", row->version,
 				row->order_id),
-		 errdetail_internal("{\"order_id\": \"" INT64_FORMAT "\", \"version\": %d}", row->order_id,
-							row->version),
+		 detail_set("order_id", detail_id(row->order_id), "version", detail_number(row->version),
+					NULL),
 		 errhint(
 			 "The statement that writes it records it at its end: make each change of an order "
 			 "by a statement of its own, not in the RETURNING, a trigger or a guard of another; "
@@ -85,41 +83,29 @@ raise_not_found(int64 order_id)
 {
 	ereport(ERROR, (errcode(ERRCODE_OE_ORDER_NOT_FOUND),
 					errmsg("order " INT64_FORMAT " does not exist", order_id),
-					errdetail("{\"order_id\": \"" INT64_FORMAT "\"}", order_id),
+					detail_set("order_id", detail_id(order_id), NULL),
 					errhint("Check the id; an order that was purged is gone for good.")));
 }
 
 void
 order_raise_version(int expected, int actual, const char *state)
 {
-	StringInfoData detail;
-
-	initStringInfo(&detail);
-	appendStringInfo(&detail, "{\"expected\": %d, \"actual\": %d, \"state\": ", expected, actual);
-	escape_json(&detail, state);
-	appendStringInfoChar(&detail, '}');
 	ereport(ERROR,
 			(errcode(ERRCODE_OE_VERSION_CONFLICT),
 			 errmsg("the order has changed: version %d was expected, it is %d", expected, actual),
-			 errdetail("%s", detail.data), errhint("Read the order again and decide anew.")));
+			 detail_set("expected", detail_number(expected), "actual", detail_number(actual),
+						"state", detail_text(state), NULL),
+			 errhint("Read the order again and decide anew.")));
 }
 
 void
 order_raise_key_mismatch(const char *key, TimestampTz first_seen)
 {
-	static const int utc = 0;
-	char			 at[MAXDATELEN + 1];
-	StringInfoData	 detail;
-
-	JsonEncodeDateTime(at, TimestampTzGetDatum(first_seen), TIMESTAMPTZOID, &utc);
-	initStringInfo(&detail);
-	appendStringInfoString(&detail, "{\"key\": ");
-	escape_json(&detail, key);
-	appendStringInfo(&detail, ", \"first_seen\": \"%s\"}", at);
-	ereport(ERROR, (errcode(ERRCODE_OE_IDEMPOTENCY_KEY_MISMATCH),
-					errmsg("this idempotency key was used for another request"),
-					errdetail("%s", detail.data),
-					errhint("Use a new key for a new request; repeat a request unchanged.")));
+	ereport(ERROR,
+			(errcode(ERRCODE_OE_IDEMPOTENCY_KEY_MISMATCH),
+			 errmsg("this idempotency key was used for another request"),
+			 detail_set("key", detail_text(key), "first_seen", detail_time(first_seen), NULL),
+			 errhint("Use a new key for a new request; repeat a request unchanged.")));
 }
 
 /* What counts is how long it is in an event: a number may be far longer there than it is stored. */
@@ -138,7 +124,8 @@ order_check_attributes(Jsonb *attributes)
 			(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
 			 errmsg("\"attributes\" of an event has more than %d bytes",
 					ORDER_MAX_EVENT_ATTRIBUTES),
-			 errdetail("{\"bytes\": %d, \"limit\": %d}", length, ORDER_MAX_EVENT_ATTRIBUTES),
+			 detail_set("bytes", detail_number(length), "limit",
+						detail_number(ORDER_MAX_EVENT_ATTRIBUTES), NULL),
 			 errhint(
 				 "They are counted as JSON text.  Keep what belongs to the order in the order's attributes.")));
 }
@@ -147,23 +134,16 @@ order_check_attributes(Jsonb *attributes)
 pg_noreturn static void
 raise_illegal(const Machine *machine, const char *state, const char *key, const char *value)
 {
-	int			   index = machine_state(machine, state);
-	StringInfoData detail;
+	List *allowed = machine_allowed(machine, machine_state(machine, state));
 
-	initStringInfo(&detail);
-	appendStringInfoString(&detail, "{\"from\": ");
-	escape_json(&detail, state);
-	appendStringInfo(&detail, ", \"%s\": ", key);
-	escape_json(&detail, value);
-	appendStringInfo(&detail, ", \"allowed\": %s}",
-					 index < 0 ? "[]" : machine_allowed_json(machine, index));
 	ereport(
 		ERROR,
 		(errcode(ERRCODE_OE_ILLEGAL_TRANSITION),
 		 strcmp(key, "event") == 0
 			 ? errmsg("event \"%s\" is not allowed in state \"%s\"", value, state)
 			 : errmsg("an order cannot go from state \"%s\" to \"%s\"", state, value),
-		 errdetail("%s", detail.data),
+		 detail_set("from", detail_text(state), key, detail_text(value), "allowed",
+					detail_texts(allowed), NULL),
 		 errhint(
 			 "The events that are allowed now are in DETAIL; see also order_engine.allowed_events().")));
 }
@@ -222,28 +202,26 @@ void
 order_check_unchanged(TupleDesc desc, const AttrNumber *attno, TupleTableSlot *meant,
 					  TupleTableSlot *written)
 {
-	StringInfoData columns;
+	List *columns = NIL;
 
-	initStringInfo(&columns);
 	for (int i = 0; i < lengthof(engine_columns); i++)
 	{
 		AttrNumber n = attno[engine_columns[i]];
 
 		if (!order_same_value(meant, written, n))
-			appendStringInfo(&columns, "%s\"%s\"", columns.len > 0 ? ", " : "",
-							 NameStr(TupleDescAttr(desc, n - 1)->attname));
+			columns = lappend(columns, NameStr(TupleDescAttr(desc, n - 1)->attname));
 	}
-	if (columns.len > 0)
-		order_raise_direct_write("orders", columns.data);
+	if (columns)
+		order_raise_direct_write(columns);
 }
 
 void
-order_raise_direct_write(const char *relation, const char *columns)
+order_raise_direct_write(const List *columns)
 {
 	ereport(ERROR,
 			(errcode(ERRCODE_OE_DIRECT_WRITE),
-			 errmsg("these columns of table \"%s\" are written by the order engine only", relation),
-			 errdetail("{\"relation\": \"%s\", \"columns\": [%s]}", relation, columns),
+			 errmsg("these columns of table \"orders\" are written by the order engine only"),
+			 detail_set("relation", detail_text("orders"), "columns", detail_texts(columns), NULL),
 			 errhint("Use the functions in schema order_engine.")));
 }
 
@@ -343,16 +321,10 @@ order_guard_allows(RowTable *table, TupleTableSlot *old, const Machine *machine,
 pg_noreturn static void
 raise_guard(const Transition *transition)
 {
-	StringInfoData detail;
-
-	initStringInfo(&detail);
-	appendStringInfoString(&detail, "{\"guard\": ");
-	escape_json(&detail, transition->guard);
-	appendStringInfoChar(&detail, '}');
 	ereport(
 		ERROR,
 		(errcode(ERRCODE_OE_GUARD_REJECTED), errmsg("the guard of this transition refuses it"),
-		 errdetail("%s", detail.data),
+		 detail_set("guard", detail_text(transition->guard), NULL),
 		 errhint(
 			 "The guard is a function of the shop's own; it says when the transition is allowed.")));
 }
@@ -360,12 +332,12 @@ raise_guard(const Transition *transition)
 pg_noreturn static void
 raise_payment_required(const OrderRow *row)
 {
-	ereport(ERROR, (errcode(ERRCODE_OE_PAYMENT_REQUIRED),
-					errmsg("order " INT64_FORMAT " is not paid", row->order_id),
-					errdetail("{\"captured\": %s, \"refunded\": %s, \"amount\": %s}",
-							  amount_text(row->captured), amount_text(row->refunded),
-							  amount_text(row->amount)),
-					errhint("Record the payment with order_engine.pay_order().")));
+	ereport(ERROR,
+			(errcode(ERRCODE_OE_PAYMENT_REQUIRED),
+			 errmsg("order " INT64_FORMAT " is not paid", row->order_id),
+			 detail_set("captured", amount_text(row->captured), "refunded",
+						amount_text(row->refunded), "amount", amount_text(row->amount), NULL),
+			 errhint("Record the payment with order_engine.pay_order().")));
 }
 
 void

@@ -108,10 +108,10 @@ extern void order_check_unchanged(TupleDesc desc, const AttrNumber *attno, Tuple
 #define ORDER_MAX_EVENT_ATTRIBUTES 8192
 extern void order_check_attributes(Jsonb *attributes);
 
-/* Raise OE011, OE020, OE014. */
+/* Raise OE011, OE020, OE014 (naming these columns). */
 pg_noreturn extern void order_raise_version(int expected, int actual, const char *state);
 pg_noreturn extern void order_raise_key_mismatch(const char *key, TimestampTz first_seen);
-pg_noreturn extern void order_raise_direct_write(const char *relation, const char *columns);
+pg_noreturn extern void order_raise_direct_write(const List *columns);
 
 /*
  * Writes the next version of the row, checks what users' triggers made of it and

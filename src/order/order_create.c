@@ -19,6 +19,7 @@
 #include "utils/timestamp.h"
 
 #include "base/call.h"
+#include "base/detail.h"
 #include "base/errors.h"
 #include "order/order.h"
 #include "shop/order_id.h"
@@ -76,12 +77,12 @@ check_amount(CreateRequest *request)
 	call_check_amount(request->subtotal, "subtotal");
 	request->amount = amount_add(request->subtotal, adjustments);
 	if (amount_compare(request->amount, amount_zero()) < 0)
-		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-						errmsg("the adjustments exceed the subtotal"),
-						errdetail("{\"subtotal\": %s, \"adjustments\": %s, \"amount\": %s}",
-								  amount_text(request->subtotal), amount_text(adjustments),
-								  amount_text(request->amount)),
-						errhint("The amount of an order must not be negative.")));
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("the adjustments exceed the subtotal"),
+				 detail_set("subtotal", amount_text(request->subtotal), "adjustments",
+							amount_text(adjustments), "amount", amount_text(request->amount), NULL),
+				 errhint("The amount of an order must not be negative.")));
 	call_check_amount(request->amount, "amount");
 }
 
@@ -361,7 +362,7 @@ check_written(RowTable *table, TupleTableSlot *slot, TupleTableSlot *meant, cons
 	order_check_unchanged(RelationGetDescr(table->rel), table->attno, meant, slot);
 	order_row_read(table->attno, slot, &row);
 	if (row.version != 1 || strcmp(row.state, machine->states[machine->creation->to]) != 0)
-		order_raise_direct_write("orders", "\"state\", \"version\"");
+		order_raise_direct_write(list_make2("state", "version"));
 }
 
 static void

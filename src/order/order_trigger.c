@@ -15,11 +15,11 @@
 #include "executor/executor.h"
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
-#include "utils/json.h"
 #include "utils/rel.h"
 #include "utils/timestamp.h"
 
 #include "base/call.h"
+#include "base/detail.h"
 #include "base/errors.h"
 #include "order/order.h"
 #include "shop/order_id.h"
@@ -77,8 +77,8 @@ check_slot(int64 order_id, int64 user_id)
 	ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 					errmsg("order id " INT64_FORMAT " does not belong to user " INT64_FORMAT,
 						   order_id, user_id),
-					errdetail("{\"slot_of_order\": %d, \"slot_of_user\": %d}",
-							  slot_of_order(order_id), slot_of_user(user_id)),
+					detail_set("slot_of_order", detail_number(slot_of_order(order_id)),
+							   "slot_of_user", detail_number(slot_of_user(user_id)), NULL),
 					errhint("Take the id from order_engine.next_order_id(user_id).")));
 }
 
@@ -123,7 +123,7 @@ check_amounts(TupleTableSlot *slot, const AttrNumber *attno)
 	Numeric refunded = check_amount(slot, attno[ORDER_REFUNDED], "refunded");
 
 	if (amount_compare(refunded, captured) > 0)
-		order_raise_direct_write("orders", "\"captured\", \"refunded\"");
+		order_raise_direct_write(list_make2("captured", "refunded"));
 	(void) check_amount(slot, attno[ORDER_SUBTOTAL], "subtotal");
 	(void) check_amount(slot, attno[ORDER_AMOUNT], "amount");
 }
@@ -208,19 +208,14 @@ pg_noreturn static void
 raise_first_state(const char *given, const Machine *machine)
 {
 	const Transition *creation = machine->creation;
-	StringInfoData	  detail;
+	List			 *allowed = list_make1(unconstify(char *, machine->events[creation->event]));
 
-	initStringInfo(&detail);
-	appendStringInfoString(&detail, "{\"from\": null, \"to\": ");
-	escape_json(&detail, given);
-	appendStringInfoString(&detail, ", \"allowed\": [");
-	escape_json(&detail, machine->events[creation->event]);
-	appendStringInfoString(&detail, "]}");
-	ereport(ERROR,
-			(errcode(ERRCODE_OE_ILLEGAL_TRANSITION),
-			 errmsg("a new order cannot be in state \"%s\"", given), errdetail("%s", detail.data),
-			 errhint("Leave state null: a new order of this machine begins in state \"%s\".",
-					 machine->states[creation->to])));
+	ereport(ERROR, (errcode(ERRCODE_OE_ILLEGAL_TRANSITION),
+					errmsg("a new order cannot be in state \"%s\"", given),
+					detail_set("from", detail_text(NULL), "to", detail_text(given), "allowed",
+							   detail_texts(allowed), NULL),
+					errhint("Leave state null: a new order of this machine begins in state \"%s\".",
+							machine->states[creation->to])));
 }
 
 /* What a new order by raw SQL must be: unpaid, in its first state and version. */
@@ -237,10 +232,10 @@ check_inserted(TupleTableSlot *slot, const AttrNumber *attno, const OrderRow *ro
 		order_raise_version(1, row->version, row->state);
 	if (amount_compare(row->captured, amount_zero()) != 0 ||
 		amount_compare(row->refunded, amount_zero()) != 0)
-		order_raise_direct_write("orders", "\"captured\", \"refunded\"");
+		order_raise_direct_write(list_make2("captured", "refunded"));
 	(void) slot_getattr(slot, attno[ORDER_REQUEST_HASH], &isnull);
 	if (!isnull)
-		order_raise_direct_write("orders", "\"request_hash\"");
+		order_raise_direct_write(list_make1("request_hash"));
 }
 
 static void

@@ -16,6 +16,7 @@
 #include "utils/timestamp.h"
 
 #include "base/call.h"
+#include "base/detail.h"
 #include "base/errors.h"
 #include "order/order.h"
 #include "shop/slot.h"
@@ -196,13 +197,12 @@ check_refund(const OrderRow *row, Numeric left, Numeric amount)
 {
 	if (amount_compare(amount, left) <= 0 && amount_compare(amount, amount_zero()) > 0)
 		return;
-	ereport(ERROR,
-			(errcode(ERRCODE_OE_REFUND_EXCEEDS),
-			 errmsg("the refund exceeds what is left of the payments of order " INT64_FORMAT,
-					row->order_id),
-			 errdetail("{\"captured\": %s, \"refunded\": %s, \"given\": %s}",
-					   amount_text(row->captured), amount_text(row->refunded), amount_text(amount)),
-			 errhint("At most captured - refunded can go back.")));
+	ereport(ERROR, (errcode(ERRCODE_OE_REFUND_EXCEEDS),
+					errmsg("the refund exceeds what is left of the payments of order " INT64_FORMAT,
+						   row->order_id),
+					detail_set("captured", amount_text(row->captured), "refunded",
+							   amount_text(row->refunded), "given", amount_text(amount), NULL),
+					errhint("At most captured - refunded can go back.")));
 }
 
 static const char *

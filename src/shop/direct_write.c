@@ -8,34 +8,13 @@
 #include "postgres.h"
 
 #include "commands/trigger.h"
-#include "lib/stringinfo.h"
-#include "utils/builtins.h"
-#include "utils/json.h"
 
 #include "base/call.h"
+#include "base/detail.h"
 #include "base/errors.h"
 #include "shop/direct_write.h"
 
 PG_FUNCTION_INFO_V1(order_engine_refuse_direct_write);
-
-static char *
-refused_json(Relation rel, const char *operation, List *columns)
-{
-	StringInfoData json;
-	ListCell	  *lc;
-
-	initStringInfo(&json);
-	appendStringInfoString(&json, "{\"relation\": ");
-	escape_json(&json, RelationGetRelationName(rel));
-	appendStringInfo(&json, ", \"operation\": \"%s\"", operation);
-	foreach(lc, columns)
-	{
-		appendStringInfoString(&json, foreach_current_index(lc) == 0 ? ", \"columns\": [" : ", ");
-		escape_json(&json, lfirst(lc));
-	}
-	appendStringInfoString(&json, columns ? "]}" : "}");
-	return json.data;
-}
 
 void
 direct_write_refuse(Relation rel, const char *operation, List *columns)
@@ -43,7 +22,9 @@ direct_write_refuse(Relation rel, const char *operation, List *columns)
 	ereport(ERROR, (errcode(ERRCODE_OE_DIRECT_WRITE),
 					errmsg("direct %s on table \"%s\" is not allowed", operation,
 						   RelationGetRelationName(rel)),
-					errdetail_internal("%s", refused_json(rel, operation, columns)),
+					detail_set("relation", detail_text(RelationGetRelationName(rel)), "operation",
+							   detail_text(operation), "columns",
+							   columns ? detail_texts(columns) : NULL, NULL),
 					errhint("Only the order engine writes this.  Call its functions instead."),
 					errtable(rel)));
 }

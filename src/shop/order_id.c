@@ -52,6 +52,7 @@
 #include "utils/timestamp.h"
 
 #include "shop/order_id.h"
+#include "base/detail.h"
 #include "base/shared.h"
 #include "shop/owner.h"
 #include "shop/shop.h"
@@ -376,7 +377,7 @@ order_id_check(int64 order_id)
 		return;
 	ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 					errmsg("order id " INT64_FORMAT " lies in the future", order_id),
-					errdetail("{\"order_id\": \"" INT64_FORMAT "\"}", order_id),
+					detail_set("order_id", detail_id(order_id), NULL),
 					errhint("Take the id from order_engine.next_order_id(user_id).")));
 }
 
@@ -412,7 +413,7 @@ order_engine_order_id_parts(PG_FUNCTION_ARGS)
 	if (order_id < 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("order id must not be negative"),
-				 errdetail("{\"order_id\": \"%lld\"}", (long long) order_id),
+				 detail_set("order_id", detail_id(order_id), NULL),
 				 errhint("Order ids come from order_engine.next_order_id().")));
 	if (get_call_result_type(fcinfo, NULL, &tupdesc) != TYPEFUNC_COMPOSITE)
 		elog(ERROR, "return type must be a row type");

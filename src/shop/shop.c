@@ -34,6 +34,7 @@
 
 #include "shop/shape.h"
 #include "base/compat.h"
+#include "base/detail.h"
 #include "base/errors.h"
 #include "shop/shop.h"
 
@@ -327,7 +328,7 @@ shop_leaf(ShopTable table, int slot)
 	if (!OidIsValid(leaf))
 		ereport(ERROR,
 				(errcode(ERRCODE_OE_WRONG_NODE), errmsg("this node does not own slot %d", slot),
-				 errdetail("{\"slot\": %d, \"node\": null}", slot),
+				 detail_set("slot", detail_number(slot), "node", detail_text(NULL), NULL),
 				 errhint("Table \"%s\" has no partition for it: go to the node that has.",
 						 table_names[table])));
 	return leaf;

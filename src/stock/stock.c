@@ -20,18 +20,14 @@
 #include "access/table.h"
 #include "catalog/pg_collation.h"
 #include "catalog/pg_trigger.h"
-#include "catalog/pg_type.h"
 #include "commands/trigger.h"
 #include "common/int.h"
 #include "executor/executor.h"
 #include "funcapi.h"
-#include "lib/stringinfo.h"
 #include "miscadmin.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
-#include "utils/datetime.h"
 #include "utils/fmgroids.h"
-#include "utils/json.h"
 #include "utils/lsyscache.h"
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
@@ -39,6 +35,7 @@
 #include "base/call.h"
 #include "base/compat.h"
 #include "base/context.h"
+#include "base/detail.h"
 #include "base/errors.h"
 #include "shop/direct_write.h"
 #include "shop/owner.h"
@@ -134,78 +131,38 @@ free_quantity(const Stock *stock)
 
 /* ---- errors ---- */
 
-static void
-append_short(StringInfo json, const char *sku, int64 requested, int64 available)
+static char *
+short_line(const char *sku, int64 requested, int64 available)
 {
-	appendStringInfoString(json, json->len == 0 ? "{\"sku\": " : ", {\"sku\": ");
-	escape_json(json, sku);
-	appendStringInfo(json, ", \"requested\": " INT64_FORMAT ", \"available\": " INT64_FORMAT "}",
-					 requested, available);
+	return detail_object("sku", detail_text(sku), "requested", detail_number(requested),
+						 "available", detail_number(available), NULL);
+}
+
+static char *
+unknown_key(const char *sku)
+{
+	return detail_object("sku", detail_text(sku), NULL);
 }
 
 static void
-append_unknown(StringInfo json, const char *sku)
-{
-	appendStringInfoString(json, json->len == 0 ? "{\"sku\": " : ", {\"sku\": ");
-	escape_json(json, sku);
-	appendStringInfoChar(json, '}');
-}
-
-static void
-raise_short(const StringInfoData *lines)
+raise_short(const List *lines)
 {
 	ereport(
 		ERROR,
 		(errcode(ERRCODE_OE_INSUFFICIENT_STOCK), errmsg("insufficient stock"),
-		 errdetail_internal("{\"short\": [%s]}", lines->data),
+		 detail_set("short", detail_array(lines), NULL),
 		 errhint("Ask for no more than is available, or try again when more has been received.")));
 }
 
 static void
-raise_unknown(const StringInfoData *keys, const StringInfoData *lines)
+raise_unknown(const List *keys, const List *lines)
 {
 	ereport(
 		ERROR,
 		(errcode(ERRCODE_OE_UNKNOWN_SKU), errmsg("stock does not exist"),
-		 errdetail_internal("{\"unknown\": [%s], \"short\": [%s]}", keys->data, lines->data),
+		 detail_set("unknown", detail_array(keys), "short", detail_array(lines), NULL),
 		 errhint(
 			 "Create it with receive_stock(), or give null as the stock key of what is not stocked.")));
-}
-
-static void
-raise_short_sku(const char *sku, int64 requested, int64 available)
-{
-	StringInfoData line;
-
-	initStringInfo(&line);
-	append_short(&line, sku, requested, available);
-	raise_short(&line);
-}
-
-static void
-raise_unknown_sku(const char *sku)
-{
-	StringInfoData key;
-	StringInfoData none;
-
-	initStringInfo(&key);
-	initStringInfo(&none);
-	append_unknown(&key, sku);
-	raise_unknown(&key, &none);
-}
-
-/* {"sku": ..., "NAME": n, "NAME": n} for DETAIL. */
-static char *
-sku_json(const char *sku, const char *name1, int64 value1, const char *name2, int64 value2)
-{
-	StringInfoData json;
-
-	initStringInfo(&json);
-	appendStringInfoString(&json, "{\"sku\": ");
-	escape_json(&json, sku);
-	appendStringInfo(&json, ", \"%s\": " INT64_FORMAT ", \"%s\": " INT64_FORMAT "}", name1, value1,
-					 name2, value2);
-	return json.data;
 }
 
 /* ---- the row ---- */
@@ -432,20 +389,14 @@ movement_insert(RowScope *scope, const Movement *movement)
 static void
 raise_ref_mismatch(RowTable *table, TupleTableSlot *slot, const Movement *movement)
 {
-	Datum		   at = row_get_required(table, slot, MOVEMENT_AT);
-	char		   first_seen[MAXDATELEN + 1];
-	StringInfoData json;
+	TimestampTz at = DatumGetTimestampTz(row_get_required(table, slot, MOVEMENT_AT));
 
-	initStringInfo(&json);
-	appendStringInfoString(&json, "{\"key\": ");
-	escape_json(&json, movement->ref);
-	appendStringInfo(&json, ", \"first_seen\": \"%s\"}",
-					 JsonEncodeDateTime(first_seen, at, TIMESTAMPTZOID, NULL));
-	ereport(ERROR, (errcode(ERRCODE_OE_IDEMPOTENCY_KEY_MISMATCH),
-					errmsg("ref \"%s\" has been used for another quantity of SKU \"%s\"",
-						   movement->ref, movement->sku),
-					errdetail_internal("%s", json.data),
-					errhint("A retry must repeat its first call; a new one needs a new ref.")));
+	ereport(ERROR,
+			(errcode(ERRCODE_OE_IDEMPOTENCY_KEY_MISMATCH),
+			 errmsg("ref \"%s\" has been used for another quantity of SKU \"%s\"", movement->ref,
+					movement->sku),
+			 detail_set("key", detail_text(movement->ref), "first_seen", detail_time(at), NULL),
+			 errhint("A retry must repeat its first call; a new one needs a new ref.")));
 }
 
 /*
@@ -481,14 +432,14 @@ movement_is_replay(RowScope *scope, const Movement *movement)
 
 typedef struct Report
 {
-	StringInfoData short_lines;
-	StringInfoData unknown;
+	List *short_lines; /* as DETAIL shows them */
+	List *unknown;
 } Report;
 
 static inline bool
 report_is_clean(const Report *report)
 {
-	return report->short_lines.len == 0 && report->unknown.len == 0;
+	return report->short_lines == NIL && report->unknown == NIL;
 }
 
 static bool
@@ -509,8 +460,8 @@ raise_not_reserved(const Stock *stock, int64 quantity)
 		ERROR,
 		(errcode(ERRCODE_CHECK_VIOLATION),
 		 errmsg("less of SKU \"%s\" is reserved than the order holds", stock->sku),
-		 errdetail_internal("%s",
-							sku_json(stock->sku, "held", quantity, "reserved", stock->reserved)),
+		 detail_set("sku", detail_text(stock->sku), "held", detail_number(quantity), "reserved",
+					detail_number(stock->reserved), NULL),
 		 errhint("The stock row was changed behind the engine, as a restore of one table does.")));
 }
 
@@ -519,7 +470,8 @@ report_misfit(Report *report, const Stock *stock, StockEffect effect, int64 quan
 {
 	if (effects[effect].reserved < 0)
 		raise_not_reserved(stock, quantity);
-	append_short(&report->short_lines, stock->sku, quantity, free_quantity(stock));
+	report->short_lines =
+		lappend(report->short_lines, short_line(stock->sku, quantity, free_quantity(stock)));
 }
 
 /*
@@ -552,7 +504,7 @@ apply_line(Stock *stock, StockEffect effect, const StockLine *line, Report *repo
 
 	/* short, unknown or changed by another: what the snapshot says may be old */
 	if (!lock_for_effect(stock, effect, line->stock_key))
-		append_unknown(&report->unknown, line->stock_key);
+		report->unknown = lappend(report->unknown, unknown_key(line->stock_key));
 	else if (!effect_fits(stock, effect, line->quantity))
 		report_misfit(report, stock, effect, line->quantity);
 	else if (report_is_clean(report))
@@ -582,23 +534,21 @@ stock_apply(RowScope *scope, StockEffect effect, const StockLine *lines, int nli
 			const char *ref, const char *actor)
 {
 	Stock  stock;
-	Report report;
+	Report report = {0};
 
 	if (effect == STOCK_NONE || nlines == 0)
 		return;
 	stock_open(&stock, scope);
-	initStringInfo(&report.short_lines);
-	initStringInfo(&report.unknown);
 	for (int i = 0; i < nlines; i++)
 	{
 		Assert(lines[i].quantity > 0);
 		Assert(i == 0 || strcmp(lines[i - 1].stock_key, lines[i].stock_key) < 0);
 		apply_line(&stock, effect, &lines[i], &report);
 	}
-	if (report.unknown.len > 0)
-		raise_unknown(&report.unknown, &report.short_lines);
-	if (report.short_lines.len > 0)
-		raise_short(&report.short_lines);
+	if (report.unknown)
+		raise_unknown(report.unknown, report.short_lines);
+	if (report.short_lines)
+		raise_short(report.short_lines);
 	if (effects[effect].reason)
 		insert_movements(scope, effect, lines, nlines, ref, actor);
 }
@@ -684,18 +634,19 @@ static void
 lock_known(Stock *stock, const char *sku)
 {
 	if (!stock_lock(stock, sku))
-		raise_unknown_sku(sku);
+		raise_unknown(list_make1(unknown_key(sku)), NIL);
 }
 
 static void
 check_version(const Stock *stock, int64 expected)
 {
 	if (stock->version != expected)
-		ereport(ERROR, (errcode(ERRCODE_OE_VERSION_CONFLICT),
-						errmsg("stock of SKU \"%s\" has changed", stock->sku),
-						errdetail_internal("%s", sku_json(stock->sku, "expected", expected,
-														  "actual", stock->version)),
-						errhint("Read the stock again and decide anew.")));
+		ereport(ERROR,
+				(errcode(ERRCODE_OE_VERSION_CONFLICT),
+				 errmsg("stock of SKU \"%s\" has changed", stock->sku),
+				 detail_set("sku", detail_text(stock->sku), "expected", detail_number(expected),
+							"actual", detail_number(stock->version), NULL),
+				 errhint("Read the stock again and decide anew.")));
 }
 
 /*
@@ -711,7 +662,8 @@ move_stock(Stock *stock, const Movement *movement, const int64 *expected)
 	if (expected)
 		check_version(stock, *expected);
 	if (movement->quantity < 0 && free_quantity(stock) < -movement->quantity)
-		raise_short_sku(movement->sku, -movement->quantity, free_quantity(stock));
+		raise_short(
+			list_make1(short_line(movement->sku, -movement->quantity, free_quantity(stock))));
 	change_locked(stock, movement->quantity, 0);
 	movement_insert(stock->scope, movement);
 	return true;
@@ -1108,13 +1060,16 @@ check_not_reserved(const HandWrite *write)
 		char *sku = hand_sku(write, write->old);
 		int64 on_hand = hand_quantity(write, write->old, STOCK_ON_HAND);
 
-		ereport(ERROR,
-				(errcode(ERRCODE_OE_DIRECT_WRITE),
-				 errmsg("cannot delete stock of SKU \"%s\" because some of it is reserved", sku),
-				 errdetail_internal(
-					 "{\"relation\": \"%s\", \"operation\": \"DELETE\", \"stock\": %s}",
-					 stock_columns.table, sku_json(sku, "on_hand", on_hand, "reserved", reserved)),
-				 errhint("Wait until its orders are paid or cancelled."), errtable(write->rel)));
+		ereport(
+			ERROR,
+			(errcode(ERRCODE_OE_DIRECT_WRITE),
+			 errmsg("cannot delete stock of SKU \"%s\" because some of it is reserved", sku),
+			 detail_set("relation", detail_text(stock_columns.table), "operation",
+						detail_text("DELETE"), "stock",
+						detail_object("sku", detail_text(sku), "on_hand", detail_number(on_hand),
+									  "reserved", detail_number(reserved), NULL),
+						NULL),
+			 errhint("Wait until its orders are paid or cancelled."), errtable(write->rel)));
 	}
 }
 
