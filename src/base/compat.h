@@ -115,6 +115,13 @@ compat_index_beginscan(Relation heap, Relation index, Snapshot snapshot, int nke
 #define compat_has_virtual_columns(constr) false
 #endif
 
+/* 18 has other expressions beside those of CHECK constraints */
+#if PG_VERSION_NUM >= 180000
+#define compat_check_expressions(rri) ((rri)->ri_CheckConstraintExprs)
+#else
+#define compat_check_expressions(rri) ((rri)->ri_ConstraintExprs)
+#endif
+
 /* 18 has NOT NULL constraints that do not hold of the rows that were there before */
 #if PG_VERSION_NUM >= 180000
 #define compat_is_not_null(desc, i) \

@@ -68,9 +68,8 @@ typedef struct RowLayout
 	bool			  user_triggers; /* has row triggers that are not ours */
 	bool			  user_columns;	 /* has columns that are not ours */
 	bool			  compiled;
-	MemoryContext	  context; /* holds what is compiled; NULL: nothing is */
-	List			 *checks;  /* ExprState of each CHECK constraint, if checks_compiled */
-	bool			  checks_compiled;
+	MemoryContext	  context;	  /* holds what is compiled; NULL: nothing is */
+	ExprState		**checks;	  /* of each CHECK constraint; NULL: the executor compiles them */
 	List			 *predicates; /* CompiledPredicate */
 } RowLayout;
 
@@ -156,18 +155,20 @@ may_change(Node *node, void *context)
 /* In the making: functions of the owner's run meanwhile, and may make calls themselves. */
 typedef struct Compiled
 {
-	List *checks;
-	bool  checks_compiled;
-	List *predicates;
+	ExprState **checks;
+	List	   *predicates;
 } Compiled;
 
+/* All of them or none: the executor takes them as its own. */
 static void
 compile_checks(Compiled *compiled, Relation rel)
 {
 	TupleConstr *constr = RelationGetDescr(rel)->constr;
+	ExprState  **checks;
 
-	if (constr == NULL || compat_has_virtual_columns(constr))
+	if (constr == NULL || constr->num_check == 0 || compat_has_virtual_columns(constr))
 		return;
+	checks = palloc0(constr->num_check * sizeof(ExprState *));
 	for (int i = 0; i < constr->num_check; i++)
 	{
 		Node *expr = stringToNode(constr->check[i].ccbin);
@@ -176,10 +177,9 @@ compile_checks(Compiled *compiled, Relation rel)
 			continue;
 		if (may_change(expr, NULL))
 			return;
-		compiled->checks =
-			lappend(compiled->checks, ExecInitExpr(expression_planner((Expr *) expr), NULL));
+		checks[i] = ExecInitExpr(expression_planner((Expr *) expr), NULL);
 	}
-	compiled->checks_compiled = true;
+	compiled->checks = checks;
 }
 
 static void
@@ -224,7 +224,6 @@ compile_expressions(RowLayout *layout, Relation rel)
 	MemoryContextSetParent(context, TopMemoryContext);
 	layout->context = context;
 	layout->checks = compiled.checks;
-	layout->checks_compiled = compiled.checks_compiled;
 	layout->predicates = compiled.predicates;
 	layout->compiled = true;
 }
@@ -246,8 +245,9 @@ find_predicate(const RowLayout *layout, Oid index)
 
 /* Gives the executor what it would compile at the first row of each statement. */
 static void
-lend_predicates(const RowLayout *layout, ResultRelInfo *rri)
+lend_expressions(const RowLayout *layout, ResultRelInfo *rri)
 {
+	compat_check_expressions(rri) = layout->checks;
 	for (int i = 0; layout->predicates != NIL && i < rri->ri_NumIndices; i++)
 	{
 		IndexInfo *info = rri->ri_IndexRelationInfo[i];
@@ -256,26 +256,6 @@ lend_predicates(const RowLayout *layout, ResultRelInfo *rri)
 			info->ii_PredicateState =
 				find_predicate(layout, RelationGetRelid(rri->ri_IndexRelationDescs[i]));
 	}
-}
-
-/* True if the row is known to be right; else ExecConstraints() tells what is wrong. */
-static bool
-passes_compiled_checks(RowTable *table, TupleTableSlot *slot)
-{
-	TupleDesc	 desc = slot->tts_tupleDescriptor;
-	ExprContext *econtext = GetPerTupleExprContext(table->scope->estate);
-	ListCell	*lc;
-
-	if (!table->checks_compiled)
-		return false;
-	for (int i = 0; i < desc->natts; i++)
-		if (TupleDescAttr(desc, i)->attnotnull && slot_attisnull(slot, i + 1))
-			return false;
-	econtext->ecxt_scantuple = slot;
-	foreach(lc, table->checks)
-		if (!ExecCheck(lfirst(lc), econtext))
-			return false;
-	return true;
 }
 
 /* ---- layouts ---- */
@@ -473,8 +453,6 @@ row_open(RowScope *scope, Oid relid, const RowColumns *columns)
 	table->user_triggers = layout->user_triggers;
 	table->user_columns = layout->user_columns;
 	table->changed_by = layout->changed_by;
-	table->checks_compiled = layout->checks_compiled;
-	table->checks = layout->checks;
 
 	table->rri = makeNode(ResultRelInfo);
 	InitResultRelInfo(table->rri, table->rel, compat_add_relation(estate, table->rel), NULL, 0);
@@ -486,7 +464,7 @@ row_open(RowScope *scope, Oid relid, const RowColumns *columns)
 		capture_transitions(table);
 	}
 	ExecOpenIndices(table->rri, true);
-	lend_predicates(layout, table->rri);
+	lend_expressions(layout, table->rri);
 
 	/* enough for ExecGetTriggerResultRel() to find it */
 	estate->es_opened_result_relations = lappend(estate->es_opened_result_relations, table->rri);
@@ -713,7 +691,7 @@ check_row(RowTable *table, TupleTableSlot *slot, CmdType command)
 	if (constr && constr->has_generated_stored)
 		ExecComputeStoredGenerated(table->rri, estate, slot, command);
 	error_context_stack = &callback;
-	if (constr && !passes_compiled_checks(table, slot))
+	if (constr)
 		ExecConstraints(table->rri, slot, estate);
 
 	error_context_stack = callback.previous;

@@ -55,8 +55,6 @@ struct RowTable
 	bool			  user_triggers; /* has row triggers that are not ours */
 	bool			  user_columns;	 /* has columns that are not ours */
 	TransactionId	  changed_by;	 /* the last to change the table: the snapshot must see it */
-	bool			  checks_compiled;
-	List			 *checks; /* if checks_compiled: ExprState of each CHECK constraint */
 
 	/* for users' row triggers with transition tables, NULL: there are none */
 	TransitionCaptureState *inserted;
