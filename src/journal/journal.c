@@ -69,37 +69,6 @@ PG_FUNCTION_INFO_V1(order_engine_journal_acknowledge);
 PG_FUNCTION_INFO_V1(order_engine_journal_rotate);
 PG_FUNCTION_INFO_V1(order_engine_journal_expire);
 
-enum
-{
-	POSITION_JOURNAL,
-	POSITION_ENTRY,
-	POSITION_GENERATION,
-	POSITION_IDENTITY,
-	POSITION_ERA,
-	POSITION_TIMELINE,
-	POSITION_BATCH,
-	POSITION_TICK_ID,
-	POSITION_TICK_AT,
-	POSITION_OTHER_ERAS,
-	POSITION_CONSUMED,
-	POSITION_ADOPTED,
-	POSITION_SNAPSHOT,
-	POSITION_LAST_ID,
-	POSITION_CURRENT_RING,
-	POSITION_AT,
-	POSITION_RING,
-	POSITION_COLUMNS
-};
-
-static const char *const position_names[POSITION_COLUMNS] = {
-	"journal",	"entry",   "generation",   "identity",	 "era",		 "timeline",
-	"batch",	"tick_id", "tick_at",	   "other_eras", "consumed", "adopted",
-	"snapshot", "last_id", "current_ring", "at",		 "ring",
-};
-
-static const RowColumns position_columns = {"journal_position", POSITION_COLUMNS, position_names,
-											true};
-
 static const char *const journal_names[JOURNALS] = {
 	[JOURNAL_OUTBOX] = "outbox",
 };

@@ -84,7 +84,8 @@ struct JournalReader
 
 /* ---- one leaf ---- */
 
-static const char *const entry_names[ENTRY_COLUMNS] = {"id", "created_at"};
+/* of any journal; what else it has, its own columns say */
+static const RowColumn entry_names[ENTRY_COLUMNS] = {{"id"}, {"created_at"}};
 
 static const RowColumns entry_columns[JOURNALS] = {
 	[JOURNAL_OUTBOX] = {"outbox", ENTRY_COLUMNS, entry_names},

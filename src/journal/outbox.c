@@ -58,31 +58,6 @@ PG_FUNCTION_INFO_V1(order_engine_emit);
 PG_FUNCTION_INFO_V1(order_engine_outbox_ring);
 PG_FUNCTION_INFO_V1(order_engine_outbox_before_insert);
 
-enum
-{
-	OUTBOX_ID,
-	OUTBOX_AGGREGATETYPE,
-	OUTBOX_AGGREGATEID,
-	OUTBOX_TYPE,
-	OUTBOX_PAYLOAD,
-	OUTBOX_HEADERS,
-	OUTBOX_CREATED_AT,
-	OUTBOX_TOPIC,
-	OUTBOX_PARTITION,
-	OUTBOX_PAYLOAD_BYTES,
-	OUTBOX_XID,
-	OUTBOX_ERA,
-	OUTBOX_RING,
-	OUTBOX_COLUMNS
-};
-
-static const char *const outbox_names[OUTBOX_COLUMNS] = {
-	"id",	 "aggregatetype", "aggregateid",   "type", "payload", "headers", "created_at",
-	"topic", "partition",	  "payload_bytes", "xid",  "era",	  "ring",
-};
-
-static const RowColumns outbox_columns = {"outbox", OUTBOX_COLUMNS, outbox_names};
-
 static int max_message_bytes = 1000000;
 int		   outbox_retention = 86400;
 char	  *outbox_topic_prefix;
@@ -303,8 +278,8 @@ typedef struct NewRow
 static Datum
 new_get(const NewRow *row, int column, bool *isnull)
 {
-	return heap_getattr(row->tuple, get_attnum(row->relid, outbox_names[column]), row->desc,
-						isnull);
+	return heap_getattr(row->tuple, get_attnum(row->relid, outbox_columns.columns[column].name),
+						row->desc, isnull);
 }
 
 /* NULL for null, which NOT NULL refuses later where it must. */
@@ -657,7 +632,7 @@ stamp_new_row(const NewRow *row)
 	Datum			 values[lengthof(columns)];
 
 	for (int i = 0; i < lengthof(columns); i++)
-		attnos[i] = get_attnum(row->relid, outbox_names[columns[i]]);
+		attnos[i] = get_attnum(row->relid, outbox_columns.columns[columns[i]].name);
 	values[0] = Int64GetDatum(outbox_next_id(new_text(row, OUTBOX_AGGREGATEID)));
 	values[1] = TimestampTzGetDatum(GetCurrentTimestamp());
 	values[2] = FullTransactionIdGetDatum(GetTopFullTransactionId());

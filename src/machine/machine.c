@@ -58,20 +58,6 @@
 #include "shop/row.h"
 #include "shop/shop.h"
 
-enum
-{
-	MACHINE_MACHINE_ID,
-	MACHINE_NAME,
-	MACHINE_DEFINITION,
-	MACHINE_PUBLISHED_AT,
-	MACHINE_COLUMNS
-};
-
-static const char *const machine_column_names[MACHINE_COLUMNS] = {"machine_id", "name",
-																  "definition", "published_at"};
-
-static const RowColumns machine_columns = {"machine", MACHINE_COLUMNS, machine_column_names, true};
-
 /* A row as it was read: memory of the caller's context. */
 typedef struct MachineRow
 {

@@ -26,28 +26,6 @@
  */
 #define LATER_EVENTS_HEADROOM 16384
 
-enum
-{
-	EVENT_ORDER_ID,
-	EVENT_VERSION,
-	EVENT_EVENT,
-	EVENT_FROM_STATE,
-	EVENT_TO_STATE,
-	EVENT_ACTOR,
-	EVENT_REASON,
-	EVENT_IDEMPOTENCY_KEY,
-	EVENT_ATTRIBUTES,
-	EVENT_TRACEPARENT,
-	EVENT_AT,
-	EVENT_COLUMNS
-};
-
-static const RowColumns event_columns = {
-	"order_event", EVENT_COLUMNS,
-	(const char *const[]){"order_id", "version", "event", "from_state", "to_state", "actor",
-						  "reason", "idempotency_key", "attributes", "traceparent", "at"},
-	true};
-
 static RowTable *
 open_events(RowScope *scope, int64 order_id)
 {

@@ -24,24 +24,6 @@
 #define MAX_ADJUSTMENTS 1000
 #define MAX_LABEL_LENGTH 255
 
-enum
-{
-	LINE_ORDER_ID,
-	LINE_LINE_NO,
-	LINE_SKU,
-	LINE_STOCK_KEY,
-	LINE_QUANTITY,
-	LINE_UNIT_PRICE,
-	LINE_ATTRIBUTES,
-	LINE_COLUMNS
-};
-
-static const RowColumns line_columns = {"order_line", LINE_COLUMNS,
-										(const char *const[]){"order_id", "line_no", "sku",
-															  "stock_key", "quantity", "unit_price",
-															  "attributes"},
-										true};
-
 /* Where the parser is, for its messages. */
 typedef struct Place
 {

@@ -11,13 +11,6 @@
 #include "base/call.h"
 #include "order/order_row.h"
 
-const RowColumns order_columns = {
-	"orders", ORDER_COLUMNS,
-	(const char *const[]){"order_id", "user_id", "state", "machine_id", "version", "subtotal",
-						  "amount", "captured", "refunded", "currency", "idempotency_key",
-						  "request_hash", "adjustments", "attributes", "private", "created_at",
-						  "updated_at", "due_at"}};
-
 void
 order_row_read(const AttrNumber *attno, TupleTableSlot *slot, OrderRow *row)
 {

@@ -10,31 +10,6 @@
 #include "order/line.h"
 #include "shop/row.h"
 
-typedef enum OrderColumn
-{
-	ORDER_ORDER_ID,
-	ORDER_USER_ID,
-	ORDER_STATE,
-	ORDER_MACHINE_ID,
-	ORDER_VERSION,
-	ORDER_SUBTOTAL,
-	ORDER_AMOUNT,
-	ORDER_CAPTURED,
-	ORDER_REFUNDED,
-	ORDER_CURRENCY,
-	ORDER_IDEMPOTENCY_KEY,
-	ORDER_REQUEST_HASH,
-	ORDER_ADJUSTMENTS,
-	ORDER_ATTRIBUTES,
-	ORDER_PRIVATE,
-	ORDER_CREATED_AT,
-	ORDER_UPDATED_AT,
-	ORDER_DUE_AT,
-	ORDER_COLUMNS
-} OrderColumn;
-
-extern const RowColumns order_columns;
-
 /* The row of an order as C values; what is not here is read from its slot. */
 typedef struct OrderRow
 {

@@ -25,26 +25,6 @@
 #define KIND_CAPTURE "capture"
 #define KIND_REFUND "refund"
 
-enum
-{
-	PAYMENT_ORDER_ID,
-	PAYMENT_KIND,
-	PAYMENT_PAYMENT_REF,
-	PAYMENT_AMOUNT,
-	PAYMENT_CURRENCY,
-	PAYMENT_OUTCOME,
-	PAYMENT_VERSION,
-	PAYMENT_ATTRIBUTES,
-	PAYMENT_AT,
-	PAYMENT_COLUMNS
-};
-
-static const RowColumns payment_columns = {"payment", PAYMENT_COLUMNS,
-										   (const char *const[]){"order_id", "kind", "payment_ref",
-																 "amount", "currency", "outcome",
-																 "version", "attributes", "at"},
-										   true};
-
 typedef struct PaymentCall
 {
 	const char *kind;

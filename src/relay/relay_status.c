@@ -245,13 +245,6 @@ order_engine_relay_lag(PG_FUNCTION_ARGS)
 
 /* ---- pause ---- */
 
-enum
-{
-	SHOP_RELAY_PAUSED
-};
-
-static const RowColumns shop_columns = {"shop", 1, (const char *const[]){"relay_paused"}};
-
 /* Locks the table's one row and reads it. */
 static TupleTableSlot *
 lock_shop(RowTable *shop)

@@ -316,7 +316,7 @@ layout_with_columns(Relation rel, const RowColumns *columns)
 		return layout;
 	Assert(columns->ncolumns <= ROW_MAX_COLUMNS);
 	for (int i = 0; i < columns->ncolumns; i++)
-		layout->attno[i] = row_column(rel, columns->names[i]);
+		layout->attno[i] = row_column(rel, columns->columns[i].name);
 	for (int i = 0; i < RelationGetDescr(rel)->natts; i++)
 		if (!TupleDescAttr(RelationGetDescr(rel), i)->attisdropped)
 			live++;
@@ -707,10 +707,11 @@ check_fixed(RowTable *table, TupleTableSlot *meant, TupleTableSlot *written)
 	for (int i = 0; i < table->ncolumns; i++)
 	{
 		if (!row_same_column(meant, written, table->attno[i]))
-			ereport(ERROR, (errcode(ERRCODE_TRIGGERED_ACTION_EXCEPTION),
-							errmsg("a trigger on table \"%s\" changed column \"%s\"",
-								   RelationGetRelationName(table->rel), table->columns->names[i]),
-							errhint("A BEFORE trigger there may change columns of its own only.")));
+			ereport(ERROR,
+					(errcode(ERRCODE_TRIGGERED_ACTION_EXCEPTION),
+					 errmsg("a trigger on table \"%s\" changed column \"%s\"",
+							RelationGetRelationName(table->rel), table->columns->columns[i].name),
+					 errhint("A BEFORE trigger there may change columns of its own only.")));
 	}
 }
 

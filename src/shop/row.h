@@ -17,18 +17,10 @@
 #include "nodes/lockoptions.h"
 #include "utils/rel.h"
 
+#include "shop/columns.h"
 #include "shop/shop.h"
 
 #define ROW_MAX_COLUMNS 24
-
-/* The columns that the engine knows of a table; users may add others. */
-typedef struct RowColumns
-{
-	const char		  *table;
-	int				   ncolumns;
-	const char *const *names; /* in the order of the table's enum */
-	bool			   fixed; /* a user's BEFORE INSERT trigger must leave them as they are */
-} RowColumns;
 
 typedef struct RowScope
 {

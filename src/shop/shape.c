@@ -20,147 +20,16 @@
 #include "catalog/pg_class.h"
 #include "catalog/pg_opclass.h"
 #include "catalog/pg_partitioned_table.h"
-#include "catalog/pg_type.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/syscache.h"
 
 #include "base/compat.h"
+#include "shop/columns.h"
 #include "shop/shape.h"
 
-typedef struct Column
-{
-	const char *name;
-	Oid			type;
-	bool		required; /* NOT NULL */
-} Column;
-
-typedef struct Shape
-{
-	const char	 *table;
-	const Column *columns; /* ended by one without a name */
-	char		strategy;  /* of its partitions, as pg_partitioned_table has it; 0: a plain table */
-	const char *key;	   /* the column that they go by */
-} Shape;
-
-static const Column orders[] = {
-	{"order_id", INT8OID, true},
-	{"user_id", INT8OID, true},
-	{"state", TEXTOID, true},
-	{"machine_id", INT4OID, true},
-	{"version", INT4OID, true},
-	{"subtotal", NUMERICOID, true},
-	{"amount", NUMERICOID, true},
-	{"captured", NUMERICOID, true},
-	{"refunded", NUMERICOID, true},
-	{"currency", TEXTOID},
-	{"idempotency_key", TEXTOID},
-	{"request_hash", BYTEAOID},
-	{"adjustments", JSONBOID, true},
-	{"attributes", JSONBOID, true},
-	{"private", JSONBOID, true},
-	{"created_at", TIMESTAMPTZOID, true},
-	{"updated_at", TIMESTAMPTZOID, true},
-	{"due_at", TIMESTAMPTZOID},
-	{NULL},
-};
-
-static const Column order_line[] = {
-	{"order_id", INT8OID, true},	{"line_no", INT4OID, true},
-	{"sku", TEXTOID, true},			{"stock_key", TEXTOID},
-	{"quantity", INT4OID, true},	{"unit_price", NUMERICOID, true},
-	{"attributes", JSONBOID, true}, {NULL},
-};
-
-static const Column order_event[] = {
-	{"order_id", INT8OID, true}, {"version", INT4OID, true},   {"event", TEXTOID, true},
-	{"from_state", TEXTOID},	 {"to_state", TEXTOID, true},  {"actor", TEXTOID, true},
-	{"reason", TEXTOID},		 {"idempotency_key", TEXTOID}, {"attributes", JSONBOID, true},
-	{"traceparent", TEXTOID},	 {"at", TIMESTAMPTZOID, true}, {NULL},
-};
-
-static const Column payment[] = {
-	{"order_id", INT8OID, true},	{"kind", TEXTOID, true},
-	{"payment_ref", TEXTOID, true}, {"amount", NUMERICOID, true},
-	{"currency", TEXTOID},			{"outcome", TEXTOID, true},
-	{"version", INT4OID, true},		{"attributes", JSONBOID, true},
-	{"at", TIMESTAMPTZOID, true},	{NULL},
-};
-
-static const Column machine[] = {
-	{"machine_id", INT4OID, true},
-	{"name", TEXTOID, true},
-	{"definition", JSONBOID, true},
-	{"published_at", TIMESTAMPTZOID, true},
-	{NULL},
-};
-
-static const Column stock[] = {
-	{"sku", TEXTOID, true},
-	{"on_hand", INT8OID, true},
-	{"reserved", INT8OID, true},
-	{"version", INT8OID, true},
-	{"mode", TEXTOID, true},
-	{"auto_mode", BOOLOID, true},
-	{NULL},
-};
-
-static const Column stock_movement[] = {
-	{"sku", TEXTOID, true},
-	{"quantity", INT8OID, true},
-	{"reason", TEXTOID, true},
-	{"ref", TEXTOID},
-	{"actor", TEXTOID, true},
-	{"at", TIMESTAMPTZOID, true},
-	{NULL},
-};
-
-static const Column journal_position[] = {
-	{"journal", TEXTOID, true},	   {"entry", INT8OID, true},	 {"generation", INT8OID, true},
-	{"identity", UUIDOID, true},   {"era", INT8OID, true},		 {"timeline", INT4OID, true},
-	{"batch", INT8OID, true},	   {"tick_id", UUIDOID, true},	 {"tick_at", TIMESTAMPTZOID, true},
-	{"other_eras", BOOLOID, true}, {"consumed", PG_SNAPSHOTOID}, {"adopted", PG_SNAPSHOTOID},
-	{"snapshot", PG_SNAPSHOTOID},  {"last_id", INT8OID, true},	 {"current_ring", INT4OID, true},
-	{"at", TIMESTAMPTZOID, true},  {"ring", INT4OID, true},		 {NULL},
-};
-
-static const Column outbox[] = {
-	{"id", INT8OID, true},
-	{"aggregatetype", TEXTOID, true},
-	{"aggregateid", TEXTOID, true},
-	{"type", TEXTOID, true},
-	{"payload", JSONOID},
-	{"headers", JSONBOID},
-	{"created_at", TIMESTAMPTZOID, true},
-	{"topic", TEXTOID},
-	{"partition", INT4OID},
-	{"payload_bytes", BYTEAOID},
-	{"xid", XID8OID, true},
-	{"era", INT8OID, true},
-	{"ring", INT4OID, true},
-	{NULL},
-};
-
-static const Column shop[] = {
-	{"relay_paused", BOOLOID, true},
-	{NULL},
-};
-
-static const Shape shapes[] = {
-	{"orders", orders, PARTITION_STRATEGY_HASH, "order_id"},
-	{"order_line", order_line, PARTITION_STRATEGY_HASH, "order_id"},
-	{"order_event", order_event, PARTITION_STRATEGY_HASH, "order_id"},
-	{"payment", payment, PARTITION_STRATEGY_HASH, "order_id"},
-	{"machine", machine},
-	{"stock", stock},
-	{"stock_movement", stock_movement},
-	{"journal_position", journal_position, PARTITION_STRATEGY_LIST, "ring"},
-	{"outbox", outbox, PARTITION_STRATEGY_LIST, "ring"},
-	{"shop", shop},
-};
-
 pg_noreturn static void
-raise_column(const char *table, const Column *column)
+raise_column(const char *table, const RowColumn *column)
 {
 	ereport(ERROR,
 			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
@@ -188,7 +57,7 @@ check_kind(const char *name, char found, char wanted)
 /* ---- of a table that is open and locked ---- */
 
 static bool
-descriptor_has(TupleDesc desc, const Column *column)
+descriptor_has(TupleDesc desc, const RowColumn *column)
 {
 	for (int i = 0; i < desc->natts; i++)
 	{
@@ -201,28 +70,30 @@ descriptor_has(TupleDesc desc, const Column *column)
 	return false;
 }
 
-static const Shape *
-find_shape(const char *table)
+static const RowColumns *
+find_columns(const char *table)
 {
-	for (int i = 0; i < lengthof(shapes); i++)
-		if (strcmp(shapes[i].table, table) == 0)
-			return &shapes[i];
+	for (int i = 0; columns_tables[i]; i++)
+		if (strcmp(columns_tables[i]->table, table) == 0)
+			return columns_tables[i];
 	elog(ERROR, "table \"%s\" has no shape", table);
 }
 
 void
 shape_check_open(Relation rel, const char *table)
 {
+	const RowColumns *columns = find_columns(table);
+
 	check_kind(RelationGetRelationName(rel), rel->rd_rel->relkind, RELKIND_RELATION);
-	for (const Column *column = find_shape(table)->columns; column->name; column++)
-		if (!descriptor_has(RelationGetDescr(rel), column))
-			raise_column(table, column);
+	for (int i = 0; i < columns->ncolumns; i++)
+		if (!descriptor_has(RelationGetDescr(rel), &columns->columns[i]))
+			raise_column(table, &columns->columns[i]);
 }
 
 /* ---- of all tables, by the catalogs ---- */
 
 static void
-check_column(Oid relid, const char *table, const Column *column)
+check_column(Oid relid, const char *table, const RowColumn *column)
 {
 	HeapTuple		  tuple = SearchSysCacheAttName(relid, column->name);
 	Form_pg_attribute attribute =
@@ -254,38 +125,38 @@ hashes_slots(HeapTuple key, Oid schema)
 }
 
 static void
-check_partition_key(Oid relid, Oid schema, const Shape *shape)
+check_partition_key(Oid relid, Oid schema, const RowColumns *columns)
 {
 	HeapTuple				  tuple = SearchSysCache1(PARTRELID, ObjectIdGetDatum(relid));
 	Form_pg_partitioned_table key =
 		HeapTupleIsValid(tuple) ? (Form_pg_partitioned_table) GETSTRUCT(tuple) : NULL;
 
-	if (key == NULL || key->partstrat != shape->strategy || key->partnatts != 1 ||
-		key->partattrs.values[0] != get_attnum(relid, shape->key) ||
-		(shape->strategy == PARTITION_STRATEGY_HASH && !hashes_slots(tuple, schema)))
+	if (key == NULL || key->partstrat != columns->strategy || key->partnatts != 1 ||
+		key->partattrs.values[0] != get_attnum(relid, columns->key) ||
+		(columns->strategy == PARTITION_STRATEGY_HASH && !hashes_slots(tuple, schema)))
 		ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-						errmsg("table \"%s\" must be partitioned by column \"%s\"", shape->table,
-							   shape->key),
+						errmsg("table \"%s\" must be partitioned by column \"%s\"", columns->table,
+							   columns->key),
 						errhint("The order engine needs it as order_engine.setup() made it.")));
 	ReleaseSysCache(tuple);
 }
 
 static void
-check_table(Oid schema, const Shape *shape)
+check_table(Oid schema, const RowColumns *columns)
 {
-	Oid	 relid = get_relname_relid(shape->table, schema);
-	char wanted = shape->strategy ? RELKIND_PARTITIONED_TABLE : RELKIND_RELATION;
+	Oid	 relid = get_relname_relid(columns->table, schema);
+	char wanted = columns->strategy ? RELKIND_PARTITIONED_TABLE : RELKIND_RELATION;
 
-	check_kind(shape->table, OidIsValid(relid) ? get_rel_relkind(relid) : '\0', wanted);
-	for (const Column *column = shape->columns; column->name; column++)
-		check_column(relid, shape->table, column);
-	if (shape->strategy)
-		check_partition_key(relid, schema, shape);
+	check_kind(columns->table, OidIsValid(relid) ? get_rel_relkind(relid) : '\0', wanted);
+	for (int i = 0; i < columns->ncolumns; i++)
+		check_column(relid, columns->table, &columns->columns[i]);
+	if (columns->strategy)
+		check_partition_key(relid, schema, columns);
 }
 
 void
 shape_check(Oid schema)
 {
-	for (int i = 0; i < lengthof(shapes); i++)
-		check_table(schema, &shapes[i]);
+	for (int i = 0; columns_tables[i]; i++)
+		check_table(schema, columns_tables[i]);
 }

@@ -49,43 +49,6 @@
 #define REASON_CONFIRM "confirm"
 #define REASON_RESTOCK "restock"
 
-enum
-{
-	STOCK_SKU,
-	STOCK_ON_HAND,
-	STOCK_RESERVED,
-	STOCK_VERSION,
-	STOCK_MODE,
-	STOCK_AUTO_MODE,
-	STOCK_COLUMNS
-};
-
-static const char *const stock_names[STOCK_COLUMNS] = {
-	[STOCK_SKU] = "sku",		 [STOCK_ON_HAND] = "on_hand", [STOCK_RESERVED] = "reserved",
-	[STOCK_VERSION] = "version", [STOCK_MODE] = "mode",		  [STOCK_AUTO_MODE] = "auto_mode",
-};
-
-static const RowColumns stock_columns = {"stock", STOCK_COLUMNS, stock_names};
-
-enum
-{
-	MOVEMENT_SKU,
-	MOVEMENT_QUANTITY,
-	MOVEMENT_REASON,
-	MOVEMENT_REF,
-	MOVEMENT_ACTOR,
-	MOVEMENT_AT,
-	MOVEMENT_COLUMNS
-};
-
-static const char *const movement_names[MOVEMENT_COLUMNS] = {
-	[MOVEMENT_SKU] = "sku", [MOVEMENT_QUANTITY] = "quantity", [MOVEMENT_REASON] = "reason",
-	[MOVEMENT_REF] = "ref", [MOVEMENT_ACTOR] = "actor",		  [MOVEMENT_AT] = "at",
-};
-
-static const RowColumns movement_columns = {"stock_movement", MOVEMENT_COLUMNS, movement_names,
-											true};
-
 /* What one unit of an order's line does to a row. */
 static const struct
 {
@@ -294,7 +257,8 @@ check_written(Stock *stock)
 		if (DatumGetInt64(row_get_required(stock->table, stock->next, columns[i])) != expected[i])
 			ereport(ERROR, (errcode(ERRCODE_TRIGGERED_ACTION_EXCEPTION),
 							errmsg("a trigger on table \"%s\" changed column \"%s\" of SKU \"%s\"",
-								   stock_columns.table, stock_names[columns[i]], stock->sku),
+								   stock_columns.table, stock_columns.columns[columns[i]].name,
+								   stock->sku),
 							errhint("A BEFORE trigger there may change columns of its own only.")));
 }
 
@@ -1010,11 +974,11 @@ check_hand_write(const HandWrite *write)
 	ListCell *lc;
 
 	foreach(lc, columns)
-		names = lappend(names, (char *) stock_names[lfirst_int(lc)]);
+		names = lappend(names, (char *) stock_columns.columns[lfirst_int(lc)].name);
 	if (names)
 		direct_write_refuse(write->rel, write->operation, names);
 	if (write->old == NULL && hand_sku(write, write->new))
-		call_check_name(hand_sku(write, write->new), stock_names[STOCK_SKU]);
+		call_check_name(hand_sku(write, write->new), stock_columns.columns[STOCK_SKU].name);
 }
 
 /*
