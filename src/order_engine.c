@@ -8,6 +8,7 @@
 
 #include "base/compat.h"
 #include "base/context.h"
+#include "base/database_slot.h"
 #include "journal/journal.h"
 #include "machine/machine.h"
 #include "shop/order_id.h"
@@ -29,6 +30,7 @@ void
 _PG_init(void)
 {
 	shared_init();
+	database_slot_init();
 	wake_init();
 	shop_init();
 	row_init();

@@ -20,9 +20,8 @@
 typedef struct SharedArea
 {
 	const char *name;
-	Size		size;
-	int			locks;
-	void (*init)(void *area);
+	Size (*size)(void);
+	int	   locks;
 	void **area;
 } SharedArea;
 
@@ -40,7 +39,7 @@ request_areas(void)
 
 	for (int i = 0; i < nareas; i++)
 	{
-		RequestAddinShmemSpace(MAXALIGN(areas[i].size));
+		RequestAddinShmemSpace(MAXALIGN(areas[i].size()));
 		if (areas[i].locks > 0)
 			RequestNamedLWLockTranche(areas[i].name, areas[i].locks);
 	}
@@ -49,16 +48,12 @@ request_areas(void)
 static void
 attach_area(SharedArea *request)
 {
-	bool  found;
-	void *area = ShmemInitStruct(request->name, request->size, &found);
+	Size size = request->size();
+	bool found;
 
+	*request->area = ShmemInitStruct(request->name, size, &found);
 	if (!found)
-	{
-		memset(area, 0, request->size);
-		if (request->init)
-			request->init(area);
-	}
-	*request->area = area;
+		memset(*request->area, 0, size);
 }
 
 /*
@@ -78,7 +73,7 @@ attach_areas(void)
 }
 
 void
-shared_request(const char *name, Size size, int locks, void (*init)(void *area), void **area)
+shared_request(const char *name, Size (*size)(void), int locks, void **area)
 {
 	*area = NULL;
 	if (!process_shared_preload_libraries_in_progress)
@@ -89,7 +84,6 @@ shared_request(const char *name, Size size, int locks, void (*init)(void *area),
 		.name = name,
 		.size = size,
 		.locks = locks,
-		.init = init,
 		.area = area,
 	};
 }

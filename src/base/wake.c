@@ -2,12 +2,12 @@
  * wake.c
  *		Wake-ups of workers at the commit of what concerns them.
  *
- * Shared memory: one place per database.  `database`, `pid` and `latch` are
- * written under the lock; `database` is read without it, in which case a
- * wake-up may go to the wrong worker or none, which costs a moment's delay.
- * `wanted` is atomic: whoever raises it from 0 to 1 sets the latch, so that
- * concurrent commits cost one.  It is raised after the commit has become
- * visible and taken down before the worker takes its snapshot.
+ * Shared memory: a Waiter for each kind in every database's slot.  `pid` and
+ * `latch` are written under the slots' lock; `pid` is read without it, so it may
+ * be that of a process which has just ended.  `wanted` is atomic: whoever raises
+ * it from 0 to 1 sets the latch, so that concurrent commits cost one.  It is raised
+ * after the commit has become visible and taken down before the worker takes its
+ * snapshot.
  */
 #include "postgres.h"
 
@@ -16,68 +16,52 @@
 #include "port/atomics.h"
 #include "storage/ipc.h"
 #include "storage/latch.h"
-#include "storage/lwlock.h"
-#include "storage/shmem.h"
 
-#include "base/shared.h"
+#include "base/database_slot.h"
 #include "base/wake.h"
 
-#define AREA_NAME "order_engine wake"
-
-typedef struct Place
+typedef struct Waiter
 {
-	Oid				 database;		  /* InvalidOid: free */
-	pid_t			 pid[WAKE_KINDS]; /* 0: nobody waits */
-	Latch			*latch[WAKE_KINDS];
-	pg_atomic_uint32 wanted[WAKE_KINDS];
-} Place;
+	pid_t			 pid; /* 0: nobody waits */
+	Latch			*latch;
+	pg_atomic_uint32 wanted;
+} Waiter;
 
-static Place *places; /* NULL without preload */
-static int	  nplaces;
+static Size waiters_part; /* [WAKE_KINDS] */
 
-/* of who is woken */
-static WakeKind my_kind;
-static Place   *my_place;
+/* of who is woken: until it ends */
+static Waiter *me;
 
 /* of who wakes: reset at the end of each transaction */
-static bool at_commit[WAKE_KINDS];
+static Waiter *at_commit[WAKE_KINDS];
 
-static inline LWLock *
-places_lock(void)
+/* NULL without preload. */
+static Waiter *
+find_waiter(WakeKind kind)
 {
-	return &GetNamedLWLockTranche(AREA_NAME)->lock;
-}
+	Waiter *waiters = database_slot_part(waiters_part);
 
-static Place *
-find_place(Oid database)
-{
-	if (places == NULL)
-		return NULL;
-	for (int i = 0; i < nplaces; i++)
-		if (places[i].database == database)
-			return &places[i];
-	return NULL;
+	return waiters ? &waiters[kind] : NULL;
 }
 
 /* ---- who wakes ---- */
 
 static void
-wake(WakeKind kind)
+wake(Waiter *waiter)
 {
-	Place *place = find_place(MyDatabaseId);
-
-	if (place == NULL || pg_atomic_exchange_u32(&place->wanted[kind], 1) != 0)
+	if (pg_atomic_exchange_u32(&waiter->wanted, 1) != 0)
 		return;
-	LWLockAcquire(places_lock(), LW_SHARED);
-	if (place->latch[kind])
-		SetLatch(place->latch[kind]);
-	LWLockRelease(places_lock());
+	LWLockAcquire(database_slot_lock(), LW_SHARED);
+	if (waiter->latch)
+		SetLatch(waiter->latch);
+	LWLockRelease(database_slot_lock());
 }
 
+/* Finds the waiter now: at the commit nothing may fail. */
 void
 wake_at_commit(WakeKind kind)
 {
-	at_commit[kind] = true;
+	at_commit[kind] = find_waiter(kind);
 }
 
 /* XACT_EVENT_COMMIT comes after the transaction has become visible. */
@@ -89,115 +73,71 @@ at_transaction_end(XactEvent event, void *arg)
 	for (int kind = 0; kind < WAKE_KINDS; kind++)
 	{
 		if (at_commit[kind] && event == XACT_EVENT_COMMIT)
-			wake(kind);
-		at_commit[kind] = false;
+			wake(at_commit[kind]);
+		at_commit[kind] = NULL;
 	}
 }
 
 /* ---- who is woken ---- */
 
-static bool
-is_used(const Place *place)
-{
-	for (int kind = 0; kind < WAKE_KINDS; kind++)
-		if (place->pid[kind] != 0)
-			return true;
-	return false;
-}
-
-/* This database's place, else a free one, else one of a database in which nobody waits any more. */
-static Place *
-choose_place(void)
-{
-	Place *place = find_place(MyDatabaseId);
-
-	if (place == NULL)
-		place = find_place(InvalidOid);
-	for (int i = 0; place == NULL && i < nplaces; i++)
-		if (!is_used(&places[i]))
-			place = &places[i];
-	if (place == NULL)
-		elog(ERROR, "no place left for another worker");
-	return place;
-}
-
 /* Runs after the callbacks that the worker registered itself. */
 static void
-leave_place(int code, Datum arg)
+stop_waiting(int code, Datum arg)
 {
-	LWLockAcquire(places_lock(), LW_EXCLUSIVE);
-	my_place->pid[my_kind] = 0;
-	my_place->latch[my_kind] = NULL;
-	LWLockRelease(places_lock());
+	LWLockAcquire(database_slot_lock(), LW_EXCLUSIVE);
+	me->pid = 0;
+	me->latch = NULL;
+	LWLockRelease(database_slot_lock());
 }
 
 bool
 wake_take_place(WakeKind kind)
 {
-	Place *place;
-	bool   taken;
+	Waiter *waiter = find_waiter(kind);
+	bool	taken;
 
-	LWLockAcquire(places_lock(), LW_EXCLUSIVE);
-	place = choose_place();
-	taken = place->pid[kind] == 0;
+	LWLockAcquire(database_slot_lock(), LW_EXCLUSIVE);
+	taken = waiter->pid == 0;
 	if (taken)
 	{
-		place->database = MyDatabaseId;
-		place->pid[kind] = MyProcPid;
-		place->latch[kind] = MyLatch;
-		my_place = place;
-		my_kind = kind;
+		waiter->pid = MyProcPid;
+		waiter->latch = MyLatch;
 	}
-	LWLockRelease(places_lock());
+	LWLockRelease(database_slot_lock());
 	if (taken)
-		before_shmem_exit(leave_place, (Datum) 0);
+	{
+		me = waiter;
+		before_shmem_exit(stop_waiting, (Datum) 0);
+	}
 	return taken;
 }
 
 void
 wake_clear(void)
 {
-	(void) pg_atomic_exchange_u32(&my_place->wanted[my_kind], 0);
-}
-
-int
-wake_place(void)
-{
-	Place *place = find_place(MyDatabaseId);
-
-	return place ? place - places : -1;
-}
-
-int
-wake_places(void)
-{
-	return nplaces;
+	(void) pg_atomic_exchange_u32(&me->wanted, 0);
 }
 
 int
 wake_pid(WakeKind kind)
 {
-	Place *place = find_place(MyDatabaseId);
+	Waiter *waiter = find_waiter(kind);
 
-	return place ? place->pid[kind] : 0;
+	return waiter ? waiter->pid : 0;
 }
 
 static void
-init_places(void *area)
+init_waiters(void *part)
 {
-	Place *fresh = area;
+	Waiter *waiters = part;
 
-	for (int i = 0; i < nplaces; i++)
-		for (int kind = 0; kind < WAKE_KINDS; kind++)
-			pg_atomic_init_u32(&fresh[i].wanted[kind], 0);
+	for (int kind = 0; kind < WAKE_KINDS; kind++)
+		pg_atomic_init_u32(&waiters[kind].wanted, 0);
 }
 
 void
 wake_init(void)
 {
 	RegisterXactCallback(at_transaction_end, NULL);
-	if (!process_shared_preload_libraries_in_progress)
-		return;
-	nplaces = max_worker_processes;
-	shared_request(AREA_NAME, mul_size(nplaces, sizeof(Place)), 1, init_places, (void **) &places);
+	waiters_part = database_slot_request(WAKE_KINDS * sizeof(Waiter), init_waiters);
 }

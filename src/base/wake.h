@@ -2,7 +2,7 @@
  * wake.h
  *		Wakes a database's worker when a transaction commits.
  *
- * What waits to be woken takes a place for its database and its kind; who has
+ * What waits to be woken takes the place of its kind in its database; who has
  * made something for it to do asks for the wake-up, without knowing who it is.
  */
 #ifndef ORDER_ENGINE_WAKE_H
@@ -16,7 +16,7 @@ typedef enum WakeKind
 
 #define WAKE_KINDS (WAKE_KEEPER + 1)
 
-/* Wakes this database's worker of the kind when the current transaction commits.  Never raises. */
+/* Wakes this database's worker of the kind when the current transaction commits. */
 extern void wake_at_commit(WakeKind kind);
 
 /*
@@ -28,14 +28,6 @@ extern bool wake_take_place(WakeKind kind);
 
 /* The wake-up flag of this process goes down; before the snapshot that shall see what raised it. */
 extern void wake_clear(void);
-
-/*
- * The place of this database in arrays in shared memory that have wake_places()
- * members: -1 if nobody ever waited here (or without shared_preload_libraries).
- * Kept for as long as somebody waits.
- */
-extern int wake_place(void);
-extern int wake_places(void);
 
 /* The process that is woken in this database, 0 if there is none. */
 extern int wake_pid(WakeKind kind);

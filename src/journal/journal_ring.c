@@ -43,7 +43,6 @@
 #include "replication/walsender_private.h"
 #include "storage/bufmgr.h"
 #include "storage/lmgr.h"
-#include "storage/lwlock.h"
 #include "storage/proc.h"
 #include "storage/predicate.h"
 #include "storage/procarray.h"
@@ -58,12 +57,7 @@
 #include "base/compat.h"
 #include "journal/journal_internal.h"
 #include "shop/row.h"
-#include "base/shared.h"
-
-#define SHARED_NAME "order_engine_journal"
-
-/* Databases per start of the server; the rest read the table once a transaction. */
-#define MAX_PLACES 1024
+#include "base/database_slot.h"
 
 /* A leaf may be that much larger for each so many leaves that there are already. */
 #define LEAVES_PER_DOUBLING 8
@@ -95,7 +89,6 @@ typedef struct Ring
 
 typedef struct Place
 {
-	Oid database; /* written once, under the area's lock */
 	pg_atomic_uint64
 		current[JOURNALS]; /* OID of the journal << 32 | its present ring; 0: not known */
 } Place;
@@ -129,10 +122,10 @@ static Ring rings[RING_TABLES] = {
 	{.table = SHOP_JOURNAL_POSITION},
 };
 static Rotation rotations[JOURNALS];
-static Place   *places = NULL; /* [MAX_PLACES], NULL without shared memory */
-static Place   *place = NULL;  /* this database's, once found: it never moves */
+static Size		place_part;
+static Place   *place = NULL; /* this database's, once asked for: it never moves */
 
-/* Without a place: present ring + 1, 0: not known; reset at the end of the transaction. */
+/* Without shared memory: present ring + 1, 0: not known; reset at the end of the transaction. */
 static int local_ring[JOURNALS];
 static int rotate_size = 65536; /* order_engine.journal_rotate_size, kB */
 
@@ -422,20 +415,8 @@ ring_position_excess(int ring)
 static void
 find_place(void)
 {
-	LWLock *lock;
-
-	if (places == NULL || place != NULL)
-		return;
-	lock = &GetNamedLWLockTranche(SHARED_NAME)->lock;
-	LWLockAcquire(lock, LW_EXCLUSIVE);
-	for (int i = 0; i < MAX_PLACES && place == NULL; i++)
-	{
-		if (!OidIsValid(places[i].database))
-			places[i].database = MyDatabaseId;
-		if (places[i].database == MyDatabaseId)
-			place = &places[i];
-	}
-	LWLockRelease(lock);
+	if (place == NULL)
+		place = database_slot_part(place_part);
 }
 
 static void
@@ -993,13 +974,12 @@ journal_rotate(Journal journal)
 /* ---- start ---- */
 
 static void
-places_init(void *area)
+init_place(void *part)
 {
-	Place *all = area;
+	Place *fresh = part;
 
-	for (int i = 0; i < MAX_PLACES; i++)
-		for (int k = 0; k < JOURNALS; k++)
-			pg_atomic_init_u64(&all[i].current[k], 0);
+	for (int i = 0; i < JOURNALS; i++)
+		pg_atomic_init_u64(&fresh->current[i], 0);
 }
 
 void
@@ -1009,7 +989,7 @@ ring_init(void)
 							"Size at which a leaf of a journal is full and the next one is taken.",
 							"It grows with the number of leaves.", &rotate_size, 65536, 8,
 							MAX_KILOBYTES, PGC_SUSET, GUC_UNIT_KB, NULL, NULL, NULL);
-	shared_request(SHARED_NAME, sizeof(Place) * MAX_PLACES, 1, places_init, (void **) &places);
+	place_part = database_slot_request(sizeof(Place), init_place);
 	RegisterXactCallback(forget_local_ring, NULL);
 	CacheRegisterRelcacheCallback(ring_invalidate, (Datum) 0);
 }

@@ -25,7 +25,6 @@ typedef enum RelayState
 /* What a relay tells about itself, in shared memory. */
 typedef struct RelayStatus
 {
-	Oid				database;
 	RelayState		state;
 	OutboxPublisher publisher;
 	int64			generation; /* of the journal's position */
@@ -57,7 +56,7 @@ extern RelayStatus relay_status_start(void);
 /* Makes a status visible to relay_status; from the relay only. */
 extern void relay_status_set(const RelayStatus *status);
 
-/* From _PG_init, after wake_init(). */
+/* Defines the settings, asks for shared memory; from _PG_init. */
 extern void relay_init(void);
 
 #endif /* ORDER_ENGINE_RELAY_H */

@@ -2,8 +2,8 @@
  * relay_status.c
  *		What the relay tells about itself and is told: settings, status, pause.
  *
- * Shared memory: one RelayStatus for each place of a database (worker.h),
- * written by that database's relay, covered by the area's one lock.
+ * Shared memory: one RelayStatus in each database's slot, written by that
+ * database's relay, covered by the slots' lock.
  *
  * Pause is durable, in the one row of the table `shop`.  Who changes it also
  * invalidates that relation's cache entry, so the relay hears of it at its
@@ -14,7 +14,6 @@
 #include "catalog/namespace.h"
 #include "fmgr.h"
 #include "miscadmin.h"
-#include "storage/lwlock.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
 #include "utils/inval.h"
@@ -23,16 +22,15 @@
 
 #include "base/call.h"
 #include "base/compat.h"
+#include "base/database_slot.h"
 #include "journal/journal.h"
 #include "relay/relay.h"
 #include "shop/owner.h"
 #include "shop/row.h"
-#include "base/shared.h"
 #include "shop/shop.h"
 #include "base/statement.h"
 #include "base/wake.h"
 
-#define AREA_NAME "order_engine relay"
 #define LIMIT_MARGIN 4096  /* Kafka's own part of a message */
 #define QUEUE_KBYTES 65536 /* of messages in the client library, copied or in flight */
 
@@ -45,7 +43,7 @@ static char		  *kafka_config_shown; /* secrets masked: what SHOW and pg_settings
 static const char *kafka_config = "";  /* as it was written */
 static char		  *kafka_config_file;
 
-static RelayStatus *statuses; /* NULL without preload */
+static Size status_part;
 
 PG_FUNCTION_INFO_V1(order_engine_relay_state);
 PG_FUNCTION_INFO_V1(order_engine_relay_lag);
@@ -129,31 +127,36 @@ define_settings(void)
 
 /* ---- status ---- */
 
-static inline LWLock *
-status_lock(void)
-{
-	return &GetNamedLWLockTranche(AREA_NAME)->lock;
-}
-
 void
 relay_status_set(const RelayStatus *status)
 {
-	LWLockAcquire(status_lock(), LW_EXCLUSIVE);
-	statuses[wake_place()] = *status;
-	LWLockRelease(status_lock());
+	RelayStatus *shown = database_slot_part(status_part);
+
+	LWLockAcquire(database_slot_lock(), LW_EXCLUSIVE);
+	*shown = *status;
+	LWLockRelease(database_slot_lock());
+}
+
+/* What this database's relay has set last; nothing without preload. */
+static RelayStatus
+status_read(void)
+{
+	RelayStatus *shown = database_slot_part(status_part);
+	RelayStatus	 status = {0};
+
+	if (shown == NULL)
+		return status;
+	LWLockAcquire(database_slot_lock(), LW_SHARED);
+	status = *shown;
+	LWLockRelease(database_slot_lock());
+	return status;
 }
 
 RelayStatus
 relay_status_start(void)
 {
-	RelayStatus status;
+	RelayStatus status = status_read();
 
-	LWLockAcquire(status_lock(), LW_SHARED);
-	status = statuses[wake_place()];
-	LWLockRelease(status_lock());
-	if (status.database != MyDatabaseId)
-		memset(&status, 0, sizeof(status));
-	status.database = MyDatabaseId;
 	status.since = GetCurrentTimestamp();
 	status.published = status.refused = 0;
 	status.published_at = 0;
@@ -164,16 +167,8 @@ relay_status_start(void)
 static RelayStatus
 status_get(void)
 {
-	RelayStatus status = {0};
-	int			place = wake_place();
+	RelayStatus status = status_read();
 
-	if (place < 0)
-		return status;
-	LWLockAcquire(status_lock(), LW_SHARED);
-	status = statuses[place];
-	LWLockRelease(status_lock());
-	if (status.database != MyDatabaseId)
-		memset(&status, 0, sizeof(status));
 	if (wake_pid(WAKE_RELAY) == 0)
 		status.state = RELAY_STOPPED;
 	return status;
@@ -321,7 +316,5 @@ void
 relay_init(void)
 {
 	define_settings();
-	if (wake_places() > 0)
-		shared_request(AREA_NAME, mul_size(wake_places(), sizeof(RelayStatus)), 1, NULL,
-					   (void **) &statuses);
+	status_part = database_slot_request(sizeof(RelayStatus), NULL);
 }

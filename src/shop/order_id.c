@@ -14,9 +14,9 @@
  * new value.  So a crash, a promotion, a restore or a server that preloads the
  * library only now and then resumes above what was handed out before.
  *
- * With shared memory a database has a Counter there that owns such a lease and
- * counts in it with one compare-and-swap an id.  Its fields:
- *		database	written once, under the LWLock of the area
+ * With shared memory a database has a Counter in its slot that owns such a lease
+ * and counts in it with one compare-and-swap an id.  It is lost when the slot is
+ * given to another database, which does no more harm than a crash.  Its fields:
  *		last		only ever raised; at or below `lease` whenever it was taken
  *		lease		only ever raised, under the lease lock, after the sequence
  *					was flushed and `last` is above what it does not own
@@ -43,7 +43,6 @@
 #include "nodes/makefuncs.h"
 #include "storage/lmgr.h"
 #include "storage/lock.h"
-#include "storage/lwlock.h"
 #include "utils/fmgrprotos.h"
 #include "utils/guc.h"
 #include "utils/inval.h"
@@ -51,20 +50,16 @@
 #include "utils/rel.h"
 #include "utils/timestamp.h"
 
+#include "base/database_slot.h"
 #include "shop/order_id.h"
 #include "base/detail.h"
-#include "base/shared.h"
 #include "shop/owner.h"
 #include "shop/shop.h"
 #include "shop/slot.h"
 
-#define SHARED_NAME "order_engine_order_id"
 #define CALL_NAME "next_order_id()"
 #define SEQUENCE_SCHEMA "order_engine"
 #define SEQUENCE_NAME "order_id_lease"
-
-/* Databases per start of the server; a dropped one keeps its place, the rest do without. */
-#define MAX_COUNTERS 1024
 
 #define COUNTER_MAX ((UINT64CONST(1) << (63 - SLOT_BITS)) - 1)
 #define COUNTER_FROM_MS(ms) ((uint64) (ms) << SEQUENCE_BITS)
@@ -86,14 +81,13 @@ PG_FUNCTION_INFO_V1(order_engine_order_id_parts);
 
 typedef struct Counter
 {
-	Oid				 database;
 	pg_atomic_uint32 sequence; /* whose lease this is; InvalidOid: none yet */
 	pg_atomic_uint64 last;	   /* handed out last */
 	pg_atomic_uint64 lease;	   /* may be handed out, inclusive */
 } Counter;
 
-static Counter *counters = NULL;			 /* [MAX_COUNTERS], NULL without shared memory */
-static Counter *counter = NULL;				 /* this database's, once claimed: it never moves */
+static Size		counter_part;
+static Counter *counter = NULL;				 /* this database's, once asked for; it never moves */
 static Oid		lease_sequence = InvalidOid; /* reset by lease_invalidate() */
 
 static int debug_clock_offset = 0;
@@ -159,37 +153,23 @@ counter_publish(uint64 spent, uint64 lease, Oid sequence)
 	pg_atomic_write_u32(&counter->sequence, sequence);
 }
 
-/* Finds or claims this database's counter.  False without shared memory, or if all are taken. */
+/* False without shared memory. */
 static bool
-counter_claim(void)
+counter_find(void)
 {
-	LWLock *lock;
-
-	if (counter != NULL || counters == NULL)
-		return counter != NULL;
-
-	lock = &GetNamedLWLockTranche(SHARED_NAME)->lock;
-	LWLockAcquire(lock, LW_EXCLUSIVE);
-	for (int i = 0; i < MAX_COUNTERS && counter == NULL; i++)
-		if (counters[i].database == MyDatabaseId || !OidIsValid(counters[i].database))
-			counter = &counters[i];
-	if (counter != NULL)
-		counter->database = MyDatabaseId;
-	LWLockRelease(lock);
+	if (counter == NULL)
+		counter = database_slot_part(counter_part);
 	return counter != NULL;
 }
 
 static void
-counters_init(void *area)
+init_counter(void *part)
 {
-	Counter *all = area;
+	Counter *fresh = part;
 
-	for (int i = 0; i < MAX_COUNTERS; i++)
-	{
-		pg_atomic_init_u32(&all[i].sequence, InvalidOid);
-		pg_atomic_init_u64(&all[i].last, 0);
-		pg_atomic_init_u64(&all[i].lease, 0);
-	}
+	pg_atomic_init_u32(&fresh->sequence, InvalidOid);
+	pg_atomic_init_u64(&fresh->last, 0);
+	pg_atomic_init_u64(&fresh->lease, 0);
 }
 
 /* Relcache callback: may run in any transaction state, so it only forgets. */
@@ -307,7 +287,7 @@ lease_try(uint64 *value)
 	Relation sequence = lease_open();
 	bool	 done;
 
-	if (sequence->rd_createSubid == InvalidSubTransactionId && counter_claim())
+	if (sequence->rd_createSubid == InvalidSubTransactionId && counter_find())
 	{
 		lease_extend(sequence);
 		/* it is locked: what lease_invalidate() has heard meanwhile does not matter */
@@ -384,8 +364,7 @@ order_id_check(int64 order_id)
 void
 order_id_init(void)
 {
-	shared_request(SHARED_NAME, sizeof(Counter) * MAX_COUNTERS, 1, counters_init,
-				   (void **) &counters);
+	counter_part = database_slot_request(sizeof(Counter), init_counter);
 	CacheRegisterRelcacheCallback(lease_invalidate, (Datum) 0);
 	DefineCustomIntVariable("order_engine.debug_clock_offset",
 							"Shifts the clock that order ids are made from.", "For tests only.",

@@ -9,9 +9,9 @@
  * the order of the stock keys: so it cannot deadlock with create_order(),
  * pay_order() or another batch.
  *
- * Shared memory: for each place of a database (wake.h) a Note of its keeper, who
- * alone writes and reads it: what a guard or a trigger does that ends the process
- * (exit_on_error makes any error do that) must not end the next one, too.
+ * Shared memory: in each database's slot a Note of its keeper, who alone writes and
+ * reads it: what a guard or a trigger does that ends the process (exit_on_error
+ * makes any error do that) must not end the next one, too.
  */
 #include "postgres.h"
 
@@ -24,7 +24,6 @@
 #include "nodes/parsenodes.h"
 #include "postmaster/bgworker.h"
 #include "storage/ipc.h"
-#include "storage/shmem.h"
 #include "utils/guc.h"
 #include "utils/hsearch.h"
 #include "utils/memutils.h"
@@ -35,11 +34,11 @@
 #include "base/call.h"
 #include "base/clock.h"
 #include "base/compat.h"
+#include "base/database_slot.h"
 #include "base/errors.h"
 #include "journal/journal.h"
 #include "order/order.h"
 #include "journal/outbox.h"
-#include "base/shared.h"
 #include "base/statement.h"
 #include "shop/owner.h"
 #include "worker/keeper.h"
@@ -83,14 +82,14 @@ typedef struct KeeperPass
 /* What one keeper tells the next. */
 typedef struct Note
 {
-	Oid		 database;
 	int		 nfiring; /* so many are being fired; 0: none */
 	DueOrder firing;  /* the one, if it is one */
 	int		 nculprits;
 	DueOrder culprits[MAX_CULPRITS]; /* ended a keeper; the last ones, in a ring */
 } Note;
 
-static Note *notes; /* [wake_places()], NULL without preload */
+static Size	 note_part;
+static Note *note; /* of this database, in its keeper */
 
 /* An order that is passed over for a while, unless it gets another due time. */
 typedef struct Rest
@@ -422,8 +421,8 @@ note_firing(const KeeperPass *pass, const DueOrder *due, int n)
 	if (!pass->worker)
 		return;
 	if (n == 1)
-		notes[wake_place()].firing = *due;
-	notes[wake_place()].nfiring = n;
+		note->firing = *due;
+	note->nfiring = n;
 }
 
 /* Somebody has ended this keeper, no order has. */
@@ -431,7 +430,7 @@ static void
 forget_firing(int code, Datum arg)
 {
 	if (worker_stopping())
-		notes[wake_place()].nfiring = 0;
+		note->nfiring = 0;
 }
 
 /*
@@ -441,11 +440,6 @@ forget_firing(int code, Datum arg)
 static void
 learn(KeeperPass *pass)
 {
-	Note *note = &notes[wake_place()];
-
-	if (note->database != MyDatabaseId)
-		memset(note, 0, sizeof(Note));
-	note->database = MyDatabaseId;
 	if (note->nfiring > 0)
 		pass->alone = SEARCH_SIZE;
 	if (note->nfiring == 1)
@@ -622,6 +616,7 @@ keeper_main(Datum arg)
 	worker_start(WAKE_KEEPER, arg);
 	pass_init(&pass, TopMemoryContext, true);
 	pass.worker = true;
+	note = database_slot_part(note_part);
 	before_shmem_exit(forget_firing, (Datum) 0);
 	pass_begin(&pass);
 	learn(&pass);
@@ -689,6 +684,5 @@ order_engine_tend(PG_FUNCTION_ARGS)
 void
 keeper_init(void)
 {
-	shared_request("order_engine keeper", mul_size(wake_places(), sizeof(Note)), 0, NULL,
-				   (void **) &notes);
+	note_part = database_slot_request(sizeof(Note), NULL);
 }

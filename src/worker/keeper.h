@@ -6,7 +6,7 @@
 #ifndef ORDER_ENGINE_KEEPER_H
 #define ORDER_ENGINE_KEEPER_H
 
-/* Asks for shared memory; from _PG_init, after wake_init(). */
+/* Asks for shared memory; from _PG_init, after shared_init(). */
 extern void keeper_init(void);
 
 #endif /* ORDER_ENGINE_KEEPER_H */
