@@ -10,7 +10,7 @@
 #include "base/context.h"
 #include "base/database_slot.h"
 #include "journal/journal.h"
-#include "machine/machine.h"
+#include "machine/machine_catalog.h"
 #include "shop/order_id.h"
 #include "journal/outbox.h"
 #include "relay/relay.h"
@@ -34,7 +34,7 @@ _PG_init(void)
 	wake_init();
 	shop_init();
 	row_init();
-	machine_init();
+	machine_catalog_init();
 	context_init();
 	order_id_init();
 	journal_init();

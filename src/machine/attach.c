@@ -38,7 +38,7 @@
 #include "base/context.h"
 #include "base/detail.h"
 #include "base/errors.h"
-#include "machine/machine.h"
+#include "machine/machine_catalog.h"
 #include "shop/order_id.h"
 #include "journal/outbox.h"
 #include "shop/owner.h"

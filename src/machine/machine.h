@@ -1,17 +1,16 @@
 /*
  * machine.h
- *		State machines: published, immutable, kept as a dense matrix
- *		[state][event] -> transition.
+ *		State machines as dense matrices [state][event] -> transition, and what they
+ *		allow.
  *
- * A Machine lives for the life of the backend: what it says can never change.
+ * What a published Machine says never changes, and it lives for the life of the
+ * backend (machine_catalog.h).
  */
 #ifndef ORDER_ENGINE_MACHINE_H
 #define ORDER_ENGINE_MACHINE_H
 
-#include "access/htup.h"
 #include "datatype/timestamp.h"
 #include "nodes/pg_list.h"
-#include "utils/jsonb.h"
 
 /* bytes in the name of a machine, a state or an event */
 #define MACHINE_MAX_NAME_LENGTH 63
@@ -62,12 +61,6 @@ typedef struct Machine
 	const Transition **matrix; /* [nstates * nevents], NULL: illegal */
 } Machine;
 
-/* The machine with this id; from the table at its first use.  22023 if there is none. */
-extern const Machine *machine_get(int machine_id);
-
-/* The newest published version of this name.  22023 if there is none. */
-extern const Machine *machine_latest(const char *name);
-
 /* Index of a state or event name, -1 if the machine has none of that name. */
 extern int machine_state(const Machine *machine, const char *name);
 extern int machine_event(const Machine *machine, const char *name);
@@ -84,29 +77,5 @@ extern const Transition *machine_move_between(const Machine *machine, int from, 
 
 /* The events that anyone may fire in a state, a list of strings in definition order. */
 extern List *machine_allowed(const Machine *machine, int state);
-
-/* "none", "reserve", ... as a definition spells it. */
-extern const char *machine_stock_effect_name(StockEffect effect);
-
-/*
- * Reads a definition into the caller's memory context; knows no tables.  22023
- * with the culprit in DETAIL, 54000 if it is too large.
- */
-extern Machine *machine_parse(int machine_id, const char *name, Jsonb *definition);
-
-/*
- * Calls the guard of a transition, `(orders, event text, attributes jsonb)
- * returns boolean`, as its own owner, in a security-restricted operation (no
- * temporary tables, nothing deferred); what it sets is set back.  True: allowed
- * (null counts as false). `order` is a row of orders as a composite Datum, of the
- * type of `orders` itself, not of a leaf.  42501 if the function is not SECURITY
- * DEFINER, 42883 if it is gone, 42P13 if it returns something else, else what it
- * raises.
- */
-extern bool machine_guard_allows(const Transition *transition, const char *event, Datum order,
-								 Jsonb *attributes);
-
-/* From _PG_init. */
-extern void machine_init(void);
 
 #endif /* ORDER_ENGINE_MACHINE_H */

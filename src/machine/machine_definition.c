@@ -18,7 +18,7 @@
 
 #include "base/compat.h"
 #include "base/detail.h"
-#include "machine/machine.h"
+#include "machine/machine_definition.h"
 
 #define MAX_STATES 256
 #define MAX_EVENTS 256
@@ -766,7 +766,7 @@ check_stock(const Machine *machine)
 }
 
 Machine *
-machine_parse(int machine_id, const char *name, Jsonb *definition)
+machine_definition_parse(int machine_id, const char *name, Jsonb *definition)
 {
 	Machine		   *machine = palloc0(sizeof(Machine));
 	Place			top = {&definition->root, 0};

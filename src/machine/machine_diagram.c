@@ -13,7 +13,8 @@
 
 #include "base/call.h"
 #include "base/detail.h"
-#include "machine/machine.h"
+#include "machine/machine_catalog.h"
+#include "machine/machine_definition.h"
 
 typedef void (*DiagramWriter)(StringInfo out, const Machine *machine);
 

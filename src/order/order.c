@@ -26,6 +26,8 @@
 #include "base/call.h"
 #include "base/detail.h"
 #include "base/errors.h"
+#include "machine/machine_catalog.h"
+#include "machine/machine_guard.h"
 #include "order/event.h"
 #include "order/order.h"
 #include "shop/slot.h"

@@ -21,6 +21,7 @@
 #include "base/call.h"
 #include "base/detail.h"
 #include "base/errors.h"
+#include "machine/machine_catalog.h"
 #include "order/order.h"
 #include "shop/order_id.h"
 #include "shop/slot.h"

@@ -37,7 +37,7 @@
 #include "utils/snapmgr.h"
 
 #include "base/compat.h"
-#include "machine/machine.h"
+#include "machine/machine_catalog.h"
 #include "order/order_row.h"
 #include "shop/row.h"
 #include "shop/shop.h"
