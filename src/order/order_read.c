@@ -13,14 +13,10 @@
  */
 #include "postgres.h"
 
-#include "access/genam.h"
-#include "access/relscan.h"
 #include "access/stratnum.h"
 #include "access/table.h"
-#include "access/tableam.h"
 #include "catalog/pg_collation.h"
 #include "catalog/pg_type.h"
-#include "executor/tuptable.h"
 #include "fmgr.h"
 #include "funcapi.h"
 #include "lib/qunique.h"
@@ -39,7 +35,7 @@
 #include "base/compat.h"
 #include "machine/machine_catalog.h"
 #include "order/order_row.h"
-#include "shop/row.h"
+#include "shop/row_scan.h"
 #include "shop/shop.h"
 #include "shop/slot.h"
 
@@ -124,16 +120,12 @@ typedef struct LeafKey
 /* An index scan of one leaf; leaf_scan_next() fills values and nulls, one for each field. */
 typedef struct LeafScan
 {
-	Relation		leaf;
-	Relation		index;
-	Snapshot		snapshot;
-	IndexScanDesc	scan;
-	TupleTableSlot *slot;
-	const Field	   *fields;
-	int				nfields;
-	AttrNumber		attno[MAX_FIELDS];
-	Datum			values[MAX_FIELDS];
-	bool			nulls[MAX_FIELDS];
+	RowScan		 rows;
+	const Field *fields;
+	int			 nfields;
+	AttrNumber	 attno[MAX_FIELDS];
+	Datum		 values[MAX_FIELDS];
+	bool		 nulls[MAX_FIELDS];
 } LeafScan;
 
 PG_FUNCTION_INFO_V1(order_engine_get_order);
@@ -159,33 +151,30 @@ int8_comparison(StrategyNumber strategy)
 	}
 }
 
-/* `snapshot` NULL: what row_reading_snapshot() says of this leaf. */
+/* `snapshot`: as row_scan_open(). */
 static void
 leaf_scan_begin(LeafScan *scan, ShopTable table, int slot, Snapshot snapshot, const Field *fields,
 				int nfields, const LeafKey *keys, int nkeys)
 {
 	AttrNumber	columns[MAX_KEYS];
 	ScanKeyData conditions[MAX_KEYS];
+	Relation	leaf;
 
 	Assert(nfields <= MAX_FIELDS && nkeys <= MAX_KEYS);
 	row_lock_tables(&table, 1, AccessShareLock);
-	scan->leaf = row_open_leaf_for_reading(table, slot);
+	leaf = row_open_leaf_for_reading(table, slot);
 	scan->fields = fields;
 	scan->nfields = nfields;
 	for (int i = 0; i < nfields; i++)
-		scan->attno[i] = row_column(scan->leaf, fields[i].column);
+		scan->attno[i] = row_column(leaf, fields[i].column);
 	for (int i = 0; i < nkeys; i++)
 	{
-		columns[i] = row_column(scan->leaf, keys[i].column);
+		columns[i] = row_column(leaf, keys[i].column);
 		ScanKeyInit(&conditions[i], i + 1, keys[i].strategy, int8_comparison(keys[i].strategy),
 					Int64GetDatum(keys[i].value));
 	}
-	scan->index = row_open_index(scan->leaf, nkeys, columns);
-	scan->slot = table_slot_create(scan->leaf, NULL);
-	scan->snapshot =
-		snapshot ? RegisterSnapshot(snapshot) : row_reading_snapshot(&scan->leaf, &table, 1);
-	scan->scan = compat_index_beginscan(scan->leaf, scan->index, scan->snapshot, nkeys);
-	index_rescan(scan->scan, conditions, nkeys, NULL, 0);
+	row_scan_open(&scan->rows, leaf, table, snapshot, nkeys, columns);
+	row_scan_begin(&scan->rows, conditions);
 }
 
 /*
@@ -205,11 +194,10 @@ order_scan_begin(LeafScan *scan, ShopTable table, int64 order_id, Snapshot snaps
 static bool
 leaf_scan_next(LeafScan *scan, ScanDirection direction)
 {
-	CHECK_FOR_INTERRUPTS();
-	if (!index_getnext_slot(scan->scan, direction, scan->slot))
+	if (!row_scan_next(&scan->rows, direction))
 		return false;
 	for (int i = 0; i < scan->nfields; i++)
-		scan->values[i] = slot_getattr(scan->slot, scan->attno[i], &scan->nulls[i]);
+		scan->values[i] = slot_getattr(scan->rows.slot, scan->attno[i], &scan->nulls[i]);
 	return true;
 }
 
@@ -217,11 +205,7 @@ leaf_scan_next(LeafScan *scan, ScanDirection direction)
 static void
 leaf_scan_end(LeafScan *scan)
 {
-	index_endscan(scan->scan);
-	UnregisterSnapshot(scan->snapshot);
-	ExecDropSingleTupleTableSlot(scan->slot);
-	index_close(scan->index, NoLock);
-	table_close(scan->leaf, NoLock);
+	row_scan_close(&scan->rows, NoLock);
 }
 
 /* ---- documents ---- */
@@ -289,7 +273,8 @@ push_fields(JsonbParseState **state, LeafScan *scan)
 	for (int i = 0; i < scan->nfields; i++)
 	{
 		push_key(state, scan->fields[i].key);
-		push_value(state, TupleDescAttr(RelationGetDescr(scan->leaf), scan->attno[i] - 1)->atttypid,
+		push_value(state,
+				   TupleDescAttr(RelationGetDescr(scan->rows.rel), scan->attno[i] - 1)->atttypid,
 				   scan->values[i], scan->nulls[i]);
 	}
 }
@@ -322,8 +307,8 @@ push_machine(JsonbParseState **state, LeafScan *scan)
 	OrderRow	   row;
 	const Machine *machine;
 
-	row_layout(scan->leaf, &order_columns, attno);
-	order_row_read(attno, scan->slot, &row);
+	row_layout(scan->rows.rel, &order_columns, attno);
+	order_row_read(attno, scan->rows.slot, &row);
 	machine = machine_get(row.machine_id);
 	push_key(state, "machine");
 	push_value(state, TEXTOID, CStringGetTextDatum(machine->name), false);

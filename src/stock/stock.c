@@ -15,36 +15,21 @@
  */
 #include "postgres.h"
 
-#include "access/genam.h"
 #include "access/stratnum.h"
-#include "access/table.h"
-#include "catalog/pg_collation.h"
-#include "catalog/pg_trigger.h"
-#include "commands/trigger.h"
 #include "common/int.h"
-#include "executor/executor.h"
-#include "funcapi.h"
-#include "miscadmin.h"
-#include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
-#include "utils/lsyscache.h"
-#include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 
 #include "base/call.h"
-#include "base/compat.h"
 #include "base/context.h"
 #include "base/detail.h"
 #include "base/errors.h"
-#include "shop/direct_write.h"
 #include "shop/owner.h"
 #include "shop/shop.h"
 #include "stock/stock.h"
+#include "stock/stock_internal.h"
 
-#define ROW_MODE "row"
-
-#define REASON_DIRECT "direct"
 #define REASON_DEDUCT "deduct"
 #define REASON_CONFIRM "confirm"
 #define REASON_RESTOCK "restock"
@@ -76,15 +61,6 @@ typedef struct Stock
 	int64			reserved;
 	int64			version;
 } Stock;
-
-typedef struct Movement
-{
-	const char *sku;
-	int64		quantity;
-	const char *reason;
-	const char *ref; /* NULL: not idempotent */
-	const char *actor;
-} Movement;
 
 static inline int64
 free_quantity(const Stock *stock)
@@ -155,13 +131,13 @@ check_mode(Stock *stock)
 {
 	text *mode = DatumGetTextPP(row_get_required(stock->table, stock->row, STOCK_MODE));
 
-	if (VARSIZE_ANY_EXHDR(mode) != strlen(ROW_MODE) ||
-		memcmp(VARDATA_ANY(mode), ROW_MODE, strlen(ROW_MODE)) != 0)
+	if (VARSIZE_ANY_EXHDR(mode) != strlen(STOCK_ROW_MODE) ||
+		memcmp(VARDATA_ANY(mode), STOCK_ROW_MODE, strlen(STOCK_ROW_MODE)) != 0)
 		ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 						errmsg("stock of SKU \"%s\" is in mode \"%s\", which is not available",
 							   stock->sku, text_to_cstring(mode)),
 						errhint("This version of the order engine knows the mode \"%s\" only.",
-								ROW_MODE)));
+								STOCK_ROW_MODE)));
 }
 
 static void
@@ -298,7 +274,7 @@ insert_empty(Stock *stock, const char *sku)
 	row_set(stock->table, stock->next, STOCK_ON_HAND, Int64GetDatum(0));
 	row_set(stock->table, stock->next, STOCK_RESERVED, Int64GetDatum(0));
 	row_set(stock->table, stock->next, STOCK_VERSION, Int64GetDatum(0));
-	row_set(stock->table, stock->next, STOCK_MODE, CStringGetTextDatum(ROW_MODE));
+	row_set(stock->table, stock->next, STOCK_MODE, CStringGetTextDatum(STOCK_ROW_MODE));
 	row_set(stock->table, stock->next, STOCK_AUTO_MODE, BoolGetDatum(false));
 	if (row_insert_unless(stock->table, stock->next, stock->index, &other))
 	{
@@ -333,8 +309,8 @@ movement_open(RowScope *scope)
 	return row_open(scope, shop_table(SHOP_STOCK_MOVEMENT), &movement_columns);
 }
 
-static void
-movement_insert(RowScope *scope, const Movement *movement)
+void
+stock_movement_insert(RowScope *scope, const StockMovement *movement)
 {
 	RowTable	   *table = movement_open(scope);
 	TupleTableSlot *slot = row_slot(table);
@@ -351,7 +327,7 @@ movement_insert(RowScope *scope, const Movement *movement)
 }
 
 static void
-raise_ref_mismatch(RowTable *table, TupleTableSlot *slot, const Movement *movement)
+raise_ref_mismatch(RowTable *table, TupleTableSlot *slot, const StockMovement *movement)
 {
 	TimestampTz at = DatumGetTimestampTz(row_get_required(table, slot, MOVEMENT_AT));
 
@@ -369,7 +345,7 @@ raise_ref_mismatch(RowTable *table, TupleTableSlot *slot, const Movement *moveme
  * another quantity.
  */
 static bool
-movement_is_replay(RowScope *scope, const Movement *movement)
+movement_is_replay(RowScope *scope, const StockMovement *movement)
 {
 	static const int columns[] = {MOVEMENT_SKU, MOVEMENT_REASON, MOVEMENT_REF};
 	RowTable		*table;
@@ -481,7 +457,7 @@ insert_movements(RowScope *scope, StockEffect effect, const StockLine *lines, in
 {
 	for (int i = 0; i < nlines; i++)
 	{
-		Movement movement = {
+		StockMovement movement = {
 			.sku = lines[i].stock_key,
 			.quantity = effects[effect].on_hand * lines[i].quantity,
 			.reason = effects[effect].reason,
@@ -489,7 +465,7 @@ insert_movements(RowScope *scope, StockEffect effect, const StockLine *lines, in
 			.actor = actor,
 		};
 
-		movement_insert(scope, &movement);
+		stock_movement_insert(scope, &movement);
 	}
 }
 
@@ -542,7 +518,7 @@ PG_FUNCTION_INFO_V1(order_engine_deduct_stock);
 static const char *
 read_reason(FunctionCallInfo fcinfo)
 {
-	static const char *const reserved[] = {REASON_DIRECT, REASON_DEDUCT, REASON_CONFIRM,
+	static const char *const reserved[] = {STOCK_REASON_DIRECT, REASON_DEDUCT, REASON_CONFIRM,
 										   REASON_RESTOCK};
 	const char				*reason;
 
@@ -578,7 +554,7 @@ check_delta(int64 delta)
 
 /* All three take sku, quantity (or delta), something of their own, ref, context. */
 static void
-read_movement(FunctionCallInfo fcinfo, const char *quantity, Movement *movement)
+read_movement(FunctionCallInfo fcinfo, const char *quantity, StockMovement *movement)
 {
 	ActionContext parsed;
 
@@ -619,7 +595,7 @@ check_version(const Stock *stock, int64 expected)
  * carries the old one.  `expected` NULL: whatever the version is.
  */
 static bool
-move_stock(Stock *stock, const Movement *movement, const int64 *expected)
+move_stock(Stock *stock, const StockMovement *movement, const int64 *expected)
 {
 	if (movement_is_replay(stock->scope, movement))
 		return false;
@@ -629,7 +605,7 @@ move_stock(Stock *stock, const Movement *movement, const int64 *expected)
 		raise_short(
 			list_make1(short_line(movement->sku, -movement->quantity, free_quantity(stock))));
 	change_locked(stock, movement->quantity, 0);
-	movement_insert(stock->scope, movement);
+	stock_movement_insert(stock->scope, movement);
 	return true;
 }
 
@@ -651,7 +627,7 @@ stock_answer(FunctionCallInfo fcinfo, const Stock *stock, bool replayed)
 
 /* True unless it is a replay, which makes no new row of stock that was deleted since. */
 static bool
-receive(Stock *stock, const Movement *movement)
+receive(Stock *stock, const StockMovement *movement)
 {
 	if (!stock_lock(stock, movement->sku))
 	{
@@ -666,11 +642,11 @@ receive(Stock *stock, const Movement *movement)
 Datum
 order_engine_receive_stock(PG_FUNCTION_ARGS)
 {
-	Movement   movement;
-	Stock	   stock;
-	RowScope   scope;
-	OwnerScope owner;
-	bool	   moved;
+	StockMovement movement;
+	Stock		  stock;
+	RowScope	  scope;
+	OwnerScope	  owner;
+	bool		  moved;
 
 	read_movement(fcinfo, "quantity", &movement);
 	movement.reason = read_reason(fcinfo);
@@ -688,11 +664,11 @@ order_engine_receive_stock(PG_FUNCTION_ARGS)
 Datum
 order_engine_adjust_stock(PG_FUNCTION_ARGS)
 {
-	Movement   movement;
-	Stock	   stock;
-	RowScope   scope;
-	OwnerScope owner;
-	bool	   moved;
+	StockMovement movement;
+	Stock		  stock;
+	RowScope	  scope;
+	OwnerScope	  owner;
+	bool		  moved;
 
 	read_movement(fcinfo, "delta", &movement);
 	movement.reason = read_reason(fcinfo);
@@ -713,13 +689,13 @@ order_engine_adjust_stock(PG_FUNCTION_ARGS)
  * taken before the row is written.  False if that did not go.
  */
 static bool
-deduct_unlocked(Stock *stock, const Movement *movement, const int64 *expected)
+deduct_unlocked(Stock *stock, const StockMovement *movement, const int64 *expected)
 {
 	if (movement->ref != NULL || !stock_find(stock, movement->sku) ||
 		(expected && stock->version != *expected) || free_quantity(stock) < -movement->quantity ||
 		!change_if_unchanged(stock, movement->quantity, 0))
 		return false;
-	movement_insert(stock->scope, movement);
+	stock_movement_insert(stock->scope, movement);
 	return true;
 }
 
@@ -727,7 +703,7 @@ Datum
 order_engine_deduct_stock(PG_FUNCTION_ARGS)
 {
 	static TupleDesc desc; /* found once, see call_row() */
-	Movement		 movement;
+	StockMovement	 movement;
 	Stock			 stock;
 	RowScope		 scope;
 	OwnerScope		 owner;
@@ -755,326 +731,4 @@ order_engine_deduct_stock(PG_FUNCTION_ARGS)
 	values[0] = Int64GetDatum(free_quantity(&stock));
 	values[1] = Int64GetDatum(stock.version);
 	return call_row(fcinfo, &desc, values, nulls);
-}
-
-/* ---- available(), availability() ---- */
-
-PG_FUNCTION_INFO_V1(order_engine_available);
-PG_FUNCTION_INFO_V1(order_engine_availability);
-
-/*
- * Reads under the caller's snapshot (row_reading_snapshot()) and without a scope,
- * so that it works on a standby, in read-only transactions and in parallel
- * workers.
- */
-typedef struct StockReader
-{
-	Relation		table;
-	Relation		index;
-	Snapshot		snapshot;
-	IndexScanDesc	scan;
-	TupleTableSlot *slot;
-	AttrNumber		on_hand;
-	AttrNumber		reserved;
-} StockReader;
-
-static void
-reader_open(StockReader *reader)
-{
-	static const ShopTable table = SHOP_STOCK;
-	AttrNumber			   attno[STOCK_COLUMNS];
-
-	reader->table = row_open_for_reading(table);
-	row_layout(reader->table, &stock_columns, attno);
-	reader->on_hand = attno[STOCK_ON_HAND];
-	reader->reserved = attno[STOCK_RESERVED];
-	reader->index = row_open_index(reader->table, 1, &attno[STOCK_SKU]);
-	reader->snapshot = row_reading_snapshot(&reader->table, &table, 1);
-	reader->scan = compat_index_beginscan(reader->table, reader->index, reader->snapshot, 1);
-	reader->slot = table_slot_create(reader->table, NULL);
-}
-
-static void
-reader_close(StockReader *reader)
-{
-	ExecDropSingleTupleTableSlot(reader->slot);
-	index_endscan(reader->scan);
-	UnregisterSnapshot(reader->snapshot);
-	index_close(reader->index, AccessShareLock);
-	table_close(reader->table, AccessShareLock);
-}
-
-/* The free quantity of a SKU, null if there is none of that name. */
-static Datum
-reader_get(StockReader *reader, Datum sku, bool *isnull)
-{
-	ScanKeyData key;
-
-	ScanKeyInit(&key, 1, BTEqualStrategyNumber, F_TEXTEQ, sku);
-	index_rescan(reader->scan, &key, 1, NULL, 0);
-	*isnull = !index_getnext_slot(reader->scan, ForwardScanDirection, reader->slot);
-	if (*isnull)
-		return (Datum) 0;
-	return Int64GetDatum(DatumGetInt64(row_require(reader->slot, reader->on_hand)) -
-						 DatumGetInt64(row_require(reader->slot, reader->reserved)));
-}
-
-Datum
-order_engine_available(PG_FUNCTION_ARGS)
-{
-	StockReader reader;
-	Datum		available;
-	bool		isnull;
-
-	reader_open(&reader);
-	available = reader_get(&reader, PG_GETARG_DATUM(0), &isnull);
-	reader_close(&reader);
-	if (isnull)
-		PG_RETURN_NULL();
-	return available;
-}
-
-Datum
-order_engine_availability(PG_FUNCTION_ARGS)
-{
-	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
-	StockReader	   reader;
-	Datum		  *skus;
-	bool		  *missing;
-	int			   nskus;
-
-	InitMaterializedSRF(fcinfo, 0);
-	deconstruct_array(PG_GETARG_ARRAYTYPE_P(0), TEXTOID, -1, false, TYPALIGN_INT, &skus, &missing,
-					  &nskus);
-	reader_open(&reader);
-	for (int i = 0; i < nskus; i++)
-	{
-		Datum values[2] = {skus[i], (Datum) 0};
-		bool  nulls[2] = {missing[i], true};
-
-		CHECK_FOR_INTERRUPTS();
-		if (!missing[i])
-			values[1] = reader_get(&reader, skus[i], &nulls[1]);
-		tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
-	}
-	reader_close(&reader);
-	return (Datum) 0;
-}
-
-/* ---- triggers: stock written by hand ---- */
-
-PG_FUNCTION_INFO_V1(order_engine_stock_before);
-PG_FUNCTION_INFO_V1(order_engine_stock_after);
-
-/* What a trigger was fired for; by its operation one of the rows is NULL. */
-typedef struct HandWrite
-{
-	Relation		rel;
-	const char	   *operation;
-	TupleTableSlot *old;
-	TupleTableSlot *new;
-	int64	   version; /* that the new row has, or is given by us */
-	AttrNumber attno[ROW_MAX_COLUMNS];
-} HandWrite;
-
-/* 0 for null, which the table's constraints do not let through. */
-static int64
-hand_quantity(const HandWrite *write, TupleTableSlot *slot, int column)
-{
-	bool  isnull;
-	Datum value = slot_getattr(slot, write->attno[column], &isnull);
-
-	return isnull ? 0 : DatumGetInt64(value);
-}
-
-static void
-read_trigger(FunctionCallInfo fcinfo, int timing, int events, HandWrite *write)
-{
-	TriggerData *data = call_row_trigger(fcinfo, timing, events);
-
-	if (RelationGetRelid(data->tg_relation) != shop_table(SHOP_STOCK))
-		ereport(ERROR, (errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
-						errmsg("this function can only be called as a trigger of table \"%s\"",
-							   stock_columns.table)));
-	write->rel = data->tg_relation;
-	write->operation = direct_write_operation(data->tg_event);
-	write->old = TRIGGER_FIRED_BY_INSERT(data->tg_event) ? NULL : data->tg_trigslot;
-	write->new = TRIGGER_FIRED_BY_INSERT(data->tg_event)   ? data->tg_trigslot
-				 : TRIGGER_FIRED_BY_UPDATE(data->tg_event) ? data->tg_newslot
-														   : NULL;
-	row_layout(write->rel, &stock_columns, write->attno);
-	if (write->new)
-		write->version = hand_quantity(write, write->new, STOCK_VERSION);
-}
-
-static char *
-hand_sku(const HandWrite *write, TupleTableSlot *slot)
-{
-	bool  isnull;
-	Datum value = slot_getattr(slot, write->attno[STOCK_SKU], &isnull);
-
-	return isnull ? NULL : TextDatumGetCString(value);
-}
-
-static bool
-column_changed(const HandWrite *write, int column)
-{
-	return !row_same_column(write->old, write->new, write->attno[column]);
-}
-
-/* True if the column of a new row is neither this nor null, which is left to the constraints. */
-static bool
-column_differs(const HandWrite *write, int column, Datum expected)
-{
-	Form_pg_attribute att = TupleDescAttr(RelationGetDescr(write->rel), write->attno[column] - 1);
-	NullableDatum	  value;
-
-	value.value = slot_getattr(write->new, att->attnum, &value.isnull);
-	return !value.isnull && !row_same_value(att, value, (NullableDatum){expected});
-}
-
-/* A new row is what receive_stock() would make; by hand only on_hand is given. */
-static List *
-forbidden_in_insert(const HandWrite *write)
-{
-	List *columns = NIL;
-
-	if (column_differs(write, STOCK_RESERVED, Int64GetDatum(0)))
-		columns = lappend_int(columns, STOCK_RESERVED);
-	if (column_differs(write, STOCK_VERSION, Int64GetDatum(1)))
-		columns = lappend_int(columns, STOCK_VERSION);
-	if (column_differs(write, STOCK_MODE, CStringGetTextDatum(ROW_MODE)))
-		columns = lappend_int(columns, STOCK_MODE);
-	if (column_differs(write, STOCK_AUTO_MODE, BoolGetDatum(false)))
-		columns = lappend_int(columns, STOCK_AUTO_MODE);
-	return columns;
-}
-
-/* Only on_hand may change, and with it the version, by one. */
-static List *
-forbidden_in_update(const HandWrite *write)
-{
-	static const int fixed[] = {STOCK_SKU, STOCK_RESERVED, STOCK_MODE, STOCK_AUTO_MODE};
-	int64			 step = column_changed(write, STOCK_ON_HAND) ? 1 : 0;
-	List			*columns = NIL;
-
-	for (int i = 0; i < lengthof(fixed); i++)
-		if (column_changed(write, fixed[i]))
-			columns = lappend_int(columns, fixed[i]);
-	if (write->version != hand_quantity(write, write->old, STOCK_VERSION) + step)
-		columns = lappend_int(columns, STOCK_VERSION);
-	return columns;
-}
-
-static void
-check_hand_write(const HandWrite *write)
-{
-	List	 *columns = write->old ? forbidden_in_update(write) : forbidden_in_insert(write);
-	List	 *names = NIL;
-	ListCell *lc;
-
-	foreach(lc, columns)
-		names = lappend(names, (char *) stock_columns.columns[lfirst_int(lc)].name);
-	if (names)
-		direct_write_refuse(write->rel, write->operation, names);
-	if (write->old == NULL && hand_sku(write, write->new))
-		call_check_name(hand_sku(write, write->new), stock_columns.columns[STOCK_SKU].name);
-}
-
-/*
- * The version follows on_hand, whether the writer left it or, as an ORM does,
- * raised it.
- */
-static HeapTuple
-follow_version(HandWrite *write, HeapTuple tuple)
-{
-	int	  attno = write->attno[STOCK_VERSION];
-	Datum version;
-	bool  isnull = false;
-
-	if (!column_changed(write, STOCK_ON_HAND) || column_changed(write, STOCK_VERSION))
-		return tuple;
-	write->version++;
-	version = Int64GetDatum(write->version);
-	return heap_modify_tuple_by_cols(tuple, RelationGetDescr(write->rel), 1, &attno, &version,
-									 &isnull);
-}
-
-/* Checks before the table's constraints speak; the AFTER trigger has the last word. */
-Datum
-order_engine_stock_before(PG_FUNCTION_ARGS)
-{
-	TriggerData *data = (TriggerData *) fcinfo->context;
-	HandWrite	 write;
-	HeapTuple	 tuple;
-
-	read_trigger(fcinfo, TRIGGER_TYPE_BEFORE, TRIGGER_TYPE_INSERT | TRIGGER_TYPE_UPDATE, &write);
-	tuple = write.old ? follow_version(&write, data->tg_newtuple) : data->tg_trigtuple;
-	check_hand_write(&write);
-	return PointerGetDatum(tuple);
-}
-
-static void
-check_not_reserved(const HandWrite *write)
-{
-	int64 reserved = hand_quantity(write, write->old, STOCK_RESERVED);
-
-	if (reserved > 0)
-	{
-		char *sku = hand_sku(write, write->old);
-		int64 on_hand = hand_quantity(write, write->old, STOCK_ON_HAND);
-
-		ereport(
-			ERROR,
-			(errcode(ERRCODE_OE_DIRECT_WRITE),
-			 errmsg("cannot delete stock of SKU \"%s\" because some of it is reserved", sku),
-			 detail_set("relation", detail_text(stock_columns.table), "operation",
-						detail_text("DELETE"), "stock",
-						detail_object("sku", detail_text(sku), "on_hand", detail_number(on_hand),
-									  "reserved", detail_number(reserved), NULL),
-						NULL),
-			 errhint("Wait until its orders are paid or cancelled."), errtable(write->rel)));
-	}
-}
-
-static void
-insert_hand_movement(const HandWrite *write)
-{
-	ActionContext context;
-	RowScope	  scope;
-	OwnerScope	  owner;
-	Movement	  movement = {.reason = REASON_DIRECT};
-
-	movement.quantity = (write->new ? hand_quantity(write, write->new, STOCK_ON_HAND) : 0) -
-						(write->old ? hand_quantity(write, write->old, STOCK_ON_HAND) : 0);
-	if (movement.quantity == 0)
-		return;
-	movement.sku = hand_sku(write, write->new ? write->new : write->old);
-	context_parse(NULL, &context);
-	movement.actor = context.actor;
-	owner_begin(&owner);
-	row_scope_begin(&scope, "a change of stock");
-	movement_insert(&scope, &movement);
-	row_scope_end(&scope);
-	owner_end(&owner);
-}
-
-/*
- * Checks what was really written, since a user's own BEFORE trigger may have
- * changed the row after ours, and writes the movement: not in the BEFORE
- * trigger, which ON CONFLICT DO UPDATE fires for rows that are not inserted.
- */
-Datum
-order_engine_stock_after(PG_FUNCTION_ARGS)
-{
-	HandWrite write;
-
-	read_trigger(fcinfo, TRIGGER_TYPE_AFTER,
-				 TRIGGER_TYPE_INSERT | TRIGGER_TYPE_UPDATE | TRIGGER_TYPE_DELETE, &write);
-	if (write.new)
-		check_hand_write(&write);
-	else
-		check_not_reserved(&write);
-	insert_hand_movement(&write);
-	return PointerGetDatum(NULL);
 }

@@ -1,0 +1,235 @@
+/*
+ * stock_trigger.c
+ *		Stock written by hand: what may be, and its movement.
+ */
+#include "postgres.h"
+
+#include "access/htup_details.h"
+#include "catalog/pg_trigger.h"
+#include "commands/trigger.h"
+#include "utils/builtins.h"
+
+#include "base/call.h"
+#include "base/context.h"
+#include "base/detail.h"
+#include "base/errors.h"
+#include "shop/direct_write.h"
+#include "shop/owner.h"
+#include "shop/shop.h"
+#include "stock/stock_internal.h"
+
+PG_FUNCTION_INFO_V1(order_engine_stock_before);
+PG_FUNCTION_INFO_V1(order_engine_stock_after);
+
+/* What a trigger was fired for; by its operation one of the rows is NULL. */
+typedef struct HandWrite
+{
+	Relation		rel;
+	const char	   *operation;
+	TupleTableSlot *old;
+	TupleTableSlot *new;
+	int64	   version; /* that the new row has, or is given by us */
+	AttrNumber attno[ROW_MAX_COLUMNS];
+} HandWrite;
+
+/* 0 for null, which the table's constraints do not let through. */
+static int64
+hand_quantity(const HandWrite *write, TupleTableSlot *slot, int column)
+{
+	bool  isnull;
+	Datum value = slot_getattr(slot, write->attno[column], &isnull);
+
+	return isnull ? 0 : DatumGetInt64(value);
+}
+
+static void
+read_trigger(FunctionCallInfo fcinfo, int timing, int events, HandWrite *write)
+{
+	TriggerData *data = call_row_trigger(fcinfo, timing, events);
+
+	if (RelationGetRelid(data->tg_relation) != shop_table(SHOP_STOCK))
+		ereport(ERROR, (errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
+						errmsg("this function can only be called as a trigger of table \"%s\"",
+							   stock_columns.table)));
+	write->rel = data->tg_relation;
+	write->operation = direct_write_operation(data->tg_event);
+	write->old = TRIGGER_FIRED_BY_INSERT(data->tg_event) ? NULL : data->tg_trigslot;
+	write->new = TRIGGER_FIRED_BY_INSERT(data->tg_event)   ? data->tg_trigslot
+				 : TRIGGER_FIRED_BY_UPDATE(data->tg_event) ? data->tg_newslot
+														   : NULL;
+	row_layout(write->rel, &stock_columns, write->attno);
+	if (write->new)
+		write->version = hand_quantity(write, write->new, STOCK_VERSION);
+}
+
+static char *
+hand_sku(const HandWrite *write, TupleTableSlot *slot)
+{
+	bool  isnull;
+	Datum value = slot_getattr(slot, write->attno[STOCK_SKU], &isnull);
+
+	return isnull ? NULL : TextDatumGetCString(value);
+}
+
+static bool
+column_changed(const HandWrite *write, int column)
+{
+	return !row_same_column(write->old, write->new, write->attno[column]);
+}
+
+/* True if the column of a new row is neither this nor null, which is left to the constraints. */
+static bool
+column_differs(const HandWrite *write, int column, Datum expected)
+{
+	Form_pg_attribute att = TupleDescAttr(RelationGetDescr(write->rel), write->attno[column] - 1);
+	NullableDatum	  value;
+
+	value.value = slot_getattr(write->new, att->attnum, &value.isnull);
+	return !value.isnull && !row_same_value(att, value, (NullableDatum){expected});
+}
+
+/* A new row is what receive_stock() would make; by hand only on_hand is given. */
+static List *
+forbidden_in_insert(const HandWrite *write)
+{
+	List *columns = NIL;
+
+	if (column_differs(write, STOCK_RESERVED, Int64GetDatum(0)))
+		columns = lappend_int(columns, STOCK_RESERVED);
+	if (column_differs(write, STOCK_VERSION, Int64GetDatum(1)))
+		columns = lappend_int(columns, STOCK_VERSION);
+	if (column_differs(write, STOCK_MODE, CStringGetTextDatum(STOCK_ROW_MODE)))
+		columns = lappend_int(columns, STOCK_MODE);
+	if (column_differs(write, STOCK_AUTO_MODE, BoolGetDatum(false)))
+		columns = lappend_int(columns, STOCK_AUTO_MODE);
+	return columns;
+}
+
+/* Only on_hand may change, and with it the version, by one. */
+static List *
+forbidden_in_update(const HandWrite *write)
+{
+	static const int fixed[] = {STOCK_SKU, STOCK_RESERVED, STOCK_MODE, STOCK_AUTO_MODE};
+	int64			 step = column_changed(write, STOCK_ON_HAND) ? 1 : 0;
+	List			*columns = NIL;
+
+	for (int i = 0; i < lengthof(fixed); i++)
+		if (column_changed(write, fixed[i]))
+			columns = lappend_int(columns, fixed[i]);
+	if (write->version != hand_quantity(write, write->old, STOCK_VERSION) + step)
+		columns = lappend_int(columns, STOCK_VERSION);
+	return columns;
+}
+
+static void
+check_hand_write(const HandWrite *write)
+{
+	List	 *columns = write->old ? forbidden_in_update(write) : forbidden_in_insert(write);
+	List	 *names = NIL;
+	ListCell *lc;
+
+	foreach(lc, columns)
+		names = lappend(names, unconstify(char *, stock_columns.columns[lfirst_int(lc)].name));
+	if (names)
+		direct_write_refuse(write->rel, write->operation, names);
+	if (write->old == NULL && hand_sku(write, write->new))
+		call_check_name(hand_sku(write, write->new), stock_columns.columns[STOCK_SKU].name);
+}
+
+/*
+ * The version follows on_hand, whether the writer left it or, as an ORM does,
+ * raised it.
+ */
+static HeapTuple
+follow_version(HandWrite *write, HeapTuple tuple)
+{
+	int	  attno = write->attno[STOCK_VERSION];
+	Datum version;
+	bool  isnull = false;
+
+	if (!column_changed(write, STOCK_ON_HAND) || column_changed(write, STOCK_VERSION))
+		return tuple;
+	write->version++;
+	version = Int64GetDatum(write->version);
+	return heap_modify_tuple_by_cols(tuple, RelationGetDescr(write->rel), 1, &attno, &version,
+									 &isnull);
+}
+
+/* Checks before the table's constraints speak; the AFTER trigger has the last word. */
+Datum
+order_engine_stock_before(PG_FUNCTION_ARGS)
+{
+	TriggerData *data = (TriggerData *) fcinfo->context;
+	HandWrite	 write;
+	HeapTuple	 tuple;
+
+	read_trigger(fcinfo, TRIGGER_TYPE_BEFORE, TRIGGER_TYPE_INSERT | TRIGGER_TYPE_UPDATE, &write);
+	tuple = write.old ? follow_version(&write, data->tg_newtuple) : data->tg_trigtuple;
+	check_hand_write(&write);
+	return PointerGetDatum(tuple);
+}
+
+static void
+check_not_reserved(const HandWrite *write)
+{
+	int64 reserved = hand_quantity(write, write->old, STOCK_RESERVED);
+
+	if (reserved > 0)
+	{
+		char *sku = hand_sku(write, write->old);
+		int64 on_hand = hand_quantity(write, write->old, STOCK_ON_HAND);
+
+		ereport(
+			ERROR,
+			(errcode(ERRCODE_OE_DIRECT_WRITE),
+			 errmsg("cannot delete stock of SKU \"%s\" because some of it is reserved", sku),
+			 detail_set("relation", detail_text(stock_columns.table), "operation",
+						detail_text("DELETE"), "stock",
+						detail_object("sku", detail_text(sku), "on_hand", detail_number(on_hand),
+									  "reserved", detail_number(reserved), NULL),
+						NULL),
+			 errhint("Wait until its orders are paid or cancelled."), errtable(write->rel)));
+	}
+}
+
+static void
+insert_hand_movement(const HandWrite *write)
+{
+	ActionContext context;
+	RowScope	  scope;
+	OwnerScope	  owner;
+	StockMovement movement = {.reason = STOCK_REASON_DIRECT};
+
+	movement.quantity = (write->new ? hand_quantity(write, write->new, STOCK_ON_HAND) : 0) -
+						(write->old ? hand_quantity(write, write->old, STOCK_ON_HAND) : 0);
+	if (movement.quantity == 0)
+		return;
+	movement.sku = hand_sku(write, write->new ? write->new : write->old);
+	context_parse(NULL, &context);
+	movement.actor = context.actor;
+	owner_begin(&owner);
+	row_scope_begin(&scope, "a change of stock");
+	stock_movement_insert(&scope, &movement);
+	row_scope_end(&scope);
+	owner_end(&owner);
+}
+
+/*
+ * Checks what was really written, since a user's own BEFORE trigger may have
+ * changed the row after ours, and writes the movement: not in the BEFORE
+ * trigger, which ON CONFLICT DO UPDATE fires for rows that are not inserted.
+ */
+Datum
+order_engine_stock_after(PG_FUNCTION_ARGS)
+{
+	HandWrite write;
+
+	read_trigger(fcinfo, TRIGGER_TYPE_AFTER,
+				 TRIGGER_TYPE_INSERT | TRIGGER_TYPE_UPDATE | TRIGGER_TYPE_DELETE, &write);
+	if (write.new)
+		check_hand_write(&write);
+	else
+		check_not_reserved(&write);
+	insert_hand_movement(&write);
+	return PointerGetDatum(NULL);
+}
