@@ -48,7 +48,7 @@ def check_shown(path):
 
 known = set(re.findall(r'^  (\w+) ', open('doc/design.md').read(), re.M))
 for path in sorted(glob.glob('src/*/*.*')):
-	name = os.path.splitext(os.path.basename(path))[0]
+	name = re.sub(r'(_internal)?\.\w+$', '', os.path.basename(path))
 	if re.search(r'\.(c|h|sql)$', path) and name not in known:
 		wrong.append('%s: doc/design.md does not name it' % path)
 

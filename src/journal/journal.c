@@ -5,9 +5,10 @@
  * Owns the table journal_position.  Every row of it is a whole position; the
  * newest of this cluster's era counts.  Rows are only ever appended, under the
  * journal's lock (lock_journal(), to the end of the transaction), so entries
- * are committed in their order; reading needs no lock.  The table is a ring of
+ * are committed in their order; reading needs no lock.  The table has a ring of
  * two leaves: rotation lets the next row go to the other one and empties the
- * first when no snapshot can need it.
+ * first when no snapshot can need it.  Each journal has two leaves of its own, so
+ * that what one of them is emptied of is nothing that another needs.
  *
  * Why a batch may be published once its tick has committed.  A transaction
  * that the tick's snapshot sees had left the array of running transactions
@@ -69,25 +70,9 @@ PG_FUNCTION_INFO_V1(order_engine_journal_acknowledge);
 PG_FUNCTION_INFO_V1(order_engine_journal_rotate);
 PG_FUNCTION_INFO_V1(order_engine_journal_expire);
 
-static const char *const journal_names[JOURNALS] = {
-	[JOURNAL_OUTBOX] = "outbox",
-};
-
 static int64 others_due_at[JOURNALS]; /* of clock_ms(), by this process; 0: not looked yet */
 static int64 tick_due_at[JOURNALS];	  /* likewise: no tick before */
 static int64 put_off_until[JOURNALS]; /* tick_due_at, if one was asked for before; 0: it was not */
-
-ShopTable
-journal_table(Journal journal)
-{
-	return SHOP_OUTBOX;
-}
-
-int64
-journal_era(void)
-{
-	return (int64) GetSystemIdentifier();
-}
 
 /* ---- snapshots ---- */
 
@@ -281,7 +266,7 @@ find_in_leaf(Leaf *leaf, Snapshot snapshot, Journal journal, int64 era, int64 ba
 	bool		  found = false;
 
 	ScanKeyEntryInitialize(&keys[0], 0, 1, BTEqualStrategyNumber, InvalidOid, C_COLLATION_OID,
-						   F_TEXTEQ, CStringGetTextDatum(journal_names[journal]));
+						   F_TEXTEQ, CStringGetTextDatum(journals[journal].name));
 	ScanKeyInit(&keys[1], 2, BTEqualStrategyNumber, F_INT8EQ, Int64GetDatum(era));
 	row_layout(rel, &position_columns, row.attno);
 	index_rescan(scan, keys, 2, NULL, 0);
@@ -343,7 +328,7 @@ state_append(JournalState *state)
 	table = row_open(&scope, ring_leaf(SHOP_JOURNAL_POSITION, state->ring), &position_columns);
 	slot = row_slot(table);
 	row_new(table, slot);
-	row_set(table, slot, POSITION_JOURNAL, CStringGetTextDatum(journal_names[state->journal]));
+	row_set(table, slot, POSITION_JOURNAL, CStringGetTextDatum(journals[state->journal].name));
 	row_set(table, slot, POSITION_ENTRY, Int64GetDatum(state->entry));
 	row_set(table, slot, POSITION_GENERATION, Int64GetDatum(state->generation));
 	row_set(table, slot, POSITION_IDENTITY, UUIDPGetDatum(&state->identity));
@@ -408,6 +393,19 @@ commit_synchronously(void)
 	ForceSyncCommit();
 }
 
+Leaf *
+position_leaves(Journal journal, int *nleaves)
+{
+	int	  n;
+	Leaf *leaves = ring_leaves(SHOP_JOURNAL_POSITION, &n);
+
+	*nleaves = 0;
+	for (int i = 0; i < n; i++)
+		if (leaves[i].ring / POSITION_LEAVES == (int) journal)
+			leaves[(*nleaves)++] = leaves[i];
+	return leaves;
+}
+
 /* The highest generation and batch of other clusters that a restore brought. */
 static void
 inherit_numbers(JournalState *state)
@@ -420,9 +418,13 @@ inherit_numbers(JournalState *state)
 	{
 		Relation	  rel = table_open(leaves[i].relid, NoLock);
 		PositionRow	  row = {.slot = table_slot_create(rel, NULL)};
-		TableScanDesc scan = table_beginscan(rel, snapshot, 0, NULL);
+		TableScanDesc scan;
+		ScanKeyData	  key;
 
 		row_layout(rel, &position_columns, row.attno);
+		ScanKeyInit(&key, row.attno[POSITION_JOURNAL], BTEqualStrategyNumber, F_TEXTEQ,
+					CStringGetTextDatum(journals[state->journal].name));
+		scan = table_beginscan(rel, snapshot, 1, &key);
 		while (table_scan_getnextslot(scan, ForwardScanDirection, row.slot))
 		{
 			state->generation = Max(state->generation, position_int64(&row, POSITION_GENERATION));
@@ -449,6 +451,7 @@ state_begin(Journal journal, JournalState *state)
 	state->tick_at = GetCurrentTimestamp();
 	state->tick_id = random_uuid();
 	state->last_id = JOURNAL_WHOLE;
+	state->ring = journal * POSITION_LEAVES;
 	inherit_numbers(state);
 	state->current_ring = state->generation > 0 ? ring_leave(journal) : ring_current(journal);
 }
@@ -530,7 +533,7 @@ static bool
 next_tick(JournalState *state, JournalState *next)
 {
 	int		 nleaves;
-	Leaf	*leaves = ring_lock(journal_table(state->journal), AccessShareLock, &nleaves);
+	Leaf	*leaves = ring_lock(journals[state->journal].table, AccessShareLock, &nleaves);
 	Snapshot snapshot = RegisterSnapshot(GetLatestSnapshot());
 	bool	 found;
 
@@ -648,16 +651,21 @@ journal_init(void)
 static Journal
 journal_argument(FunctionCallInfo fcinfo)
 {
-	char *name;
+	char		  *name;
+	StringInfoData list;
 
 	call_require(fcinfo, 0, "journal");
 	name = call_text(fcinfo, 0);
+	initStringInfo(&list);
 	for (int i = 0; i < JOURNALS; i++)
-		if (strcmp(journal_names[i], name) == 0)
+	{
+		if (strcmp(journals[i].name, name) == 0)
 			return i;
-	ereport(ERROR,
-			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-			 errmsg("journal \"%s\" does not exist", name), errhint("The journals are: outbox.")));
+		appendStringInfo(&list, i == 0 ? "%s" : ", %s", journals[i].name);
+	}
+	ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+					errmsg("journal \"%s\" does not exist", name),
+					errhint("The journals are: %s.", list.data)));
 }
 
 Datum

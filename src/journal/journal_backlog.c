@@ -138,7 +138,7 @@ journal_backlog(Journal journal, JournalBacklog *backlog)
 	memset(backlog, 0, sizeof(*backlog));
 	if (state_read(journal, journal_era(), &state))
 		count.state = &state;
-	leaves = ring_lock(journal_table(journal), AccessShareLock, &nleaves);
+	leaves = ring_lock(journals[journal].table, AccessShareLock, &nleaves);
 	snapshot = RegisterSnapshot(GetLatestSnapshot());
 	for (int i = 0; i < nleaves; i++)
 	{

@@ -11,7 +11,7 @@
 #include "utils/rel.h"
 #include "utils/snapshot.h"
 
-#include "journal/journal.h"
+#include "journal/journals_internal.h"
 #include "shop/shop.h"
 
 /* ---- snapshots ---- */
@@ -41,6 +41,13 @@ extern bool tick_past(const TickSnapshot *snapshot, uint64 xid);
 
 /* A copy in `context`; NULL of NULL. */
 extern TickSnapshot *tick_copy(const TickSnapshot *snapshot, MemoryContext context);
+
+/* A leaf of a journal, or of journal_position. */
+typedef struct Leaf
+{
+	int ring;
+	Oid relid;
+} Leaf;
 
 /* ---- the position: one row of journal_position says it all ---- */
 
@@ -81,6 +88,12 @@ extern void state_append(JournalState *state);
 /* Counts the batch, which is acknowledged whole, among what is consumed. */
 extern void state_fold(JournalState *state);
 
+/* Each journal's positions have leaves of their own, those from journal * POSITION_LEAVES on. */
+#define POSITION_LEAVES 2
+
+/* The leaves of a journal's positions, in the order of their numbers; palloc'ed. */
+extern Leaf *position_leaves(Journal journal, int *nleaves);
+
 /*
  * The journal's lock, held to the end of the transaction by whoever changes the
  * position or rotates.  Taken before any lock on a leaf that others could wait for.
@@ -89,12 +102,6 @@ extern void state_fold(JournalState *state);
 extern bool journal_lock_if_free(Journal journal);
 
 /* ---- leaves ---- */
-
-typedef struct Leaf
-{
-	int ring;
-	Oid relid;
-} Leaf;
 
 /* The leaves of a table partitioned by ring, in the order of their numbers; palloc'ed. */
 extern Leaf *ring_leaves(ShopTable table, int *nleaves);
@@ -116,8 +123,6 @@ extern Oid ring_index(Relation rel, int ncolumns, const char *const *columns);
 
 /* The one by which batches are read, on (era, xid, id). */
 extern Oid ring_entry_index(Relation rel);
-
-extern ShopTable journal_table(Journal journal);
 
 /* The number of the leaf that rows are appended to now. */
 extern int ring_current(Journal journal);
@@ -141,14 +146,6 @@ extern int ring_position_excess(int ring);
 extern void ring_init(void);
 
 /* ---- reading a leaf's index on (era, xid, id) ---- */
-
-/* What is read here of a row of any journal, beside what the index has. */
-enum
-{
-	ENTRY_ID,
-	ENTRY_CREATED_AT,
-	ENTRY_COLUMNS
-};
 
 /*
  * Where these stand in a leaf that is open and locked; 55000 unless it has the shape that

@@ -84,17 +84,10 @@ struct JournalReader
 
 /* ---- one leaf ---- */
 
-/* of any journal; what else it has, its own columns say */
-static const RowColumn entry_names[ENTRY_COLUMNS] = {{"id"}, {"created_at"}};
-
-static const RowColumns entry_columns[JOURNALS] = {
-	[JOURNAL_OUTBOX] = {"outbox", ENTRY_COLUMNS, entry_names},
-};
-
 void
 leaf_layout(Journal journal, Relation rel, AttrNumber attno[ENTRY_COLUMNS])
 {
-	row_layout(rel, &entry_columns[journal], attno);
+	row_layout(rel, &journals[journal].entry, attno);
 }
 
 bool
@@ -543,7 +536,7 @@ open_leaves(JournalReader *reader)
 	/* other eras' positions are looked up on the way, and those are always locked first */
 	if (reader->state.other_eras)
 		pfree(ring_lock(SHOP_JOURNAL_POSITION, AccessShareLock, &n));
-	leaves = ring_lock(journal_table(reader->state.journal), AccessShareLock, &n);
+	leaves = ring_lock(journals[reader->state.journal].table, AccessShareLock, &n);
 	open = palloc0(sizeof(ReadLeaf) * n);
 	resize_leaves(reader, n);
 	for (int i = 0; i < n; i++)

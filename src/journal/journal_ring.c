@@ -75,11 +75,8 @@
 /* A standby that is never up to date counts as quiet when it has gone on so often. */
 #define MAX_MOVES 6
 
-#define RING_TABLES 2
-
 typedef struct Ring
 {
-	ShopTable	  table;
 	Oid			  parent;
 	bool		  valid; /* reset by ring_invalidate() */
 	int			  nleaves;
@@ -117,10 +114,7 @@ typedef struct Rotation
 	int			  moves;   /* how often `held` has changed since standbys were quiet */
 } Rotation;
 
-static Ring rings[RING_TABLES] = {
-	{.table = SHOP_OUTBOX},
-	{.table = SHOP_JOURNAL_POSITION},
-};
+static Ring		rings[SHOP_TABLES]; /* of those that are partitioned by ring */
 static Rotation rotations[JOURNALS];
 static Size		place_part;
 static Place   *place = NULL; /* this database's, once asked for: it never moves */
@@ -135,7 +129,7 @@ static int rotate_size = 65536; /* order_engine.journal_rotate_size, kB */
 static void
 ring_invalidate(Datum arg, Oid relid)
 {
-	for (int i = 0; i < RING_TABLES; i++)
+	for (int i = 0; i < SHOP_TABLES; i++)
 		if (relid == InvalidOid || relid == rings[i].parent)
 			rings[i].valid = false;
 }
@@ -216,7 +210,7 @@ ring_reload(Ring *ring, Oid parent)
 static const Ring *
 ring_get(ShopTable table)
 {
-	Ring *ring = &rings[table == SHOP_OUTBOX ? 0 : 1];
+	Ring *ring = &rings[table];
 	Oid	  parent = shop_table(table);
 
 	if (!ring->valid || ring->parent != parent)
@@ -227,7 +221,7 @@ ring_get(ShopTable table)
 bool
 journal_is_leaf(Journal journal, Oid relid)
 {
-	const Ring *ring = ring_get(journal_table(journal));
+	const Ring *ring = ring_get(journals[journal].table);
 
 	for (int i = 0; i < ring->nleaves; i++)
 		if (ring->leaves[i].relid == relid)
@@ -372,7 +366,7 @@ ring_entry_index(Relation rel)
 void
 ring_require_whole(Journal journal)
 {
-	Relation rel = table_open(shop_table(journal_table(journal)), AccessShareLock);
+	Relation rel = table_open(shop_table(journals[journal].table), AccessShareLock);
 
 	(void) ring_entry_index(rel);
 	table_close(rel, AccessShareLock);
@@ -425,7 +419,7 @@ ring_publish(Journal journal, int ring)
 	find_place();
 	if (place)
 		pg_atomic_write_u64(&place->current[journal],
-							((uint64) shop_table(journal_table(journal)) << 32) | (uint32) ring);
+							((uint64) shop_table(journals[journal].table) << 32) | (uint32) ring);
 	else
 		local_ring[journal] = ring + 1;
 }
@@ -438,7 +432,7 @@ ring_stored(Journal journal)
 
 	if (state_read(journal, journal_era(), &state))
 		return state.current_ring;
-	return ring_get(journal_table(journal))->leaves[0].ring;
+	return ring_get(journals[journal].table)->leaves[0].ring;
 }
 
 int
@@ -453,7 +447,7 @@ ring_current(Journal journal)
 		return local_ring[journal] - 1;
 
 	/* a shop that was dropped and made again has another table */
-	if (word >> 32 != shop_table(journal_table(journal)))
+	if (word >> 32 != shop_table(journals[journal].table))
 	{
 		ring_publish(journal, ring_stored(journal));
 		return ring_current(journal);
@@ -471,7 +465,7 @@ Oid
 journal_leaf(Journal journal, int *number)
 {
 	int			current = ring_current(journal);
-	const Ring *ring = ring_get(journal_table(journal));
+	const Ring *ring = ring_get(journals[journal].table);
 	int			first = 0;
 
 	for (int i = 0; i < ring->nleaves; i++)
@@ -497,7 +491,7 @@ int
 ring_leave(Journal journal)
 {
 	int	  nleaves;
-	Leaf *leaves = ring_leaves(journal_table(journal), &nleaves);
+	Leaf *leaves = ring_leaves(journals[journal].table, &nleaves);
 
 	for (int i = 0; i < nleaves; i++)
 	{
@@ -796,16 +790,13 @@ empty_leaf(Journal journal, Oid relid, const Mark *mark)
 
 /* How many leaves beside the present one are not empty, or busy. */
 static int
-used_leaves(ShopTable table, int present)
+used_leaves(const Leaf *leaves, int nleaves, int present)
 {
-	int	  nleaves;
-	Leaf *leaves = ring_leaves(table, &nleaves);
-	int	  used = 0;
+	int used = 0;
 
 	for (int i = 0; i < nleaves; i++)
 		if (leaves[i].ring != present && leaf_blocks(leaves[i].relid) > 0)
 			used++;
-	pfree(leaves);
 	return used;
 }
 
@@ -813,7 +804,7 @@ static int
 empty_leaves(Journal journal, const Mark *mark)
 {
 	int	  nleaves;
-	Leaf *leaves = ring_leaves(journal_table(journal), &nleaves);
+	Leaf *leaves = ring_leaves(journals[journal].table, &nleaves);
 	int	  current = ring_current(journal);
 	int	  emptied = 0;
 
@@ -845,7 +836,7 @@ execute(const char *command)
 static void
 ring_grow(Journal journal, Oid model, int number)
 {
-	Oid			parent = shop_table(journal_table(journal));
+	Oid			parent = shop_table(journals[journal].table);
 	char	   *table = get_rel_name(parent);
 	char	   *schema = get_namespace_name(get_rel_namespace(parent));
 	const char *parent_name = quote_qualified_identifier(schema, table);
@@ -876,7 +867,7 @@ static void
 ring_advance(Journal journal, JournalState *state)
 {
 	int	   nleaves;
-	Leaf  *leaves = ring_leaves(journal_table(journal), &nleaves);
+	Leaf  *leaves = ring_leaves(journals[journal].table, &nleaves);
 	int	   current = ring_current(journal);
 	uint64 full = ((uint64) rotate_size * 1024) << Min((nleaves - 1) / LEAVES_PER_DOUBLING, 16);
 	Oid	   model = InvalidOid;
@@ -919,7 +910,7 @@ static void
 rotate_positions(JournalState *state, const Mark *mark)
 {
 	int	  nleaves;
-	Leaf *leaves = ring_leaves(SHOP_JOURNAL_POSITION, &nleaves);
+	Leaf *leaves = position_leaves(state->journal, &nleaves);
 
 	for (int i = 0; i < nleaves; i++)
 	{
@@ -948,6 +939,8 @@ journal_rotate(Journal journal)
 	JournalState state, folded;
 	Rotation	*rotation = &rotations[journal];
 	const Mark	*mark;
+	Leaf		*leaves;
+	int			 nleaves;
 	int			 used;
 	bool		 quiet;
 	int			 emptied = 0;
@@ -956,9 +949,11 @@ journal_rotate(Journal journal)
 		return 0;
 	folded = state;
 	state_fold(&folded);
-	used = used_leaves(journal_table(journal), ring_current(journal));
+	leaves = ring_leaves(journals[journal].table, &nleaves);
+	used = used_leaves(leaves, nleaves, ring_current(journal));
 	mark = rotation_mark(rotation, &folded, used < PATIENT_LEAVES);
-	used += used_leaves(SHOP_JOURNAL_POSITION, state.ring);
+	leaves = position_leaves(journal, &nleaves);
+	used += used_leaves(leaves, nleaves, state.ring);
 	quiet = standbys_quiet(rotation);
 
 	/* where nobody else writes, only an id that feedback has to pass tells new feedback from old */
