@@ -38,7 +38,7 @@ typedef enum Journal
 /* As the last id of a position: every row of the batch is consumed. */
 #define JOURNAL_WHOLE PG_INT64_MAX
 
-/* How far the consumer is: what journal.c's table says last. */
+/* How far the consumer is: what journal_position says last. */
 typedef struct JournalPosition
 {
 	int64		generation; /* raised when the identity of the cluster changes */

@@ -34,7 +34,7 @@ REVOKE ALL ON FUNCTION order_engine.journal_expire(text, bigint) FROM PUBLIC;
 /*
  * Leaves are emptied whole: to vacuum one because rows were inserted is of no use.
  * Row triggers on a partitioned table reach its leaves, those attached later
- * too; TRUNCATE triggers do not, so each leaf gets its own (journal_ring.c does
+ * too; TRUNCATE triggers do not, so each leaf gets its own (journal_rotation.c does
  * it for the leaves that it adds).
  */
 CREATE FUNCTION order_engine.create_journals() RETURNS void

@@ -17,7 +17,8 @@
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 
-#include "journal/journal_internal.h"
+#include "journal/position_internal.h"
+#include "journal/scan_internal.h"
 #include "shop/row.h"
 
 #define COUNT_LIMIT 100000
@@ -26,7 +27,7 @@ typedef struct Count
 {
 	Journal				journal;
 	const JournalState *state;		/* NULL: nothing was ever consumed */
-	List			  **eras;		/* see leaf_has_others() */
+	List			  **eras;		/* see scan_has_others() */
 	TupleTableSlot	   *slot;		/* of the leaf */
 	AttrNumber			created_at; /* in it */
 	JournalBacklog	   *backlog;
@@ -58,7 +59,7 @@ count_entry(IndexScanDesc scan, const LeafEntry *entry, void *argument)
 	const JournalState *state = count->state;
 
 	if (state && !state->other_eras && entry->id <= state->last_id &&
-		tick_sees(state->snapshot, entry->xid))
+		snapshot_sees(state->snapshot, entry->xid))
 		return true;
 	return !index_fetch_heap(scan, count->slot) || count_row(count);
 }
@@ -71,12 +72,13 @@ count_other(IndexScanDesc scan, const LeafEntry *entry, void *argument)
 	const JournalState *state = count->state;
 	uint64				writer;
 
-	if (era_consumed(count->eras, count->journal, entry) || !index_fetch_heap(scan, count->slot))
+	if (scan_era_consumed(count->eras, count->journal, entry) ||
+		!index_fetch_heap(scan, count->slot))
 		return true;
-	writer = row_writer(count->slot);
-	if (state &&
-		(tick_past(state->adopted, writer) ||
-		 (state->other_eras && entry->id <= state->last_id && tick_past(state->snapshot, writer))))
+	writer = scan_row_writer(count->slot);
+	if (state && (snapshot_past(state->adopted, writer) ||
+				  (state->other_eras && entry->id <= state->last_id &&
+				   snapshot_past(state->snapshot, writer))))
 		return true;
 	return count_row(count);
 }
@@ -89,17 +91,17 @@ count_leaf(Count *count, Oid relid, Snapshot snapshot)
 	LeafScan			leaf;
 	bool				complete;
 
-	if (!leaf_open(&leaf, count->journal, relid, snapshot))
+	if (!scan_open(&leaf, count->journal, relid, snapshot))
 		return true;
 	if (state)
 		before = state->last_id == JOURNAL_WHOLE && !state->other_eras ? state->snapshot
 																	   : state->consumed;
 	count->slot = table_slot_create(leaf.rel, NULL);
 	count->created_at = leaf.attno[ENTRY_CREATED_AT];
-	complete = leaf_visit_between(&leaf, journal_era(), before, NULL, count_entry, count) &&
-			   leaf_visit_others(&leaf, journal_era(), count_other, count);
+	complete = scan_between(&leaf, journal_era(), before, NULL, count_entry, count) &&
+			   scan_others(&leaf, journal_era(), count_other, count);
 	ExecDropSingleTupleTableSlot(count->slot);
-	leaf_close(&leaf);
+	scan_close(&leaf);
 	return complete;
 }
 
@@ -136,7 +138,7 @@ journal_backlog(Journal journal, JournalBacklog *backlog)
 	Snapshot	 snapshot;
 
 	memset(backlog, 0, sizeof(*backlog));
-	if (state_read(journal, journal_era(), &state))
+	if (position_read(journal, journal_era(), &state))
 		count.state = &state;
 	leaves = ring_lock(journals[journal].table, AccessShareLock, &nleaves);
 	snapshot = RegisterSnapshot(GetLatestSnapshot());
