@@ -667,7 +667,6 @@ order_engine_outbox_before_insert(PG_FUNCTION_ARGS)
 typedef struct Chunk
 {
 	MemoryContext context;
-	MemoryContext scratch; /* of one row: what was compressed or stored apart */
 	int			  max_rows;
 	Size		  max_bytes;
 	OutboxRow	**rows;
@@ -676,19 +675,6 @@ typedef struct Chunk
 	Oid			  relid; /* whose attribute numbers these are */
 	AttrNumber	  attno[OUTBOX_COLUMNS];
 } Chunk;
-
-static char *
-put_text(char **at, struct varlena *text)
-{
-	char *copy = *at;
-
-	if (text == NULL)
-		return NULL;
-	memcpy(copy, VARDATA_ANY(text), VARSIZE_ANY_EXHDR(text));
-	copy[VARSIZE_ANY_EXHDR(text)] = '\0';
-	*at += MAXALIGN(VARSIZE_ANY_EXHDR(text) + 1);
-	return copy;
-}
 
 static void
 find_attributes(Chunk *chunk, Oid relid)
@@ -703,69 +689,66 @@ find_attributes(Chunk *chunk, Oid relid)
 	chunk->relid = relid;
 }
 
-/* Copies a row out in one piece: the struct, then what its pointers point to. */
-static OutboxRow *
-copy_row(Chunk *chunk, int64 id, TupleTableSlot *slot, Size *size)
+/* Of a column that is NOT NULL, which may not be validated for rows of before. */
+static const char *
+copy_name(const Chunk *chunk, TupleTableSlot *slot, int column)
 {
-	static const int texts[] = {OUTBOX_AGGREGATETYPE, OUTBOX_AGGREGATEID, OUTBOX_TYPE,
-								OUTBOX_TOPIC,		  OUTBOX_HEADERS,	  OUTBOX_PAYLOAD,
-								OUTBOX_PAYLOAD_BYTES};
-	struct varlena	*value[OUTBOX_COLUMNS] = {NULL};
-	OutboxRow		*row;
-	char			*at;
-	bool			 isnull;
-	Datum			 datum;
+	return TextDatumGetCString(row_require(slot, chunk->attno[column]));
+}
 
-	/* that a column is NOT NULL may not be validated for rows of before */
-	for (int i = OUTBOX_AGGREGATETYPE; i <= OUTBOX_TYPE; i++)
-		(void) row_require(slot, chunk->attno[i]);
-	*size = MAXALIGN(sizeof(OutboxRow));
-	for (int i = 0; i < lengthof(texts); i++)
-	{
-		datum = slot_getattr(slot, chunk->attno[texts[i]], &isnull);
-		if (isnull)
-			continue;
-		value[texts[i]] =
-			texts[i] == OUTBOX_HEADERS ? PG_DETOAST_DATUM(datum) : PG_DETOAST_DATUM_PACKED(datum);
-		*size += MAXALIGN(VARSIZE_ANY(value[texts[i]]) + 1);
-	}
-	row = MemoryContextAlloc(chunk->context, *size);
-	at = (char *) row + MAXALIGN(sizeof(OutboxRow));
+/* NULL of null. */
+static struct varlena *
+copy_value(const Chunk *chunk, TupleTableSlot *slot, int column)
+{
+	bool  isnull;
+	Datum value = slot_getattr(slot, chunk->attno[column], &isnull);
+
+	return isnull ? NULL : PG_DETOAST_DATUM_COPY(value);
+}
+
+static OutboxRow *
+copy_row(const Chunk *chunk, int64 id, TupleTableSlot *slot)
+{
+	OutboxRow	   *row = palloc(sizeof(OutboxRow));
+	struct varlena *topic = copy_value(chunk, slot, OUTBOX_TOPIC);
+	struct varlena *payload = copy_value(chunk, slot, OUTBOX_PAYLOAD);
+	struct varlena *value = payload ? payload : copy_value(chunk, slot, OUTBOX_PAYLOAD_BYTES);
+	bool			isnull;
+	Datum			partition = slot_getattr(slot, chunk->attno[OUTBOX_PARTITION], &isnull);
+
 	row->id = id;
 	row->created_at = DatumGetTimestampTz(row_require(slot, chunk->attno[OUTBOX_CREATED_AT]));
-	datum = slot_getattr(slot, chunk->attno[OUTBOX_PARTITION], &isnull);
-	row->partition = isnull ? -1 : DatumGetInt32(datum);
-	row->headers = NULL;
-	if (value[OUTBOX_HEADERS])
-	{
-		row->headers = (Jsonb *) at;
-		memcpy(at, value[OUTBOX_HEADERS], VARSIZE(value[OUTBOX_HEADERS]));
-		at += MAXALIGN(VARSIZE(value[OUTBOX_HEADERS]));
-	}
-	row->aggregatetype = put_text(&at, value[OUTBOX_AGGREGATETYPE]);
-	row->aggregateid = put_text(&at, value[OUTBOX_AGGREGATEID]);
-	row->type = put_text(&at, value[OUTBOX_TYPE]);
-	row->topic = put_text(&at, value[OUTBOX_TOPIC]);
-	row->binary = value[OUTBOX_PAYLOAD_BYTES] != NULL;
-	if (value[OUTBOX_PAYLOAD] == NULL)
-		value[OUTBOX_PAYLOAD] = value[OUTBOX_PAYLOAD_BYTES];
-	row->value_length = value[OUTBOX_PAYLOAD] ? VARSIZE_ANY_EXHDR(value[OUTBOX_PAYLOAD]) : 0;
-	row->value = put_text(&at, value[OUTBOX_PAYLOAD]);
+	row->aggregatetype = copy_name(chunk, slot, OUTBOX_AGGREGATETYPE);
+	row->aggregateid = copy_name(chunk, slot, OUTBOX_AGGREGATEID);
+	row->type = copy_name(chunk, slot, OUTBOX_TYPE);
+	row->topic = topic ? text_to_cstring(topic) : NULL;
+	row->partition = isnull ? -1 : DatumGetInt32(partition);
+	row->headers = (Jsonb *) copy_value(chunk, slot, OUTBOX_HEADERS);
+	row->value = value ? VARDATA(value) : NULL;
+	row->value_length = value ? VARSIZE(value) - VARHDRSZ : 0;
+	row->binary = value != payload;
 	return row;
+}
+
+static Size
+row_size(const OutboxRow *row)
+{
+	return sizeof(OutboxRow) + strlen(row->aggregatetype) + strlen(row->aggregateid) +
+		   strlen(row->type) + (row->headers ? VARSIZE(row->headers) : 0) + row->value_length;
 }
 
 static bool
 add_to_chunk(int64 id, TupleTableSlot *slot, void *argument)
 {
 	Chunk		 *chunk = argument;
-	MemoryContext old = MemoryContextSwitchTo(chunk->scratch);
-	Size		  size;
+	MemoryContext old = MemoryContextSwitchTo(chunk->context);
+	OutboxRow	 *row;
 
 	find_attributes(chunk, slot->tts_tableOid);
-	chunk->rows[chunk->nrows++] = copy_row(chunk, id, slot, &size);
-	chunk->bytes += size;
+	row = copy_row(chunk, id, slot);
+	chunk->rows[chunk->nrows++] = row;
+	chunk->bytes += row_size(row);
 	MemoryContextSwitchTo(old);
-	MemoryContextReset(chunk->scratch);
 	return chunk->nrows < chunk->max_rows && chunk->bytes < chunk->max_bytes;
 }
 
@@ -776,10 +759,7 @@ outbox_read(JournalReader *reader, int max_rows, Size max_bytes, MemoryContext c
 	Chunk chunk = {.context = context, .max_rows = max_rows, .max_bytes = max_bytes};
 
 	chunk.rows = MemoryContextAlloc(context, sizeof(OutboxRow *) * max_rows);
-	chunk.scratch = AllocSetContextCreate(CurrentMemoryContext, "order_engine outbox row",
-										  ALLOCSET_DEFAULT_SIZES);
 	(void) journal_read(reader, add_to_chunk, &chunk);
-	MemoryContextDelete(chunk.scratch);
 	*rows = chunk.rows;
 	return chunk.nrows;
 }

@@ -42,7 +42,7 @@ extern void outbox_append(RowScope *scope, const OutboxEvent *event);
 /* Raises 22023 unless this can be part of a topic's name. */
 extern void outbox_check_aggregatetype(const char *value);
 
-/* A row of the outbox as the relay reads it, allocated in one piece. */
+/* A row of the outbox as the relay reads it. */
 typedef struct OutboxRow
 {
 	int64		id;
@@ -59,9 +59,10 @@ typedef struct OutboxRow
 } OutboxRow;
 
 /*
- * Reads the next rows of a batch of the outbox into `context` and returns how
- * many: at least one and at most `max_rows`, no more once they fill
- * `max_bytes`; 0: the batch is at its end.  *rows is an array of pointers.
+ * Reads the next rows of a batch of the outbox and returns how many: at least
+ * one and at most `max_rows`, no more once they fill `max_bytes`; 0: the batch is
+ * at its end.  *rows is an array of pointers; it, and all that they point to, lives
+ * until `context` is reset.
  */
 extern int outbox_read(JournalReader *reader, int max_rows, Size max_bytes, MemoryContext context,
 					   OutboxRow ***rows);

@@ -589,22 +589,24 @@ commit_callers(void)
 				 errhint("Call it by a statement of its own.")));
 }
 
+static void
+commit_as_owner(void (*step)(void))
+{
+	OwnerScope owner;
+
+	owner_begin(&owner);
+	step();
+	owner_end(&owner);
+	commit();
+}
+
 /* The same; a second rotation may empty what the first had to leave to a snapshot in use. */
 static void
 call_expire_outbox(void)
 {
-	for (int i = 0; i < 3; i++)
-	{
-		OwnerScope owner;
-
-		owner_begin(&owner);
-		if (i == 0)
-			expire_outbox();
-		else
-			rotate_outbox();
-		owner_end(&owner);
-		commit();
-	}
+	commit_as_owner(expire_outbox);
+	commit_as_owner(rotate_outbox);
+	commit_as_owner(rotate_outbox);
 }
 
 void
