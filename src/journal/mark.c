@@ -59,8 +59,8 @@ mark_take(const JournalState *state, MemoryContext context)
 	MemoryContext old = MemoryContextSwitchTo(context);
 	Mark		 *mark = palloc0(sizeof(Mark));
 
-	mark->consumed = snapshot_copy(state->consumed, context);
-	mark->adopted = snapshot_copy(state->adopted, context);
+	mark->consumed = snapshot_copy(state->consumed);
+	mark->adopted = snapshot_copy(state->adopted);
 	mark->ring = state->ring;
 	mark->xmin = state->xmin;
 	mark->blockers = users_of_older(mark, &mark->nblockers);

@@ -23,7 +23,6 @@
 #include "utils/builtins.h"
 #include "utils/guc.h"
 #include "utils/json.h"
-#include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/numeric.h"
 #include "utils/rel.h"
@@ -270,16 +269,15 @@ check_headers(Jsonb *headers)
 /* A row of the outbox, as a trigger meets it. */
 typedef struct NewRow
 {
-	HeapTuple tuple;
-	TupleDesc desc;
-	Oid		  relid;
+	HeapTuple		  tuple;
+	TupleDesc		  desc;
+	const AttrNumber *attno; /* [OUTBOX_COLUMNS] */
 } NewRow;
 
 static Datum
 new_get(const NewRow *row, int column, bool *isnull)
 {
-	return heap_getattr(row->tuple, get_attnum(row->relid, outbox_columns.columns[column].name),
-						row->desc, isnull);
+	return heap_getattr(row->tuple, row->attno[column], row->desc, isnull);
 }
 
 /* NULL for null, which NOT NULL refuses later where it must. */
@@ -398,7 +396,7 @@ check_written(RowTable *table, TupleTableSlot *slot, const Draft *draft, int rin
 	NewRow row = {
 		.tuple = ExecFetchSlotHeapTuple(slot, false, &should_free),
 		.desc = RelationGetDescr(table->rel),
-		.relid = RelationGetRelid(table->rel),
+		.attno = table->attno,
 	};
 
 	if (new_int64(&row, OUTBOX_ID) != draft->id || new_int64(&row, OUTBOX_ERA) != journal_era() ||
@@ -632,7 +630,7 @@ stamp_new_row(const NewRow *row)
 	Datum			 values[lengthof(columns)];
 
 	for (int i = 0; i < lengthof(columns); i++)
-		attnos[i] = get_attnum(row->relid, outbox_columns.columns[columns[i]].name);
+		attnos[i] = row->attno[columns[i]];
 	values[0] = Int64GetDatum(outbox_next_id(new_text(row, OUTBOX_AGGREGATEID)));
 	values[1] = TimestampTzGetDatum(GetCurrentTimestamp());
 	values[2] = FullTransactionIdGetDatum(GetTopFullTransactionId());
@@ -645,16 +643,13 @@ Datum
 order_engine_outbox_before_insert(PG_FUNCTION_ARGS)
 {
 	TriggerData *data = call_row_trigger(fcinfo, TRIGGER_TYPE_BEFORE, TRIGGER_TYPE_INSERT);
-	NewRow		 row;
+	AttrNumber	 attno[OUTBOX_COLUMNS];
+	NewRow		 row = {data->tg_trigtuple, RelationGetDescr(data->tg_relation), attno};
 
 	if (!journal_is_leaf(JOURNAL_OUTBOX, RelationGetRelid(data->tg_relation)))
 		ereport(ERROR, (errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
 						errmsg("this function can only be called as a trigger of table outbox")));
-	row = (NewRow){
-		.tuple = data->tg_trigtuple,
-		.desc = RelationGetDescr(data->tg_relation),
-		.relid = RelationGetRelid(data->tg_relation),
-	};
+	row_layout(data->tg_relation, &outbox_columns, attno);
 	check_new_names(&row);
 	check_message(&row);
 	wake_at_commit(WAKE_RELAY);

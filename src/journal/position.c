@@ -16,7 +16,6 @@
 #include "access/table.h"
 #include "access/tableam.h"
 #include "catalog/pg_class.h"
-#include "catalog/pg_collation.h"
 #include "miscadmin.h"
 #include "storage/lmgr.h"
 #include "storage/lock.h"
@@ -144,8 +143,8 @@ find_in_leaf(Leaf *leaf, Snapshot snapshot, Journal journal, int64 era, int64 ba
 	ScanKeyData	  keys[2];
 	bool		  found = false;
 
-	ScanKeyEntryInitialize(&keys[0], 0, 1, BTEqualStrategyNumber, InvalidOid, C_COLLATION_OID,
-						   F_TEXTEQ, CStringGetTextDatum(journals[journal].name));
+	ScanKeyInit(&keys[0], 1, BTEqualStrategyNumber, F_TEXTEQ,
+				CStringGetTextDatum(journals[journal].name));
 	ScanKeyInit(&keys[1], 2, BTEqualStrategyNumber, F_INT8EQ, Int64GetDatum(era));
 	row_layout(rel, &position_columns, row.attno);
 	index_rescan(scan, keys, 2, NULL, 0);

@@ -8,6 +8,7 @@
 #include "access/transam.h"
 #include "access/xact.h"
 #include "fmgr.h"
+#include "utils/datum.h"
 #include "utils/fmgroids.h"
 #include "utils/snapmgr.h"
 
@@ -44,15 +45,11 @@ snapshot_past(const TickSnapshot *snapshot, uint64 xid)
 }
 
 TickSnapshot *
-snapshot_copy(const TickSnapshot *snapshot, MemoryContext context)
+snapshot_copy(const TickSnapshot *snapshot)
 {
-	TickSnapshot *copy;
-
 	if (snapshot == NULL)
 		return NULL;
-	copy = MemoryContextAlloc(context, VARSIZE(snapshot));
-	memcpy(copy, snapshot, VARSIZE(snapshot));
-	return copy;
+	return (TickSnapshot *) DatumGetPointer(datumCopy(PointerGetDatum(snapshot), false, -1));
 }
 
 /* Names this transaction as one in progress, if it has an id, which its own snapshots never do. */

@@ -30,8 +30,8 @@ extern bool snapshot_sees(const TickSnapshot *snapshot, uint64 xid);
  */
 extern bool snapshot_past(const TickSnapshot *snapshot, uint64 xid);
 
-/* A copy in `context`; NULL of NULL. */
-extern TickSnapshot *snapshot_copy(const TickSnapshot *snapshot, MemoryContext context);
+/* A copy, palloc'ed; NULL of NULL. */
+extern TickSnapshot *snapshot_copy(const TickSnapshot *snapshot);
 
 /* The same of a registered snapshot, palloc'ed; what this transaction writes is for a later one. */
 extern TickSnapshot *snapshot_take(Snapshot snapshot);
