@@ -33,6 +33,7 @@ REVOKE ALL ON FUNCTION order_engine.journal_expire(text, bigint) FROM PUBLIC;
 
 /*
  * Leaves are emptied whole: to vacuum one because rows were inserted is of no use.
+ * Of journal_position each journal has two of its own, from twice its number on.
  * Row triggers on a partitioned table reach its leaves, those attached later
  * too; TRUNCATE triggers do not, so each leaf gets its own (journal_rotation.c does
  * it for the leaves that it adds).

@@ -67,6 +67,7 @@ typedef struct Rotation
 	int			  moves;   /* how often `held` has changed since standbys were quiet */
 } Rotation;
 
+/* Reset by rotation_reset() for another shop; what a transaction that failed has noted is true. */
 static Rotation rotations[JOURNALS];
 
 /* ---- snapshots to outlive ---- */

@@ -41,9 +41,13 @@
 #define PACE_MS 25
 #define MAX_PACE_MS 250
 
-static int64 others_due_at[JOURNALS]; /* of clock_ms(), by this process; 0: not looked yet */
-static int64 tick_due_at[JOURNALS];	  /* likewise: no tick before */
-static int64 put_off_until[JOURNALS]; /* tick_due_at, if one was asked for before; 0: it was not */
+/*
+ * By clock_ms(), of this process for as long as it lives: they only pace it, so what
+ * a transaction that failed has left here does no harm, nor does another shop.
+ */
+static int64 others_due_at[JOURNALS]; /* 0: not looked yet */
+static int64 tick_due_at[JOURNALS];	  /* 0: no tick yet */
+static int64 put_off_until[JOURNALS]; /* set by each journal_tick(); 0: it was not put off */
 
 static void
 tell(const JournalState *state, JournalPosition *position)

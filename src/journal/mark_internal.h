@@ -23,7 +23,7 @@ typedef struct Mark
 /* Notes a position that this transaction has not written; all of it in `context`. */
 extern Mark *mark_take(const JournalState *state, MemoryContext context);
 
-/* Forgets the transactions that have no snapshot as old any more. */
+/* Forgets blockers that have no snapshot as old any more. */
 extern void mark_refresh(Mark *mark);
 
 /* True if somebody may have a snapshot that does not see it; `patient` as standby_blocks(). */

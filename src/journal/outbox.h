@@ -77,7 +77,7 @@ typedef enum OutboxPublisher
 
 extern int outbox_publisher; /* an OutboxPublisher, as this process sees the setting */
 
-/* As the setting spells it. */
+/* As the setting spells it; never goes away. */
 extern const char *outbox_publisher_name(OutboxPublisher publisher);
 
 /* order_engine.outbox_retention, in seconds: for journal_expire() where there is no publisher. */
@@ -89,7 +89,7 @@ extern int outbox_retention;
  */
 extern char *outbox_topic_prefix;
 
-/* From _PG_init. */
+/* Defines the settings; from _PG_init. */
 extern void outbox_init(void);
 
 #endif /* ORDER_ENGINE_OUTBOX_H */

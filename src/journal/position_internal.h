@@ -8,7 +8,7 @@
 #include "journal/ring_internal.h"
 #include "journal/snapshot_internal.h"
 
-/* One row of journal_position, which says it all. */
+/* One row of journal_position, which says it all; its snapshots are palloc'ed apart. */
 typedef struct JournalState
 {
 	Journal		  journal;
@@ -51,13 +51,16 @@ extern bool position_read(Journal journal, int64 era, JournalState *state);
 /* The same for the newest position of a batch. */
 extern bool position_find(Journal journal, int64 era, int64 batch, JournalState *state);
 
-/* Appends the position (with entry + 1).  Under the journal's lock. */
+/* Appends the position, with entry + 1, to its leaf.  Under the journal's lock. */
 extern void position_append(JournalState *state);
 
 /* Counts the batch, which is acknowledged whole, among what is consumed. */
 extern void position_fold(JournalState *state);
 
-/* The highest generation and batch of other clusters that a restore brought. */
+/*
+ * Raises generation and batch of the first position of this cluster to the highest of
+ * other clusters that a restore brought.
+ */
 extern void position_inherit(JournalState *state);
 
 /* Each journal's positions have leaves of their own, those from journal * POSITION_LEAVES on. */

@@ -23,7 +23,8 @@
 #include "journal/ring_internal.h"
 #include "shop/row.h"
 
-static Ring rings[SHOP_TABLES]; /* of those that are partitioned by ring */
+/* Of those partitioned by ring; marked stale by ring_invalidate(), loaded by ring_get(). */
+static Ring rings[SHOP_TABLES];
 
 static int rotate_size = 65536; /* order_engine.journal_rotate_size, kB */
 

@@ -22,13 +22,17 @@ typedef struct Leaf
 typedef struct Ring
 {
 	Oid			  parent;
-	bool		  valid; /* reset by ring_invalidate() */
+	bool		  valid;
 	int			  nleaves;
 	Leaf		 *leaves; /* in the order of their numbers, in `context` */
 	MemoryContext context;
 } Ring;
 
-/* The ring of a table, for as long as nobody asks for it again.  55000 where it has no leaves. */
+/*
+ * The ring of a table, to be used before anything else asks for one of this table.
+ * 55000 where the table does not exist, has no leaves, or one that is no plain table;
+ * so the other functions that take a table.
+ */
 extern const Ring *ring_get(ShopTable table);
 
 /* Its leaves, in the order of their numbers; palloc'ed. */
@@ -52,13 +56,13 @@ extern BlockNumber ring_leaf_blocks(Oid relid);
 /* order_engine.journal_rotate_size, in bytes. */
 extern uint64 ring_leaf_size(void);
 
-/* The index of a leaf on these columns; 55000 if it has none. */
+/* The B-tree index of a leaf on these columns, for all rows; 55000 if it has none. */
 extern Oid ring_index(Relation rel, int ncolumns, const char *const *columns);
 
 /* The one by which batches are read, on (era, xid, id). */
 extern Oid ring_entry_index(Relation rel);
 
-/* Raises 55000 while the table is still being restored. */
+/* Raises 55000 while the journal's table is still being restored. */
 extern void ring_require_whole(Journal journal);
 
 /* Defines the setting, registers the cache's invalidation; from journal_init(). */

@@ -14,11 +14,12 @@
 #include "journal/position_internal.h"
 
 /*
- * Where these stand in a leaf that is open and locked; 55000 unless it has the shape that
- * setup() gave it.
+ * Where the columns ENTRY_... stand in a leaf that is open and locked; 55000 unless it
+ * has the shape that setup() gave it.
  */
 extern void scan_layout(Journal journal, Relation rel, AttrNumber attno[ENTRY_COLUMNS]);
 
+/* A leaf that is open for scans; the caller has it locked for as long. */
 typedef struct LeafScan
 {
 	Relation   rel;
@@ -46,6 +47,8 @@ typedef bool (*EntryVisitor)(IndexScanDesc scan, const LeafEntry *entry, void *a
  * pages.  55000 if it has no index on (era, xid, id), or as scan_layout().
  */
 extern bool scan_open(LeafScan *leaf, Journal journal, Oid relid, Snapshot snapshot);
+
+/* Not after scan_open() was false; keeps the lock. */
 extern void scan_close(LeafScan *leaf);
 
 /* Entries of all other eras.  False if the visitor ended it. */
@@ -86,7 +89,10 @@ extern bool scan_leaves_have_others(Journal journal, const Leaf *leaves, int nle
  */
 extern bool scan_era_consumed(List **eras, Journal journal, const LeafEntry *entry);
 
-/* The transaction that really wrote the row in the slot. */
+/*
+ * The transaction that really wrote the row in the slot, a subtransaction perhaps; 0,
+ * before everything, if that is too long ago to be told.
+ */
 extern uint64 scan_row_writer(TupleTableSlot *slot);
 
 #endif /* ORDER_ENGINE_SCAN_INTERNAL_H */

@@ -33,7 +33,7 @@ extern bool snapshot_past(const TickSnapshot *snapshot, uint64 xid);
 /* A copy, palloc'ed; NULL of NULL. */
 extern TickSnapshot *snapshot_copy(const TickSnapshot *snapshot);
 
-/* The same of a registered snapshot, palloc'ed; what this transaction writes is for a later one. */
+/* What a snapshot sees but for this transaction, which has not ended yet; palloc'ed. */
 extern TickSnapshot *snapshot_take(Snapshot snapshot);
 
 #endif /* ORDER_ENGINE_SNAPSHOT_INTERNAL_H */
