@@ -64,7 +64,7 @@ BEGIN
 	CREATE TABLE order_engine.shop (
 		schema_version int NOT NULL,
 		partitions int NOT NULL,
-		shop_id uuid NOT NULL DEFAULT gen_random_uuid(),
+		shop_id uuid PRIMARY KEY DEFAULT gen_random_uuid(),
 		relay_paused boolean NOT NULL DEFAULT false,
 		created_at timestamptz NOT NULL DEFAULT now()
 	);

@@ -89,6 +89,40 @@ my ($status, $out, $err) = $subscriber->psql('shop', "\\set VERBOSITY sqlstate\n
 like($err, qr/OE010/, 'and the same rules');
 $reader->quit;
 
+# ---- all tables are published ----
+
+is($publisher->safe_psql('shop', <<'EOF'), "journal_position\noutbox\nstock_movement", 'what has no replica identity is only ever appended to');
+SELECT DISTINCT regexp_replace(c.relname, '_\d+$', '') COLLATE "C" FROM pg_class c
+WHERE c.relnamespace = 'order_engine'::regnamespace AND c.relkind IN ('r', 'p') AND c.relreplident = 'd'
+	AND NOT EXISTS (SELECT FROM pg_index i WHERE i.indrelid = c.oid AND i.indisprimary) ORDER BY 1;
+EOF
+OrderEngine::make_shop($subscriber, 'copy', 4);
+$subscriber->safe_psql('copy', 'SET session_replication_role = replica; TRUNCATE order_engine.machine, order_engine.shop');
+$publisher->safe_psql('shop', 'CREATE PUBLICATION everything FOR ALL TABLES WITH (publish_via_partition_root = true)');
+$connection = $publisher->connstr . ' dbname=shop application_name=everything';
+$subscriber->safe_psql('copy', "CREATE SUBSCRIPTION everything CONNECTION '$connection' PUBLICATION everything");
+$subscriber->wait_for_subscription_sync($publisher, 'everything', 'copy');
+is($publisher->safe_psql('shop', <<'EOF'), "t\nt\nt\nopen\nt", 'the calls do what they did');
+UPDATE order_engine.shop SET relay_paused = false;
+SELECT order_engine.relay_pause();
+SELECT order_engine.relay_resume();
+SELECT order_engine.relay_pause();
+SELECT state FROM order_engine.create_order(79, '[{"sku": "B", "quantity": 1}]');
+SELECT version > 1 FROM order_engine.receive_stock('B', 7);
+UPDATE order_engine.orders SET attributes = '{"gift": true}' WHERE user_id = 79;
+UPDATE order_engine.stock SET on_hand = on_hand + 1 WHERE sku = 'B';
+CALL order_engine.tend();
+EOF
+$publisher->wait_for_catchup('everything');
+for my $what (
+	'relay_paused FROM order_engine.shop',
+	'attributes, version FROM order_engine.orders WHERE user_id = 79',
+	"on_hand, reserved FROM order_engine.stock WHERE sku = 'B'",
+	'count(*), max(id) FROM order_engine.outbox')
+{
+	is($subscriber->safe_psql('copy', "SELECT $what"), $publisher->safe_psql('shop', "SELECT $what"), "the copy has what they wrote: $what");
+}
+
 $subscriber->stop;
 $publisher->stop;
 done_testing();
