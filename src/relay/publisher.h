@@ -2,10 +2,12 @@
  * publisher.h
  *		The whole interface between the relay and what it publishes to.
  *
- * A publisher knows no tables, runs in the relay's main thread only, never
- * waits for the other side and never raises from inside a foreign library's
- * callback.  All strings are the caller's and may be reused when the call
- * returns.
+ * A publisher knows no tables, runs in the relay's main thread only, and never
+ * raises from inside a foreign library's callback.  It never waits for the
+ * other side.  Only two calls wait at all, for threads of their own: open()
+ * until they have started, close() until they have ended or its time is over
+ * (one may be in the resolver).  All strings are the caller's and may be reused
+ * when the call returns.
  */
 #ifndef ORDER_ENGINE_PUBLISHER_H
 #define ORDER_ENGINE_PUBLISHER_H
@@ -64,11 +66,14 @@ typedef enum PublisherReach
 typedef struct Publisher
 {
 	/*
-	 * Connects lazily.  `properties` is a list of Property; the later of two
-	 * with one name wins.  The handle outlives any memory context.  NULL and
-	 * *error (palloc'ed) if they are wrong.
+	 * Connects lazily: only the configuration, and files that it names, are
+	 * looked at.  `properties` is a list of Property; the later of two with one
+	 * name wins.  The handle outlives any memory context.  NULL and *error
+	 * (palloc'ed) if they are wrong.
 	 */
 	void *(*open)(const char *client_id, List *properties, char **error);
+
+	/* Takes a message, to send it later, or says at once why not. */
 	PublisherResult (*publish)(void *state, const PublisherMessage *message);
 
 	/*
@@ -91,7 +96,7 @@ typedef struct Publisher
 
 	/*
 	 * Gives up what is not acknowledged (its fate is unknown) and frees the
-	 * handle, waiting at most about `timeout_ms`.  False if parts of it still
+	 * handle, waiting for its threads at most `timeout_ms`.  False if they still
 	 * run then: they end by themselves, but exit() must not be called.
 	 */
 	bool (*close)(void *state, int timeout_ms);

@@ -20,7 +20,10 @@ typedef struct RelayHandle
 	bool			 unreachable;	/* what the last one said that had been tried */
 } RelayHandle;
 
-/* Once, when the process starts: closes it at its end.  What it points to lives as long. */
+/*
+ * Once, after worker_start(): the handle, which lives as long as the process, is
+ * closed at its end, which waits for that for a second at most.
+ */
 extern void relay_handle_init(RelayHandle *handle);
 
 /*
@@ -29,7 +32,7 @@ extern void relay_handle_init(RelayHandle *handle);
  */
 extern bool relay_handle_open(RelayHandle *handle, char **error, const char **hint);
 
-/* Gives up what is in flight; waits for a tenth of a second at most. */
+/* Gives up what is in flight, if there is a handle; waits for a tenth of a second at most. */
 extern void relay_handle_close(RelayHandle *handle);
 
 /* False if there is none, or the settings are not those any more with which it was opened. */
