@@ -44,10 +44,10 @@ SELECT on_hand, reserved FROM order_engine.stock;
 
 -- No relay: it says so, what waits can be seen, and a pause is kept for the day when there is one.
 SELECT state, publisher, pid, published, lag_events, lag_seconds >= 0 AS lag_seconds FROM order_engine.relay_status;
-SELECT order_engine.relay_pause();
-SELECT order_engine.relay_pause();
+SELECT order_engine.pause_relay();
+SELECT order_engine.pause_relay();
 SELECT state FROM order_engine.relay_status;
-SELECT order_engine.relay_resume();
+SELECT order_engine.resume_relay();
 -- What needs the preload cannot be set in a session; what does not, can.
 SET order_engine.databases = 'shop';
 SET order_engine.actor = 'Ada';

@@ -100,8 +100,8 @@ SET ROLE regress_privileges_operator;
 SELECT on_hand FROM order_engine.receive_stock('A', 10);
 SELECT sku, on_hand, reserved FROM order_engine.stock;
 SELECT order_engine.setup(2);
-SELECT order_engine.relay_pause();
-SELECT order_engine.relay_resume();
+SELECT order_engine.pause_relay();
+SELECT order_engine.resume_relay();
 CALL order_engine.tend();
 SET ROLE regress_privileges_app;
 SELECT order_id FROM order_engine.create_order(1, '[{"sku": "A", "quantity": 1, "unit_price": 5}]', private => '{"name": "Ann"}') \gset
@@ -114,7 +114,7 @@ SELECT order_engine.emit('cart', '1', 'cart.filled', '{}') IS NOT NULL AS emitte
 INSERT INTO order_engine.outbox (aggregatetype, aggregateid, type, payload) VALUES ('cart', '2', 'cart.filled', '{}');
 SELECT count(*) FROM order_engine.orders_0;
 SELECT count(*) FROM order_engine.outbox;
-SELECT order_engine.relay_pause();
+SELECT order_engine.pause_relay();
 CALL order_engine.tend();
 SELECT order_engine.define_machine('order', '{}');
 SELECT count(*) FROM order_engine.stock;
@@ -126,7 +126,7 @@ SELECT order_engine.get_order(:order_id);
 SELECT count(*) FROM order_engine.orders;
 SELECT count(*) FROM order_engine.machine_transition;
 SELECT state, lag_events FROM order_engine.relay_status;
-SELECT order_engine.relay_resume();
+SELECT order_engine.resume_relay();
 SET ROLE regress_privileges_nobody;
 SELECT order_engine.get_order(1);
 RESET ROLE;

@@ -6,8 +6,8 @@ CREATE EXTENSION order_engine;
 SELECT state, publisher, pid, published FROM order_engine.relay_state();
 \set VERBOSITY sqlstate
 SELECT * FROM order_engine.relay_lag();
-SELECT order_engine.relay_pause();
-SELECT order_engine.relay_resume();
+SELECT order_engine.pause_relay();
+SELECT order_engine.resume_relay();
 \set VERBOSITY default
 
 SET client_min_messages = error;
@@ -39,18 +39,18 @@ SELECT order_engine.journal_acknowledge('outbox', order_engine.journal_tick('out
 SELECT lag_events, lag_bytes, lag_seconds FROM order_engine.relay_status;
 
 -- The brake is durable, and tells whether it moved.
-SELECT order_engine.relay_pause();
-SELECT order_engine.relay_pause();
+SELECT order_engine.pause_relay();
+SELECT order_engine.pause_relay();
 SELECT relay_paused FROM order_engine.shop;
 BEGIN;
-SELECT order_engine.relay_resume();
+SELECT order_engine.resume_relay();
 ROLLBACK;
 SELECT relay_paused FROM order_engine.shop;
-SELECT order_engine.relay_resume();
-SELECT order_engine.relay_resume();
+SELECT order_engine.resume_relay();
+SELECT order_engine.resume_relay();
 \set VERBOSITY sqlstate
 BEGIN READ ONLY;
-SELECT order_engine.relay_pause();
+SELECT order_engine.pause_relay();
 ROLLBACK;
 \set VERBOSITY default
 

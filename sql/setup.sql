@@ -20,7 +20,7 @@ SELECT order_engine.next_order_id(1);
 SELECT order_engine.get_order(1);
 SELECT order_engine.emit('note', '1', 't', '1');
 SELECT order_engine.receive_stock('A', 1);
-SELECT order_engine.relay_pause();
+SELECT order_engine.pause_relay();
 CALL order_engine.tend();
 SELECT state FROM order_engine.relay_state();
 

@@ -44,7 +44,7 @@ typedef struct RelayStatus
  */
 extern bool relay_read_properties(List **properties, char **error);
 
-/* True if relay_pause() is in effect.  In a transaction, as the tables' owner. */
+/* True if pause_relay() is in effect.  In a transaction, as the tables' owner. */
 extern bool relay_is_paused(void);
 
 /*

@@ -9,17 +9,17 @@ COMMENT ON FUNCTION order_engine.relay_state() IS
 'What this database''s relay says about itself: see the view relay_status.';
 REVOKE ALL ON FUNCTION order_engine.relay_state() FROM PUBLIC;
 
-CREATE FUNCTION order_engine.relay_pause() RETURNS boolean
-LANGUAGE C VOLATILE AS 'MODULE_PATHNAME', 'order_engine_relay_pause';
-COMMENT ON FUNCTION order_engine.relay_pause() IS
-'Stops the relay from publishing once this transaction commits, across restarts, until relay_resume(). What has been handed to the broker already still arrives; events go on being collected. False if it was paused before. Error: 55000 before setup().';
-REVOKE ALL ON FUNCTION order_engine.relay_pause() FROM PUBLIC;
+CREATE FUNCTION order_engine.pause_relay() RETURNS boolean
+LANGUAGE C VOLATILE AS 'MODULE_PATHNAME', 'order_engine_pause_relay';
+COMMENT ON FUNCTION order_engine.pause_relay() IS
+'Stops the relay from publishing once this transaction commits, across restarts, until resume_relay(). What has been handed to the broker already still arrives; events go on being collected. False if it was paused before. Error: 55000 before setup().';
+REVOKE ALL ON FUNCTION order_engine.pause_relay() FROM PUBLIC;
 
-CREATE FUNCTION order_engine.relay_resume() RETURNS boolean
-LANGUAGE C VOLATILE AS 'MODULE_PATHNAME', 'order_engine_relay_resume';
-COMMENT ON FUNCTION order_engine.relay_resume() IS
+CREATE FUNCTION order_engine.resume_relay() RETURNS boolean
+LANGUAGE C VOLATILE AS 'MODULE_PATHNAME', 'order_engine_resume_relay';
+COMMENT ON FUNCTION order_engine.resume_relay() IS
 'Lets the relay publish again once this transaction commits. False if it was not paused. Error: 55000 before setup().';
-REVOKE ALL ON FUNCTION order_engine.relay_resume() FROM PUBLIC;
+REVOKE ALL ON FUNCTION order_engine.resume_relay() FROM PUBLIC;
 
 CREATE FUNCTION order_engine.relay_lag(OUT lag_events bigint, OUT lag_bytes bigint, OUT lag_seconds double precision)
 LANGUAGE C STABLE AS 'MODULE_PATHNAME', 'order_engine_relay_lag';

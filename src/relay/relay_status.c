@@ -47,8 +47,8 @@ static Size status_part;
 
 PG_FUNCTION_INFO_V1(order_engine_relay_state);
 PG_FUNCTION_INFO_V1(order_engine_relay_lag);
-PG_FUNCTION_INFO_V1(order_engine_relay_pause);
-PG_FUNCTION_INFO_V1(order_engine_relay_resume);
+PG_FUNCTION_INFO_V1(order_engine_pause_relay);
+PG_FUNCTION_INFO_V1(order_engine_resume_relay);
 
 /* ---- settings ---- */
 
@@ -301,15 +301,15 @@ relay_is_paused(void)
 }
 
 Datum
-order_engine_relay_pause(PG_FUNCTION_ARGS)
+order_engine_pause_relay(PG_FUNCTION_ARGS)
 {
-	PG_RETURN_BOOL(set_paused(true, "relay_pause()"));
+	PG_RETURN_BOOL(set_paused(true, "pause_relay()"));
 }
 
 Datum
-order_engine_relay_resume(PG_FUNCTION_ARGS)
+order_engine_resume_relay(PG_FUNCTION_ARGS)
 {
-	PG_RETURN_BOOL(set_paused(false, "relay_resume()"));
+	PG_RETURN_BOOL(set_paused(false, "resume_relay()"));
 }
 
 void

@@ -72,8 +72,8 @@ VALUES
 	('table', 'relay_status', NULL, 'SELECT', 'SELECT'),
 	('function', 'relay_state', NULL, 'EXECUTE', 'EXECUTE'),
 	('function', 'relay_lag', NULL, 'EXECUTE', 'EXECUTE'),
-	('function', 'relay_pause', NULL, 'EXECUTE', NULL),
-	('function', 'relay_resume', NULL, 'EXECUTE', NULL),
+	('function', 'pause_relay', NULL, 'EXECUTE', NULL),
+	('function', 'resume_relay', NULL, 'EXECUTE', NULL),
 
 	/* installation */
 	('function', 'setup', NULL, NULL, NULL),

@@ -48,7 +48,7 @@ FROM (VALUES
 	('payments in a list', 'ALTER TABLE order_engine.payment RENAME TO payment_old; CREATE TABLE order_engine.payment (LIKE order_engine.payment_old) PARTITION BY LIST (order_id)',
 		'SELECT order_engine.get_order(1)'),
 	('a shop whose row is found by another index', 'DROP INDEX order_engine.shop_single_row; CREATE INDEX shop_single_row ON order_engine.shop (shop_id); ALTER TABLE order_engine.shop ALTER relay_paused DROP NOT NULL',
-		'SELECT order_engine.relay_pause()')) AS v (what, statement, call);
+		'SELECT order_engine.pause_relay()')) AS v (what, statement, call);
 
 -- From 18 on NOT NULL may be said of a column that has nulls (elsewhere: a syntax error).
 CREATE TEMP TABLE not_valid AS

@@ -156,7 +156,7 @@ owner($old, 'shop', 'INSERT INTO public.gift_note SELECT order_id FROM order_eng
 ok($old->poll_query_until('shop', "SELECT count(*) = 0 FROM order_engine.orders WHERE due_at < now()"), 'some orders have expired');
 OrderEngine::wait_relayed($old);
 my $first = delivered($old);
-$old->safe_psql('shop', 'SELECT order_engine.relay_pause()');
+$old->safe_psql('shop', 'SELECT order_engine.pause_relay()');
 ok($old->poll_query_until('shop', "SELECT state = 'paused' FROM order_engine.relay_status"), 'the relay pauses');
 
 # A second one waits, and of its first batch a half has been acknowledged: the tick and the
@@ -211,7 +211,7 @@ is($new->safe_psql('shop', 'SELECT count(*) FROM order_engine.orders o JOIN orde
 # ---- what was not delivered, once ----
 
 is($new->safe_psql('shop', "SELECT state || ' ' || published || ' ' || lag_events FROM order_engine.relay_status"), 'paused 0 ' . @waiting, 'the backlog is there');
-owner($new, 'shop', 'SELECT order_engine.relay_resume()');
+owner($new, 'shop', 'SELECT order_engine.resume_relay()');
 OrderEngine::wait_relayed($new);
 my $topic = OrderEngine::topic($new, 'order');
 is(join(' ', events_in($topic, scalar @waiting)), join(' ', @waiting), 'the relay there publishes what was not delivered, nothing else');

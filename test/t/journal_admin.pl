@@ -64,12 +64,12 @@ publish_around('ALTER TABLE order_engine.outbox ADD COLUMN x float DEFAULT rando
 
 # What it reads would be a pointer of the owner's choice.
 my $log_start = -s $node->logfile;
-$node->safe_psql('shop', 'SELECT order_engine.relay_pause()');
+$node->safe_psql('shop', 'SELECT order_engine.pause_relay()');
 $node->poll_query_until('shop', "SELECT state = 'paused' FROM order_engine.relay_state()") or die;
 $node->safe_psql('shop', "$emit(1, 100) g");
 my $owner = $node->background_psql('shop');
 $owner->query_safe($_) foreach 'BEGIN', 'ALTER TABLE order_engine.outbox ALTER type TYPE bigint USING 1';
-$node->safe_psql('shop', 'SELECT order_engine.relay_resume()');
+$node->safe_psql('shop', 'SELECT order_engine.resume_relay()');
 ok($node->poll_query_until('shop', "SELECT count(*) > 0 FROM pg_locks l JOIN pg_stat_activity USING (pid) WHERE backend_type = 'order_engine relay' AND NOT granted"),
 	'the relay waits for a table whose column gets another type');
 $owner->query_safe('COMMIT');

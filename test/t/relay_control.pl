@@ -67,16 +67,16 @@ is(keys_of(23), join(',', sort 'first', 'kept', 'raw', map { "woken$_" } 1 .. 20
 
 # ---- pause and resume ----
 
-is($node->safe_psql('shop', 'SELECT order_engine.relay_pause()'), 't', 'pause');
-is($node->safe_psql('shop', 'SELECT order_engine.relay_pause()'), 'f', 'once');
+is($node->safe_psql('shop', 'SELECT order_engine.pause_relay()'), 't', 'pause');
+is($node->safe_psql('shop', 'SELECT order_engine.pause_relay()'), 'f', 'once');
 wait_state('paused', 'the relay pauses at once');
 emit('while paused');
 $node->restart;
 wait_state('paused', 'and still after a restart');
 is($node->safe_psql('shop', 'SELECT lag_events, published FROM order_engine.relay_status'), '1|0', 'nothing is published meanwhile');
-$node->safe_psql('shop', 'BEGIN; SELECT order_engine.relay_resume(); ROLLBACK');
+$node->safe_psql('shop', 'BEGIN; SELECT order_engine.resume_relay(); ROLLBACK');
 is($node->safe_psql('shop', 'SELECT state FROM order_engine.relay_status'), 'paused', 'a resume that is rolled back is none');
-is($node->safe_psql('shop', 'SELECT order_engine.relay_resume()'), 't', 'resume');
+is($node->safe_psql('shop', 'SELECT order_engine.resume_relay()'), 't', 'resume');
 OrderEngine::wait_relayed($node);
 wait_state('running', 'the relay runs');
 is(scalar(grep { $_->{key} eq 'while paused' } OrderEngine::consume(topic => $topic, count => 24)), 1, 'and publishes what has gathered');

@@ -53,7 +53,7 @@ $primary->wait_for_catchup($standby);
 is($standby->safe_psql('shop', "SELECT order_engine.get_order($waiting) ->> 'state'"), 'pending', 'a standby reads');
 foreach my $write ("trade(2)", "order_engine.pay_order($waiting, 'p', 1)", "order_engine.emit('note', '1', 't', '1')",
 	"order_engine.define_machine('m', '{\"transitions\": [{\"from\": null, \"event\": \"create\", \"to\": \"a\"}], \"final\": [\"a\"]}')",
-	'order_engine.relay_pause()')
+	'order_engine.pause_relay()')
 {
 	my ($status, $out, $err) = $standby->psql('shop', "\\set VERBOSITY sqlstate\nSELECT $write");
 	like($err, qr/25006/, "and does not write: $write");

@@ -88,7 +88,7 @@ foreach my $shop (@shops)
 
 # ---- the relay of one pauses, and only that one ----
 
-$node->safe_psql('outlet', 'SELECT order_engine.relay_pause()');
+$node->safe_psql('outlet', 'SELECT order_engine.pause_relay()');
 ok($node->poll_query_until('outlet', "SELECT state = 'paused' FROM order_engine.relay_status"), 'one relay pauses');
 $node->safe_psql($_, 'SELECT trade(2)') foreach @shops;
 OrderEngine::wait_relayed($node, 'shop');
@@ -99,7 +99,7 @@ is($node->safe_psql('outlet', 'SELECT lag_events FROM order_engine.relay_status'
 
 $load{shop} = start_load('shop', 4);
 my $before = $node->safe_psql('shop', 'SELECT published FROM order_engine.relay_status');
-$node->safe_psql('outlet', 'SELECT order_engine.relay_resume()');
+$node->safe_psql('outlet', 'SELECT order_engine.resume_relay()');
 $node->safe_psql('postgres', "SET statement_timeout = '30s'; DROP DATABASE outlet WITH (FORCE)");
 pass('a shop is dropped with its workers at work');
 ok($node->poll_query_until('shop', "SELECT published > $before + 100 AND state = 'running' FROM order_engine.relay_status"), 'the other goes on meanwhile');
