@@ -393,11 +393,11 @@ set_due_at(LockedOrder *order, const Transition *transition)
 	const Machine *machine = order->machine;
 
 	if (transition->due)
-		row_set(order->table, order->new, ORDER_DUE_AT,
+		row_set(order->table, order->next, ORDER_DUE_AT,
 				order_row_due_at(order->at, transition->due));
 	else if (transition->to != transition->from ||
 			 transition->event == machine->due_event[transition->from])
-		row_set_null(order->table, order->new, ORDER_DUE_AT);
+		row_set_null(order->table, order->next, ORDER_DUE_AT);
 }
 
 static void
@@ -405,16 +405,16 @@ fill_next_version(LockedOrder *order, const OrderUpdate *update)
 {
 	RowTable *table = order->table;
 
-	row_copy(table, order->new, order->old);
-	row_set(table, order->new, ORDER_VERSION, Int32GetDatum(order->row.version + 1));
-	row_set(table, order->new, ORDER_UPDATED_AT, TimestampTzGetDatum(order->at));
+	row_copy(table, order->next, order->old);
+	row_set(table, order->next, ORDER_VERSION, Int32GetDatum(order->row.version + 1));
+	row_set(table, order->next, ORDER_UPDATED_AT, TimestampTzGetDatum(order->at));
 	if (update->captured)
-		row_set(table, order->new, ORDER_CAPTURED, NumericGetDatum(update->captured));
+		row_set(table, order->next, ORDER_CAPTURED, NumericGetDatum(update->captured));
 	if (update->refunded)
-		row_set(table, order->new, ORDER_REFUNDED, NumericGetDatum(update->refunded));
+		row_set(table, order->next, ORDER_REFUNDED, NumericGetDatum(update->refunded));
 	if (update->transition)
 	{
-		row_set(table, order->new, ORDER_STATE,
+		row_set(table, order->next, ORDER_STATE,
 				CStringGetTextDatum(order->machine->states[update->transition->to]));
 		set_due_at(order, update->transition);
 	}
@@ -479,14 +479,14 @@ order_write(LockedOrder *order, const OrderUpdate *update, OrderChange *change)
 	change->transition = update->transition;
 	change->at = order->at;
 
-	order->new = row_slot(table);
+	order->next = row_slot(table);
 	fill_next_version(order, update);
-	meant.slot = row_meant(table, order->new);
+	meant.slot = row_meant(table, order->next);
 	table->settle = settle;
 	table->settle_argument = &meant;
-	row_update(table, order->old, order->new, lengthof(columns), columns);
+	row_update(table, order->old, order->next, lengthof(columns), columns);
 	table->settle = NULL;
-	order_row_read(table->attno, order->new, &order->row);
+	order_row_read(table->attno, order->next, &order->row);
 	order_changed(&order->scope, &order->row, change);
 }
 

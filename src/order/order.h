@@ -24,11 +24,11 @@ typedef struct LockedOrder
 	OwnerScope		owner;
 	RowTable	   *table;
 	TupleTableSlot *old;
-	TupleTableSlot *new; /* filled by order_write() */
-	OrderRow	   row;	 /* before the change; after order_write(): as written */
-	const Machine *machine;
-	int			   state; /* index of row.state */
-	TimestampTz	   at;	  /* the clock under the row lock */
+	TupleTableSlot *next; /* filled by order_write() */
+	OrderRow		row;  /* before the change; after order_write(): as written */
+	const Machine  *machine;
+	int				state; /* index of row.state */
+	TimestampTz		at;	   /* the clock under the row lock */
 } LockedOrder;
 
 /* What order_write() changes beside version and updated_at. */
