@@ -92,6 +92,7 @@ typedef struct Publisher
 	/* What went wrong last, "" if nothing did; valid until the next call. */
 	const char *(*last_error)(void *state);
 
+	/* Whether anybody can be reached, by what was learnt in poll() and by the time since. */
 	PublisherReach (*reach)(void *state);
 
 	/*

@@ -87,7 +87,7 @@ static struct
 } relay;
 
 static MemoryContext turn_context; /* reset after each turn */
-static RelayStatus	 status;
+static RelayStatus	 status;	   /* begun by start(), shown by tell_status() */
 
 COMPAT_WORKER_MAIN(relay_main);
 

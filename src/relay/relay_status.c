@@ -40,7 +40,7 @@ static const char *const state_names[] = {
 };
 
 static char		  *kafka_config_shown; /* secrets masked: what SHOW and pg_settings see */
-static const char *kafka_config = "";  /* as it was written */
+static const char *kafka_config = "";  /* as it was written; goes with the one above */
 static char		  *kafka_config_file;
 
 static Size status_part;

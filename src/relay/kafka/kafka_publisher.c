@@ -194,7 +194,7 @@ on_delivered(KafkaPublisher *kafka, const rd_kafka_message_t *message, Publisher
 	}
 	outcome->status = PUBLISHER_DELIVERED;
 	note_answer(kafka);
-	topics_note_delivery(kafka->topics, message, outcome->tag);
+	kafka_topics_note_delivery(kafka->topics, message, outcome->tag);
 }
 
 static void
@@ -538,16 +538,16 @@ kafka_open(const char *client_id, List *properties, char **error)
 	}
 	kafka->rebootstrap_ms = REBOOTSTRAP_MS;
 	INSTR_TIME_SET_CURRENT(kafka->silent_since);
-	kafka->topics = topics_open();
+	kafka->topics = kafka_topics_open();
 	conf = make_configuration(kafka, client_id, properties, error);
 	if (conf == NULL || !start_producer(kafka, conf, error))
 	{
-		topics_release(kafka->topics);
-		topics_free(kafka->topics);
+		kafka_topics_release(kafka->topics);
+		kafka_topics_free(kafka->topics);
 		free(kafka);
 		return NULL;
 	}
-	topics_attach(kafka->topics, kafka->rk);
+	kafka_topics_attach(kafka->topics, kafka->rk);
 	return kafka;
 }
 
@@ -568,7 +568,7 @@ kafka_publish(void *state, const PublisherMessage *message)
 					   message->topic);
 		return PUBLISHER_REFUSED;
 	}
-	err = topics_send(kafka->topics, message);
+	err = kafka_topics_send(kafka->topics, message);
 	if (err == RD_KAFKA_RESP_ERR_NO_ERROR)
 	{
 		kafka->in_flight++;
@@ -601,10 +601,10 @@ send_held(KafkaPublisher *kafka)
 {
 	int held;
 
-	topics_send_held(kafka->topics, refuse_held, kafka);
-	held = topics_held(kafka->topics);
+	kafka_topics_send_held(kafka->topics, refuse_held, kafka);
+	held = kafka_topics_held(kafka->topics);
 	if (held > 0 && kafka->in_flight - kafka->noutcomes == held)
-		topics_give_up_held(kafka->topics, refuse_held, kafka);
+		kafka_topics_give_up_held(kafka->topics, refuse_held, kafka);
 }
 
 static void
@@ -699,7 +699,7 @@ destroy(void *arg)
 	int				closed_fd = kafka->closed_fd;
 
 	rd_kafka_destroy(kafka->rk);
-	topics_free(kafka->topics);
+	kafka_topics_free(kafka->topics);
 	close(kafka->event_fd);
 	free(kafka);
 	close(closed_fd);
@@ -731,7 +731,7 @@ release_objects(KafkaPublisher *kafka)
 								  RD_KAFKA_PURGE_F_NON_BLOCKING);
 	rd_kafka_queue_io_event_enable(kafka->queue, -1, NULL, 0);
 	rd_kafka_queue_destroy(kafka->queue);
-	topics_release(kafka->topics);
+	kafka_topics_release(kafka->topics);
 }
 
 static bool

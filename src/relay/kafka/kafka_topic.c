@@ -97,7 +97,7 @@ allocate(Size size)
 }
 
 TopicSet *
-topics_open(void)
+kafka_topics_open(void)
 {
 	TopicSet *topics = allocate(sizeof(TopicSet));
 
@@ -109,7 +109,7 @@ topics_open(void)
 }
 
 void
-topics_attach(TopicSet *topics, rd_kafka_t *rk)
+kafka_topics_attach(TopicSet *topics, rd_kafka_t *rk)
 {
 	topics->rk = rk;
 }
@@ -280,7 +280,7 @@ find_probe(Topic *topic, uint64 tag)
 }
 
 void
-topics_note_delivery(TopicSet *topics, const rd_kafka_message_t *message, uint64 tag)
+kafka_topics_note_delivery(TopicSet *topics, const rd_kafka_message_t *message, uint64 tag)
 {
 	Topic *topic = rd_kafka_topic_opaque(message->rkt);
 	Lane  *lane;
@@ -444,7 +444,7 @@ drop(TopicSet *topics, HeldMessage *held)
 }
 
 rd_kafka_resp_err_t
-topics_send(TopicSet *topics, const PublisherMessage *message)
+kafka_topics_send(TopicSet *topics, const PublisherMessage *message)
 {
 	Topic *topic = get_topic(topics, message->topic);
 	Lane  *lane;
@@ -518,7 +518,7 @@ send_lane(TopicSet *topics, Lane *lane, TopicRefused refused, void *state)
 }
 
 void
-topics_send_held(TopicSet *topics, TopicRefused refused, void *state)
+kafka_topics_send_held(TopicSet *topics, TopicRefused refused, void *state)
 {
 	while (!dlist_is_empty(&topics->ready))
 	{
@@ -533,7 +533,7 @@ topics_send_held(TopicSet *topics, TopicRefused refused, void *state)
 }
 
 int
-topics_held(const TopicSet *topics)
+kafka_topics_held(const TopicSet *topics)
 {
 	return topics->nheld;
 }
@@ -551,7 +551,7 @@ give_up_lane(TopicSet *topics, Lane *lane, TopicRefused refused, void *state)
 }
 
 void
-topics_give_up_held(TopicSet *topics, TopicRefused refused, void *state)
+kafka_topics_give_up_held(TopicSet *topics, TopicRefused refused, void *state)
 {
 	for (Topic *topic = topics->first; topic; topic = topic->next)
 	{
@@ -564,7 +564,7 @@ topics_give_up_held(TopicSet *topics, TopicRefused refused, void *state)
 /* ---- closing ---- */
 
 void
-topics_release(TopicSet *topics)
+kafka_topics_release(TopicSet *topics)
 {
 	for (Topic *topic = topics->first; topic; topic = topic->next)
 		rd_kafka_topic_destroy(topic->handle);
@@ -572,7 +572,7 @@ topics_release(TopicSet *topics)
 }
 
 void
-topics_free(TopicSet *topics)
+kafka_topics_free(TopicSet *topics)
 {
 	Topic *next;
 

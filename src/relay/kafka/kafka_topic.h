@@ -29,35 +29,43 @@ typedef struct TopicSet TopicSet;
 /* What cannot be handed to librdkafka after all, though it was taken. */
 typedef void (*TopicRefused)(void *state, uint64 tag, rd_kafka_resp_err_t err, const char *topic);
 
-extern TopicSet *topics_open(void);
+/*
+ * Once for each handle.  Nothing here waits; opening and sending may raise 53200.  For
+ * the relay's main thread, outside librdkafka's callbacks, where nothing else is said.
+ */
+extern TopicSet *kafka_topics_open(void);
 
-/* Before anything is sent. */
-extern void topics_attach(TopicSet *topics, rd_kafka_t *rk);
+/* Once, when the handle is made and before anything is sent. */
+extern void kafka_topics_attach(TopicSet *topics, rd_kafka_t *rk);
 
 /*
  * Sends a message or holds a copy of it.  QUEUE_FULL: there is no room now;
  * other errors are librdkafka's.
  */
-extern rd_kafka_resp_err_t topics_send(TopicSet *topics, const PublisherMessage *message);
+extern rd_kafka_resp_err_t kafka_topics_send(TopicSet *topics, const PublisherMessage *message);
 
 /* A message was delivered.  For the delivery callback: allocates nothing, raises nothing. */
-extern void topics_note_delivery(TopicSet *topics, const rd_kafka_message_t *message, uint64 tag);
+extern void
+kafka_topics_note_delivery(TopicSet *topics, const rd_kafka_message_t *message, uint64 tag);
 
-/* Sends what waits no longer. */
-extern void topics_send_held(TopicSet *topics, TopicRefused refused, void *state);
+/*
+ * Sends what waits no longer, as far as librdkafka has room; `refused` is told
+ * what it cannot send.
+ */
+extern void kafka_topics_send_held(TopicSet *topics, TopicRefused refused, void *state);
 
 /* How many are held. */
-extern int topics_held(const TopicSet *topics);
+extern int kafka_topics_held(const TopicSet *topics);
 
 /* Forgets those that are held, telling of each. */
-extern void topics_give_up_held(TopicSet *topics, TopicRefused refused, void *state);
+extern void kafka_topics_give_up_held(TopicSet *topics, TopicRefused refused, void *state);
 
 /*
  * Closing takes two steps: all that was made from the handle goes before it,
  * what librdkafka's threads may still look at behind it.  The second may be
  * called from any thread.
  */
-extern void topics_release(TopicSet *topics);
-extern void topics_free(TopicSet *topics);
+extern void kafka_topics_release(TopicSet *topics);
+extern void kafka_topics_free(TopicSet *topics);
 
 #endif /* ORDER_ENGINE_KAFKA_TOPIC_H */
