@@ -12,7 +12,6 @@
 #include "postgres.h"
 
 #include "access/xact.h"
-#include "miscadmin.h"
 #include "port/atomics.h"
 #include "storage/lmgr.h"
 
