@@ -104,9 +104,9 @@ $subscriber->safe_psql('copy', "CREATE SUBSCRIPTION everything CONNECTION '$conn
 $subscriber->wait_for_subscription_sync($publisher, 'everything', 'copy');
 is($publisher->safe_psql('shop', <<'EOF'), "t\nt\nt\nopen\nt", 'the calls do what they did');
 UPDATE order_engine.shop SET relay_paused = false;
-SELECT order_engine.relay_pause();
-SELECT order_engine.relay_resume();
-SELECT order_engine.relay_pause();
+SELECT order_engine.pause_relay();
+SELECT order_engine.resume_relay();
+SELECT order_engine.pause_relay();
 SELECT state FROM order_engine.create_order(79, '[{"sku": "B", "quantity": 1}]');
 SELECT version > 1 FROM order_engine.receive_stock('B', 7);
 UPDATE order_engine.orders SET attributes = '{"gift": true}' WHERE user_id = 79;
