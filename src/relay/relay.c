@@ -17,8 +17,8 @@
  *
  * All state is this process's own, and ends with it: what the publisher is
  * reached by (relay_handle), what is in its hands (relay_window), what comes
- * next (relay_chunk), how far all that is (relay_position).  What others see of
- * it is in relay_status.c.
+ * next (relay_chunk), up to where all is delivered (relay_position).  What
+ * others see of it is in relay_status.c.
  */
 #include "postgres.h"
 
@@ -400,7 +400,7 @@ use_journal(int64 now)
 		relay.position.known = false;
 		return;
 	}
-	/* perhaps before this transaction began: then nothing would end a tick's wait for standbys */
+	/* told so before this transaction began, nothing would end a tick's wait for standbys */
 	if (!worker_stopping())
 	{
 		if (!relay.position.known)
@@ -513,7 +513,7 @@ turn(void)
 	tell_status();
 }
 
-/* Whether there is something to do already, but for what a wait ends anyway. */
+/* Whether there is something to do at once, of which no wake-up would tell. */
 static bool
 has_work(void)
 {
