@@ -20,6 +20,7 @@
 #include "base/wake.h"
 #include "shop/shop.h"
 #include "worker/keeper.h"
+#include "worker/launcher.h"
 #include "worker/worker.h"
 
 OE_MODULE_MAGIC;
@@ -40,6 +41,7 @@ _PG_init(void)
 	journal_init();
 	outbox_init();
 	worker_init();
+	launcher_init();
 	keeper_init();
 	relay_init();
 	settings_init();

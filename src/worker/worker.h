@@ -73,7 +73,7 @@ extern bool worker_try(const char *activity, void (*work)(void));
  */
 extern bool worker_wait(pgsocket fd, long timeout_ms);
 
-/* Defines the settings, registers the launcher; from _PG_init. */
+/* Defines the setting; from _PG_init. */
 extern void worker_init(void);
 
 #endif /* ORDER_ENGINE_WORKER_H */
