@@ -9,7 +9,6 @@
 #include "commands/trigger.h"
 #include "fmgr.h"
 #include "utils/jsonb.h"
-#include "utils/numeric.h"
 
 /* Raises 22004, naming the argument, if argument n is null. */
 extern void call_require(FunctionCallInfo fcinfo, int n, const char *name);
@@ -41,29 +40,10 @@ extern void call_check_object(Jsonb *value, const char *name);
 extern Jsonb *call_empty_object(void);
 
 /*
- * An amount of money that is given, or computed for an order, is no longer when
- * printed, with sign and point.  Sums of payments may be: nobody gives them.
- */
-#define AMOUNT_MAX_LENGTH 48
-
-/* Raises 22023 unless the value is finite, not negative and within that limit. */
-extern void call_check_amount(Numeric value, const char *name);
-
-/*
  * The row that a function with OUT parameters returns.  `cache` is a static
  * variable of the function: its shape is found once in a backend, and again if
  * the function's row type is another one since.
  */
 extern Datum call_row(FunctionCallInfo fcinfo, TupleDesc *cache, Datum *values, bool *nulls);
-
-/*
- * Arithmetic on amounts.  Results are palloc'ed, but for the zero, which is kept for ever;
- * 22003 beyond what a numeric holds.  The comparison is less than, equal to or greater than 0.
- */
-extern Numeric amount_add(Numeric a, Numeric b);
-extern Numeric amount_subtract(Numeric a, Numeric b);
-extern int	   amount_compare(Numeric a, Numeric b);
-extern Numeric amount_zero(void);
-extern char	  *amount_text(Numeric a);
 
 #endif /* ORDER_ENGINE_CALL_H */

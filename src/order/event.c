@@ -13,6 +13,7 @@
 #include "utils/json.h"
 #include "utils/timestamp.h"
 
+#include "base/amount.h"
 #include "base/call.h"
 #include "order/event.h"
 #include "shop/order_id.h"

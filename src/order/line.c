@@ -13,6 +13,7 @@
 #include "utils/fmgrprotos.h"
 #include "utils/json.h"
 
+#include "base/amount.h"
 #include "base/call.h"
 #include "base/compat.h"
 #include "base/detail.h"

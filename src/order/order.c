@@ -23,6 +23,7 @@
 #include "utils/timestamp.h"
 #include "utils/typcache.h"
 
+#include "base/amount.h"
 #include "base/call.h"
 #include "base/detail.h"
 #include "base/errors.h"

@@ -18,6 +18,7 @@
 #include "utils/fmgrprotos.h"
 #include "utils/timestamp.h"
 
+#include "base/amount.h"
 #include "base/call.h"
 #include "base/detail.h"
 #include "base/errors.h"
@@ -75,7 +76,7 @@ check_amount(CreateRequest *request)
 	Numeric adjustments = adjustments_parse(request->adjustments, request->lines.nlines);
 
 	request->subtotal = lines_subtotal(&request->lines);
-	call_check_amount(request->subtotal, "subtotal");
+	amount_check(request->subtotal, "subtotal");
 	request->amount = amount_add(request->subtotal, adjustments);
 	if (amount_compare(request->amount, amount_zero()) < 0)
 		ereport(ERROR,
@@ -84,7 +85,7 @@ check_amount(CreateRequest *request)
 				 detail_set("subtotal", amount_text(request->subtotal), "adjustments",
 							amount_text(adjustments), "amount", amount_text(request->amount), NULL),
 				 errhint("The amount of an order must not be negative.")));
-	call_check_amount(request->amount, "amount");
+	amount_check(request->amount, "amount");
 }
 
 static Jsonb *

@@ -8,6 +8,7 @@
 #include "utils/fmgrprotos.h"
 #include "utils/timestamp.h"
 
+#include "base/amount.h"
 #include "base/call.h"
 #include "order/order_row.h"
 

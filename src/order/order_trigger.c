@@ -18,6 +18,7 @@
 #include "utils/rel.h"
 #include "utils/timestamp.h"
 
+#include "base/amount.h"
 #include "base/call.h"
 #include "base/detail.h"
 #include "base/errors.h"
@@ -112,7 +113,7 @@ check_amount(TupleTableSlot *slot, AttrNumber attno, const char *name)
 
 	if (isnull)
 		return amount_zero();
-	call_check_amount(DatumGetNumeric(value), name);
+	amount_check(DatumGetNumeric(value), name);
 	return DatumGetNumeric(value);
 }
 

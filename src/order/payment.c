@@ -15,6 +15,7 @@
 #include "utils/fmgrprotos.h"
 #include "utils/timestamp.h"
 
+#include "base/amount.h"
 #include "base/call.h"
 #include "base/detail.h"
 #include "base/errors.h"
@@ -223,7 +224,7 @@ order_engine_pay_order(PG_FUNCTION_ARGS)
 	call.ref = call_text(fcinfo, 1);
 	call_check_name(call.ref, "payment_ref");
 	call.amount = PG_GETARG_NUMERIC(2);
-	call_check_amount(call.amount, "amount");
+	amount_check(call.amount, "amount");
 	call.currency = call_text(fcinfo, 3);
 	if (call.currency)
 		call_check_name(call.currency, "currency");
@@ -262,7 +263,7 @@ order_engine_refund_order(PG_FUNCTION_ARGS)
 	if (!PG_ARGISNULL(2))
 	{
 		call.amount = PG_GETARG_NUMERIC(2);
-		call_check_amount(call.amount, "amount");
+		amount_check(call.amount, "amount");
 		if (amount_compare(call.amount, amount_zero()) == 0)
 			ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 							errmsg("\"amount\" of a refund must be positive")));
