@@ -142,7 +142,7 @@ build_payload(StringInfo json, int64 event_id, const OrderRow *row, const OrderC
 	json_amount(json, ",\"refund_due\":", order_row_refund_due(change->machine, row));
 	json_payment(json, change->payment);
 	appendStringInfoString(json, ",\"lines\":");
-	lines_json(json, lines);
+	line_json(json, lines);
 	json_field(json, ",\"adjustments\":", row->adjustments);
 	json_field(json, ",\"attributes\":", row->attributes);
 	json_field(json, ",\"event_attributes\":", change->attributes);
@@ -180,7 +180,7 @@ publish(RowScope *scope, const OrderRow *row, const OrderChange *change, const c
 
 	if (lines == NULL)
 	{
-		lines_read(scope, row->order_id, &read);
+		line_read(scope, row->order_id, &read);
 		lines = &read;
 	}
 	pg_lltoa(row->order_id, aggregateid);

@@ -15,7 +15,8 @@ extern void event_append(RowScope *scope, const OrderRow *row, const OrderChange
 
 /*
  * Looks an order's events up for an idempotency key.  True if there is one: then
- * *event, *to_state and *version are what the first call did.
+ * *event and *to_state (palloc'ed), *version and *at are what the first call did.
+ * The order is locked.
  */
 extern bool event_find_key(RowScope *scope, int64 order_id, const char *idempotency_key,
 						   char **event, char **to_state, int *version, TimestampTz *at);

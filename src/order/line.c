@@ -221,7 +221,7 @@ check_list(Jsonb *json, const char *name, int max)
 }
 
 void
-lines_parse(Jsonb *json, OrderLines *lines)
+line_parse(Jsonb *json, OrderLines *lines)
 {
 	JsonbIterator *it;
 	JsonbValue	   value;
@@ -249,7 +249,7 @@ lines_parse(Jsonb *json, OrderLines *lines)
 }
 
 Numeric
-lines_subtotal(const OrderLines *lines)
+line_subtotal(const OrderLines *lines)
 {
 	Numeric sum = NULL;
 
@@ -303,7 +303,7 @@ parse_adjustment(JsonbIterator **it, int number, int nlines)
 }
 
 Numeric
-adjustments_parse(Jsonb *json, int nlines)
+line_parse_adjustments(Jsonb *json, int nlines)
 {
 	Numeric		   sum = amount_zero();
 	JsonbIterator *it;
@@ -324,7 +324,7 @@ adjustments_parse(Jsonb *json, int nlines)
 }
 
 void
-lines_insert(RowScope *scope, int64 order_id, const OrderLines *lines)
+line_insert(RowScope *scope, int64 order_id, const OrderLines *lines)
 {
 	RowTable *table = row_open_leaf(scope, SHOP_ORDER_LINE, slot_of_order(order_id), &line_columns);
 	TupleTableSlot *slot = row_slot(table);
@@ -362,7 +362,7 @@ read_line(RowTable *table, TupleTableSlot *slot, OrderLine *line)
 }
 
 void
-lines_read(RowScope *scope, int64 order_id, OrderLines *lines)
+line_read(RowScope *scope, int64 order_id, OrderLines *lines)
 {
 	RowTable *table = row_open_leaf(scope, SHOP_ORDER_LINE, slot_of_order(order_id), &line_columns);
 	Oid		  index = row_unique_index(table, 2, (const int[]){LINE_ORDER_ID, LINE_LINE_NO});
@@ -380,7 +380,7 @@ lines_read(RowScope *scope, int64 order_id, OrderLines *lines)
 }
 
 void
-lines_json(StringInfo json, const OrderLines *lines)
+line_json(StringInfo json, const OrderLines *lines)
 {
 	appendStringInfoChar(json, '[');
 	for (int i = 0; i < lines->nlines; i++)

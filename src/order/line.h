@@ -30,24 +30,30 @@ typedef struct OrderLines
 
 /*
  * Parses create_order's `lines`.  22023 naming the line and the key for what is
- * no line, 54000 for too many of them.
+ * no line, 54000 for too many of them.  What they point to is palloc'ed or the
+ * JSON's.
  */
-extern void lines_parse(Jsonb *json, OrderLines *lines);
+extern void line_parse(Jsonb *json, OrderLines *lines);
 
-/* Sum of quantity x unit_price. */
-extern Numeric lines_subtotal(const OrderLines *lines);
+/* Sum of quantity x unit_price; 0 for none. */
+extern Numeric line_subtotal(const OrderLines *lines);
 
 /*
  * Checks create_order's `adjustments` and returns their sum.  22023 naming the
  * adjustment and the key.
  */
-extern Numeric adjustments_parse(Jsonb *json, int nlines);
+extern Numeric line_parse_adjustments(Jsonb *json, int nlines);
 
-/* Writes and reads the lines of an order. */
-extern void lines_insert(RowScope *scope, int64 order_id, const OrderLines *lines);
-extern void lines_read(RowScope *scope, int64 order_id, OrderLines *lines);
+/* Writes the lines of a new order.  Raises as row_insert(). */
+extern void line_insert(RowScope *scope, int64 order_id, const OrderLines *lines);
+
+/*
+ * Reads the lines of an order, none if it has none.  They are palloc'ed and point
+ * into rows of the scope: they are good until it ends, or the caller's context does.
+ */
+extern void line_read(RowScope *scope, int64 order_id, OrderLines *lines);
 
 /* Appends them as a JSON array, as events show them. */
-extern void lines_json(StringInfo json, const OrderLines *lines);
+extern void line_json(StringInfo json, const OrderLines *lines);
 
 #endif /* ORDER_ENGINE_LINE_H */

@@ -44,7 +44,7 @@ order_lacks_lines(const OrderRow *row, const OrderLines *lines)
 void
 order_lines(RowScope *scope, const OrderRow *row, OrderLines *lines)
 {
-	lines_read(scope, row->order_id, lines);
+	line_read(scope, row->order_id, lines);
 	if (order_lacks_lines(row, lines))
 		ereport(ERROR,
 				(errcode(ERRCODE_DATA_CORRUPTED),
@@ -529,7 +529,7 @@ legal_move(LockedOrder *order, const char *event, Jsonb *attributes)
 static Datum
 fire(FunctionCallInfo fcinfo, char *event, int first)
 {
-	static TupleDesc shape; /* all of them return the same row */
+	static TupleDesc shape; /* of call_row(); all of them return the same row */
 	LockedOrder		 order;
 	OrderUpdate		 update = {0};
 	OrderChange		 change = {0};

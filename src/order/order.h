@@ -114,18 +114,19 @@ pg_noreturn extern void order_raise_key_mismatch(const char *key, TimestampTz fi
 pg_noreturn extern void order_raise_direct_write(const List *columns);
 
 /*
- * Writes the next version of the row, checks what users' triggers made of it and
- * records the change.
+ * Writes the next version of the row, checks what users' triggers made of it (OE010,
+ * OE011, OE014) and records the change.  Raises as row_update() and order_changed();
+ * fills what `change` says of the move.  The order's row is the new one afterwards.
  */
 extern void order_write(LockedOrder *order, const OrderUpdate *update, OrderChange *change);
 
 /*
  * Records one change: stock effect, order_event, outbox.  The row is written and
- * its lock held.
+ * its lock held.  Raises as order_lines(), stock_apply() and event_append().
  */
 extern void order_changed(RowScope *scope, const OrderRow *row, OrderChange *change);
 
-/* The stock effect of a change whose lines are given. */
+/* The stock effect of a change whose lines are given.  Raises as stock_apply(). */
 extern void order_apply_stock(RowScope *scope, const OrderRow *row, OrderChange *change);
 
 #endif /* ORDER_ENGINE_ORDER_H */

@@ -73,9 +73,9 @@ check_interval(Interval *interval)
 static void
 check_amount(CreateRequest *request)
 {
-	Numeric adjustments = adjustments_parse(request->adjustments, request->lines.nlines);
+	Numeric adjustments = line_parse_adjustments(request->adjustments, request->lines.nlines);
 
-	request->subtotal = lines_subtotal(&request->lines);
+	request->subtotal = line_subtotal(&request->lines);
 	amount_check(request->subtotal, "subtotal");
 	request->amount = amount_add(request->subtotal, adjustments);
 	if (amount_compare(request->amount, amount_zero()) < 0)
@@ -100,7 +100,7 @@ parse_request(FunctionCallInfo fcinfo, CreateRequest *request)
 {
 	call_require(fcinfo, 0, "user_id");
 	request->user_id = PG_GETARG_INT64(0);
-	lines_parse(required_jsonb(fcinfo, 1, "lines"), &request->lines);
+	line_parse(required_jsonb(fcinfo, 1, "lines"), &request->lines);
 	request->idempotency_key = call_text(fcinfo, 2);
 	if (request->idempotency_key)
 		call_check_name(request->idempotency_key, "idempotency_key");
@@ -404,7 +404,7 @@ create(CreateRequest *request, CreateResult *result)
 		order_row_read(table->attno, slot, &row);
 		order_check_move(table, slot, machine, &row, machine->creation, row.attributes);
 		order_apply_stock(&scope, &row, &change);
-		lines_insert(&scope, row.order_id, &request->lines);
+		line_insert(&scope, row.order_id, &request->lines);
 		order_changed(&scope, &row, &change);
 		set_result(table, slot, result);
 	}
@@ -414,7 +414,7 @@ create(CreateRequest *request, CreateResult *result)
 Datum
 order_engine_create_order(PG_FUNCTION_ARGS)
 {
-	static TupleDesc shape;
+	static TupleDesc shape; /* of call_row() */
 	CreateRequest	 request = {0};
 	CreateResult	 result = {0};
 	OwnerScope		 owner;

@@ -106,7 +106,7 @@ order_engine_replay_step(PG_FUNCTION_ARGS)
 Datum
 order_engine_replay_result(PG_FUNCTION_ARGS)
 {
-	static TupleDesc shape;
+	static TupleDesc shape; /* of call_row() */
 	Replay			*replay = (Replay *) PG_GETARG_POINTER(0);
 	Datum			 values[2];
 	bool			 nulls[2] = {false};

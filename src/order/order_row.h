@@ -29,7 +29,7 @@ typedef struct OrderRow
 	bool		has_lines; /* create_order() has made it, from one line or more */
 } OrderRow;
 
-/* A payment or refund as events show it. */
+/* A payment or refund as events show it; what it points to is the caller's. */
 typedef struct OrderPayment
 {
 	const char *ref;

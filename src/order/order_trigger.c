@@ -253,7 +253,7 @@ inserted(TriggerData *trigger, const AttrNumber *attno, RowScope *scope)
 	order_row_read(attno, slot, &row);
 	change.machine = machine_get(row.machine_id);
 	check_inserted(slot, attno, &row, change.machine);
-	adjustments_parse(row.adjustments, 1);
+	line_parse_adjustments(row.adjustments, 1);
 	change.transition = change.machine->creation;
 	change.event = change.machine->events[change.transition->event];
 	change.lines = &none;

@@ -127,7 +127,7 @@ has_stock(LockedOrder *order, const Transition *move, OrderLines *lines)
 {
 	if (move->stock == STOCK_NONE)
 		return true;
-	lines_read(&order->scope, order->row.order_id, lines);
+	line_read(&order->scope, order->row.order_id, lines);
 	return !order_lacks_lines(&order->row, lines) &&
 		   stock_suffices(&order->scope, move->stock, lines->keys, lines->nkeys);
 }
@@ -211,7 +211,7 @@ refund(LockedOrder *order, PaymentCall *call)
 Datum
 order_engine_pay_order(PG_FUNCTION_ARGS)
 {
-	static TupleDesc shape;
+	static TupleDesc shape; /* of call_row() */
 	LockedOrder		 order;
 	PaymentCall		 call = {.kind = KIND_CAPTURE};
 	const char		*outcome;
@@ -249,7 +249,7 @@ order_engine_pay_order(PG_FUNCTION_ARGS)
 Datum
 order_engine_refund_order(PG_FUNCTION_ARGS)
 {
-	static TupleDesc shape;
+	static TupleDesc shape; /* of call_row() */
 	LockedOrder		 order;
 	PaymentCall		 call = {.kind = KIND_REFUND};
 	bool			 replayed;

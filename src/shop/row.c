@@ -79,8 +79,8 @@ typedef struct CompiledPredicate
 	ExprState *state;
 } CompiledPredicate;
 
-static HTAB	 *layouts;			 /* entries live as long as the backend */
-static uint64 invalidations = 0; /* counts calls of layout_invalidate() */
+static HTAB	 *layouts; /* entries live as long as the backend; layout_invalidate() marks them */
+static uint64 invalidations = 0; /* counts calls of layout_invalidate(), never reset */
 
 static void
 layout_invalidate(Datum arg, Oid relid)

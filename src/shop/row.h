@@ -124,7 +124,10 @@ extern TupleTableSlot *row_slot(RowTable *table);
 /* Starts a new row: all columns null, a user's columns at their defaults. */
 extern void row_new(RowTable *table, TupleTableSlot *slot);
 
-/* Starts the next version of a row: `slot` becomes a copy of `old`. */
+/*
+ * Starts the next version of a row: `slot` becomes a copy of `old`, into which its
+ * values point.
+ */
 extern void row_copy(RowTable *table, TupleTableSlot *slot, TupleTableSlot *old);
 
 static inline void
