@@ -47,7 +47,7 @@ typedef struct CreateRequest
 typedef struct CreateResult
 {
 	int64		order_id;
-	char	   *state;
+	const char *state;
 	int			version;
 	Datum		amount;
 	bool		has_due_at;
@@ -287,18 +287,16 @@ fill_row(RowTable *table, TupleTableSlot *slot, CreateRequest *request, const Ma
 			row_set(table, slot, i, row.values[i]);
 }
 
+/* Copies what goes with the scope. */
 static void
-set_result(RowTable *table, TupleTableSlot *slot, CreateResult *result)
+set_result(const OrderRow *row, CreateResult *result)
 {
-	OrderRow row;
-
-	order_row_read(table->attno, slot, &row);
-	result->order_id = row.order_id;
-	result->state = pstrdup(row.state);
-	result->version = row.version;
-	result->amount = datumCopy(NumericGetDatum(row.amount), false, -1);
-	result->has_due_at = row.has_due_at;
-	result->due_at = row.due_at;
+	result->order_id = row->order_id;
+	result->state = row->state;
+	result->version = row->version;
+	result->amount = datumCopy(NumericGetDatum(row->amount), false, -1);
+	result->has_due_at = row->has_due_at;
+	result->due_at = row->due_at;
 }
 
 /*
@@ -312,6 +310,7 @@ find_replay(RowScope *scope, RowTable *table, Oid index, CreateRequest *request,
 {
 	TupleTableSlot *slot = row_slot(table);
 	ScanKeyData		keys[2];
+	OrderRow		row;
 	bool			isnull;
 	Datum			hash;
 
@@ -330,7 +329,8 @@ find_replay(RowScope *scope, RowTable *table, Oid index, CreateRequest *request,
 		order_raise_key_mismatch(
 			request->idempotency_key,
 			DatumGetTimestampTz(row_get(table, slot, ORDER_CREATED_AT, &isnull)));
-	set_result(table, slot, result);
+	order_row_read(table->attno, slot, &row);
+	set_result(&row, result);
 	result->replayed = true;
 	return true;
 }
@@ -357,13 +357,11 @@ claim(RowScope *scope, RowTable *table, TupleTableSlot *slot, CreateRequest *req
 
 /* What a user's BEFORE INSERT trigger must leave as it is. */
 static void
-check_written(RowTable *table, TupleTableSlot *slot, TupleTableSlot *meant, const Machine *machine)
+check_written(RowTable *table, TupleTableSlot *slot, TupleTableSlot *meant, const OrderRow *row,
+			  const Machine *machine)
 {
-	OrderRow row;
-
 	order_check_unchanged(RelationGetDescr(table->rel), table->attno, meant, slot);
-	order_row_read(table->attno, slot, &row);
-	if (row.version != 1 || strcmp(row.state, machine->states[machine->creation->to]) != 0)
+	if (row->version != 1 || strcmp(row->state, machine->states[machine->creation->to]) != 0)
 		order_raise_direct_write(list_make2("state", "version"));
 }
 
@@ -399,14 +397,14 @@ create(CreateRequest *request, CreateResult *result)
 
 	if (claim(&scope, table, slot, request, result))
 	{
-		if (meant)
-			check_written(table, slot, meant, machine);
 		order_row_read(table->attno, slot, &row);
+		if (meant)
+			check_written(table, slot, meant, &row, machine);
 		order_check_move(table, slot, machine, &row, machine->creation, row.attributes);
 		order_apply_stock(&scope, &row, &change);
 		line_insert(&scope, row.order_id, &request->lines);
 		order_changed(&scope, &row, &change);
-		set_result(table, slot, result);
+		set_result(&row, result);
 	}
 	row_scope_end(&scope);
 }
