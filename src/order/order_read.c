@@ -40,79 +40,76 @@
 #include "shop/slot.h"
 
 #define MAX_ROWS_LIMIT 1000
-#define MAX_FIELDS 20
+#define MAX_FIELDS ROW_MAX_COLUMNS
 #define MAX_KEYS 2
 #define PAGE_STATE 1 /* of page_fields */
 
-/* A column, and what it is called in the document. */
+/* A column, and what it is called in the document; NULL: what the table calls it. */
 typedef struct Field
 {
-	const char *column;
+	int			column;
 	const char *key;
 } Field;
 
+/* What is read of a table. */
+typedef struct Selection
+{
+	ShopTable		  table;
+	const RowColumns *columns;
+	int				  nfields;
+	const Field		 *fields;
+} Selection;
+
 static const Field order_fields[] = {
-	{"order_id", "order_id"},
-	{"user_id", "user_id"},
-	{"state", "state"},
-	{"machine_id", "machine_id"},
-	{"version", "version"},
-	{"subtotal", "subtotal"},
-	{"amount", "amount"},
-	{"captured", "captured"},
-	{"refunded", "refunded"},
-	{"currency", "currency"},
-	{"idempotency_key", "idempotency_key"},
-	{"adjustments", "adjustments"},
-	{"attributes", "attributes"},
-	{"created_at", "created_at"},
-	{"updated_at", "updated_at"},
-	{"due_at", "due_at"},
+	{ORDER_ORDER_ID},	{ORDER_USER_ID},	{ORDER_STATE},			 {ORDER_MACHINE_ID},
+	{ORDER_VERSION},	{ORDER_SUBTOTAL},	{ORDER_AMOUNT},			 {ORDER_CAPTURED},
+	{ORDER_REFUNDED},	{ORDER_CURRENCY},	{ORDER_IDEMPOTENCY_KEY}, {ORDER_ADJUSTMENTS},
+	{ORDER_ATTRIBUTES}, {ORDER_CREATED_AT}, {ORDER_UPDATED_AT},		 {ORDER_DUE_AT},
 };
 
 static const Field line_fields[] = {
-	{"line_no", "line_no"},		  {"sku", "sku"},
-	{"stock_key", "stock_key"},	  {"quantity", "quantity"},
-	{"unit_price", "unit_price"}, {"attributes", "attributes"},
+	{LINE_LINE_NO},	 {LINE_SKU},		{LINE_STOCK_KEY},
+	{LINE_QUANTITY}, {LINE_UNIT_PRICE}, {LINE_ATTRIBUTES},
 };
 
 static const Field payment_fields[] = {
-	{"version", "version"},		  {"kind", "kind"},
-	{"payment_ref", "ref"},		  {"amount", "amount"},
-	{"currency", "currency"},	  {"outcome", "outcome"},
-	{"attributes", "attributes"}, {"at", "at"},
+	{PAYMENT_VERSION},	{PAYMENT_KIND},	   {PAYMENT_PAYMENT_REF, "ref"}, {PAYMENT_AMOUNT},
+	{PAYMENT_CURRENCY}, {PAYMENT_OUTCOME}, {PAYMENT_ATTRIBUTES},		 {PAYMENT_AT},
 };
 
 static const Field event_fields[] = {
-	{"version", "version"},
-	{"event", "event"},
-	{"from_state", "from"},
-	{"to_state", "to"},
-	{"actor", "actor"},
-	{"reason", "reason"},
-	{"idempotency_key", "idempotency_key"},
-	{"attributes", "attributes"},
-	{"traceparent", "traceparent"},
-	{"at", "at"},
+	{EVENT_VERSION},	 {EVENT_EVENT},	 {EVENT_FROM_STATE, "from"}, {EVENT_TO_STATE, "to"},
+	{EVENT_ACTOR},		 {EVENT_REASON}, {EVENT_IDEMPOTENCY_KEY},	 {EVENT_ATTRIBUTES},
+	{EVENT_TRACEPARENT}, {EVENT_AT},
 };
 
 /* What allowed_events() asks of an order. */
-static const Field state_fields[] = {
-	{"state", NULL},
-	{"machine_id", NULL},
-};
+static const Field state_fields[] = {{ORDER_STATE}, {ORDER_MACHINE_ID}};
 
 /* The result columns of user_orders(), in its order. */
 static const Field page_fields[] = {
-	{"order_id", NULL},	  {"state", NULL},		{"version", NULL},	{"amount", NULL},
-	{"currency", NULL},	  {"captured", NULL},	{"refunded", NULL}, {"attributes", NULL},
-	{"created_at", NULL}, {"updated_at", NULL}, {"due_at", NULL},
+	{ORDER_ORDER_ID},	{ORDER_STATE},		{ORDER_VERSION},  {ORDER_AMOUNT},
+	{ORDER_CURRENCY},	{ORDER_CAPTURED},	{ORDER_REFUNDED}, {ORDER_ATTRIBUTES},
+	{ORDER_CREATED_AT}, {ORDER_UPDATED_AT}, {ORDER_DUE_AT},
 };
+
+static const Selection order_selection = {SHOP_ORDERS, &order_columns, lengthof(order_fields),
+										  order_fields};
+static const Selection line_selection = {SHOP_ORDER_LINE, &line_columns, lengthof(line_fields),
+										 line_fields};
+static const Selection payment_selection = {SHOP_PAYMENT, &payment_columns,
+											lengthof(payment_fields), payment_fields};
+static const Selection event_selection = {SHOP_ORDER_EVENT, &event_columns, lengthof(event_fields),
+										  event_fields};
+static const Selection state_selection = {SHOP_ORDERS, &order_columns, lengthof(state_fields),
+										  state_fields};
+static const Selection page_selection = {SHOP_ORDERS, &order_columns, lengthof(page_fields),
+										 page_fields};
 
 /* One condition on the first columns of a unique index, all of them bigint. */
 typedef struct LeafKey
 {
-	const char	  *column;
+	int			   column;
 	StrategyNumber strategy;
 	int64		   value;
 } LeafKey;
@@ -120,12 +117,11 @@ typedef struct LeafKey
 /* An index scan of one leaf; leaf_scan_next() fills values and nulls, one for each field. */
 typedef struct LeafScan
 {
-	RowScan		 rows;
-	const Field *fields;
-	int			 nfields;
-	AttrNumber	 attno[MAX_FIELDS];
-	Datum		 values[MAX_FIELDS];
-	bool		 nulls[MAX_FIELDS];
+	RowScan			 rows;
+	const Selection *selection;
+	AttrNumber		 attno[ROW_MAX_COLUMNS];
+	Datum			 values[MAX_FIELDS];
+	bool			 nulls[MAX_FIELDS];
 } LeafScan;
 
 PG_FUNCTION_INFO_V1(order_engine_get_order);
@@ -153,23 +149,22 @@ int8_comparison(StrategyNumber strategy)
 
 /* `snapshot`: as row_scan_open(). */
 static void
-leaf_scan_begin(LeafScan *scan, ShopTable table, int slot, Snapshot snapshot, const Field *fields,
-				int nfields, const LeafKey *keys, int nkeys)
+leaf_scan_begin(LeafScan *scan, const Selection *selection, int slot, Snapshot snapshot,
+				const LeafKey *keys, int nkeys)
 {
+	ShopTable	table = selection->table;
 	AttrNumber	columns[MAX_KEYS];
 	ScanKeyData conditions[MAX_KEYS];
 	Relation	leaf;
 
-	Assert(nfields <= MAX_FIELDS && nkeys <= MAX_KEYS);
+	Assert(selection->nfields <= MAX_FIELDS && nkeys <= MAX_KEYS);
 	row_lock_tables(&table, 1, AccessShareLock);
 	leaf = row_open_leaf_for_reading(table, slot);
-	scan->fields = fields;
-	scan->nfields = nfields;
-	for (int i = 0; i < nfields; i++)
-		scan->attno[i] = row_column(leaf, fields[i].column);
+	scan->selection = selection;
+	row_layout(leaf, selection->columns, scan->attno);
 	for (int i = 0; i < nkeys; i++)
 	{
-		columns[i] = row_column(leaf, keys[i].column);
+		columns[i] = scan->attno[keys[i].column];
 		ScanKeyInit(&conditions[i], i + 1, keys[i].strategy, int8_comparison(keys[i].strategy),
 					Int64GetDatum(keys[i].value));
 	}
@@ -179,15 +174,14 @@ leaf_scan_begin(LeafScan *scan, ShopTable table, int slot, Snapshot snapshot, co
 
 /*
  * Starts the scan of an order's rows in one of the order tables, in the order of its primary
- * key.
+ * key.  The order's id is the first column of each.
  */
 static void
-order_scan_begin(LeafScan *scan, ShopTable table, int64 order_id, Snapshot snapshot,
-				 const Field *fields, int nfields)
+order_scan_begin(LeafScan *scan, const Selection *selection, int64 order_id, Snapshot snapshot)
 {
-	LeafKey key = {"order_id", BTEqualStrategyNumber, order_id};
+	LeafKey key = {ORDER_ORDER_ID, BTEqualStrategyNumber, order_id};
 
-	leaf_scan_begin(scan, table, slot_of_order(order_id), snapshot, fields, nfields, &key, 1);
+	leaf_scan_begin(scan, selection, slot_of_order(order_id), snapshot, &key, 1);
 }
 
 /* The values point into the buffer's page: they are good until the next call. */
@@ -196,8 +190,9 @@ leaf_scan_next(LeafScan *scan, ScanDirection direction)
 {
 	if (!row_scan_next(&scan->rows, direction))
 		return false;
-	for (int i = 0; i < scan->nfields; i++)
-		scan->values[i] = slot_getattr(scan->rows.slot, scan->attno[i], &scan->nulls[i]);
+	for (int i = 0; i < scan->selection->nfields; i++)
+		scan->values[i] = slot_getattr(
+			scan->rows.slot, scan->attno[scan->selection->fields[i].column], &scan->nulls[i]);
 	return true;
 }
 
@@ -270,25 +265,26 @@ push_value(JsonbParseState **state, Oid type, Datum datum, bool isnull)
 static void
 push_fields(JsonbParseState **state, LeafScan *scan)
 {
-	for (int i = 0; i < scan->nfields; i++)
+	for (int i = 0; i < scan->selection->nfields; i++)
 	{
-		push_key(state, scan->fields[i].key);
-		push_value(state,
-				   TupleDescAttr(RelationGetDescr(scan->rows.rel), scan->attno[i] - 1)->atttypid,
-				   scan->values[i], scan->nulls[i]);
+		const Field		*field = &scan->selection->fields[i];
+		const RowColumn *column = &scan->selection->columns->columns[field->column];
+
+		push_key(state, field->key ? field->key : column->name);
+		push_value(state, column->type, scan->values[i], scan->nulls[i]);
 	}
 }
 
 /* All of an order's rows in one table, as an array of objects under `key`. */
 static void
-push_rows(JsonbParseState **state, const char *key, ShopTable table, int64 order_id,
-		  Snapshot snapshot, const Field *fields, int nfields)
+push_rows(JsonbParseState **state, const char *key, const Selection *selection, int64 order_id,
+		  Snapshot snapshot)
 {
 	LeafScan scan;
 
 	push_key(state, key);
 	pushJsonbValue(state, WJB_BEGIN_ARRAY, NULL);
-	order_scan_begin(&scan, table, order_id, snapshot, fields, nfields);
+	order_scan_begin(&scan, selection, order_id, snapshot);
 	while (leaf_scan_next(&scan, ForwardScanDirection))
 	{
 		pushJsonbValue(state, WJB_BEGIN_OBJECT, NULL);
@@ -303,12 +299,10 @@ push_rows(JsonbParseState **state, const char *key, ShopTable table, int64 order
 static void
 push_machine(JsonbParseState **state, LeafScan *scan)
 {
-	AttrNumber	   attno[ORDER_COLUMNS];
 	OrderRow	   row;
 	const Machine *machine;
 
-	row_layout(scan->rows.rel, &order_columns, attno);
-	order_row_read(attno, scan->rows.slot, &row);
+	order_row_read(scan->attno, scan->rows.slot, &row);
 	machine = machine_get(row.machine_id);
 	push_key(state, "machine");
 	push_value(state, TEXTOID, CStringGetTextDatum(machine->name), false);
@@ -323,7 +317,7 @@ push_order(JsonbParseState **state, int64 order_id, Snapshot snapshot)
 	LeafScan scan;
 	bool	 found;
 
-	order_scan_begin(&scan, SHOP_ORDERS, order_id, snapshot, order_fields, lengthof(order_fields));
+	order_scan_begin(&scan, &order_selection, order_id, snapshot);
 	found = leaf_scan_next(&scan, ForwardScanDirection);
 	if (found)
 	{
@@ -363,12 +357,9 @@ order_document(int64 order_id)
 	pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
 	if (push_order(&state, order_id, snapshot))
 	{
-		push_rows(&state, "lines", SHOP_ORDER_LINE, order_id, snapshot, line_fields,
-				  lengthof(line_fields));
-		push_rows(&state, "payments", SHOP_PAYMENT, order_id, snapshot, payment_fields,
-				  lengthof(payment_fields));
-		push_rows(&state, "history", SHOP_ORDER_EVENT, order_id, snapshot, event_fields,
-				  lengthof(event_fields));
+		push_rows(&state, "lines", &line_selection, order_id, snapshot);
+		push_rows(&state, "payments", &payment_selection, order_id, snapshot);
+		push_rows(&state, "history", &event_selection, order_id, snapshot);
 		document = JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL));
 	}
 	UnregisterSnapshot(snapshot);
@@ -466,8 +457,8 @@ order_engine_user_orders(PG_FUNCTION_ARGS)
 	int			   max_rows = PG_GETARG_INT32(2);
 	ArrayType	  *states = PG_ARGISNULL(3) ? NULL : PG_GETARG_ARRAYTYPE_P(3);
 	LeafKey		   keys[] = {
-			   {"user_id", BTEqualStrategyNumber, user_id},
-			   {"order_id", BTLessEqualStrategyNumber, PG_INT64_MAX},
+			   {ORDER_USER_ID, BTEqualStrategyNumber, user_id},
+			   {ORDER_ORDER_ID, BTLessEqualStrategyNumber, PG_INT64_MAX},
 	   };
 	LeafScan scan;
 
@@ -478,14 +469,13 @@ order_engine_user_orders(PG_FUNCTION_ARGS)
 			 errmsg("max_rows must be between 1 and %d", MAX_ROWS_LIMIT),
 			 errhint("Ask for the next page with the last order_id of this one as \"before\".")));
 	if (!PG_ARGISNULL(1))
-		keys[1] = (LeafKey){"order_id", BTLessStrategyNumber, PG_GETARG_INT64(1)};
+		keys[1] = (LeafKey){ORDER_ORDER_ID, BTLessStrategyNumber, PG_GETARG_INT64(1)};
 
 	InitMaterializedSRF(fcinfo, 0);
 	if (PG_ARGISNULL(0))
 		return (Datum) 0;
 
-	leaf_scan_begin(&scan, SHOP_ORDERS, slot_of_user(user_id), NULL, page_fields,
-					lengthof(page_fields), keys, 2);
+	leaf_scan_begin(&scan, &page_selection, slot_of_user(user_id), NULL, keys, 2);
 	while (max_rows > 0 && leaf_scan_next(&scan, BackwardScanDirection))
 	{
 		if (states && !contains_text(states, scan.values[PAGE_STATE]))
@@ -504,8 +494,7 @@ order_engine_order_history(PG_FUNCTION_ARGS)
 	LeafScan	   scan;
 
 	InitMaterializedSRF(fcinfo, 0);
-	order_scan_begin(&scan, SHOP_ORDER_EVENT, PG_GETARG_INT64(0), NULL, event_fields,
-					 lengthof(event_fields));
+	order_scan_begin(&scan, &event_selection, PG_GETARG_INT64(0), NULL);
 	while (leaf_scan_next(&scan, ForwardScanDirection))
 		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, scan.values, scan.nulls);
 	leaf_scan_end(&scan);
@@ -531,8 +520,7 @@ order_engine_allowed_events(PG_FUNCTION_ARGS)
 	int			   machine_id = 0;
 	const Machine *machine;
 
-	order_scan_begin(&scan, SHOP_ORDERS, PG_GETARG_INT64(0), NULL, state_fields,
-					 lengthof(state_fields));
+	order_scan_begin(&scan, &state_selection, PG_GETARG_INT64(0), NULL);
 	if (leaf_scan_next(&scan, ForwardScanDirection) && !scan.nulls[0] && !scan.nulls[1])
 	{
 		state = TextDatumGetCString(scan.values[0]);

@@ -110,8 +110,8 @@ row_init(void)
 	CacheRegisterRelcacheCallback(layout_invalidate, (Datum) 0);
 }
 
-AttrNumber
-row_column(Relation rel, const char *name)
+static AttrNumber
+find_column(Relation rel, const char *name)
 {
 	TupleDesc desc = RelationGetDescr(rel);
 
@@ -316,7 +316,7 @@ layout_with_columns(Relation rel, const RowColumns *columns)
 		return layout;
 	Assert(columns->ncolumns <= ROW_MAX_COLUMNS);
 	for (int i = 0; i < columns->ncolumns; i++)
-		layout->attno[i] = row_column(rel, columns->columns[i].name);
+		layout->attno[i] = find_column(rel, columns->columns[i].name);
 	for (int i = 0; i < RelationGetDescr(rel)->natts; i++)
 		if (!TupleDescAttr(RelationGetDescr(rel), i)->attisdropped)
 			live++;

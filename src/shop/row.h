@@ -194,9 +194,6 @@ extern void row_insert(RowTable *table, TupleTableSlot *slot);
 extern bool
 row_insert_unless(RowTable *table, TupleTableSlot *slot, Oid index, ItemPointer conflict);
 
-/* The number of a column of the engine's.  55000 if the table lacks it. */
-extern AttrNumber row_column(Relation rel, const char *name);
-
 /*
  * The unique index on exactly these columns, in this order, that holds every row
  * in which they are not null; an index of a user's own that holds some of them
