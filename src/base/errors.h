@@ -1,7 +1,7 @@
 /*
  * errors.h
  *		The SQLSTATEs of the order engine.  They are a contract: a code keeps
- *		its meaning for ever, its DETAIL is a one-line JSON object.
+ *		its meaning for ever, its DETAIL is a one-line JSON object (detail.h).
  *
  * Where the SQL standard or PostgreSQL has a code for a condition, that code
  * is used instead (22023, 25006, 40001, 42501, 53400, 55000, 55P03).
