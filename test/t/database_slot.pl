@@ -41,6 +41,15 @@ foreach my $round (1, 2)
 }
 is(scalar(grep { $_->[0] < $_->[1] } values %ids), $others, 'a database that has lost its place goes on with greater ids');
 
+# Who is ended gives his place back: otherwise none would be left after so many rounds.
+foreach my $database (map { "outlet$_" } 1 .. $others)
+{
+	$node->psql($database, "$next_id; SELECT pg_terminate_backend(pg_backend_pid())");
+	$node->psql($database, "SET exit_on_error = on; $next_id; SELECT 1 / 0");
+}
+push @{ $ids{$_} }, $node->safe_psql($_, $next_id) foreach keys %ids;
+is(scalar(grep { $_->[1] < $_->[2] } values %ids), $others, 'who is ended gives his place back');
+
 push @held, $node->safe_psql('outlet', $next_id), $session->query_safe($next_id), $node->safe_psql('outlet', $next_id);
 is_deeply(\@held, [ sort { $a <=> $b } @held ], 'who is connected still counts with who comes: no id is behind the one before');
 $session->quit;
