@@ -12,6 +12,7 @@
 #include "catalog/pg_type.h"
 #include "fmgr.h"
 #include "funcapi.h"
+#include "miscadmin.h"
 #include "utils/array.h"
 #include "utils/fmgroids.h"
 
@@ -90,6 +91,7 @@ order_engine_availability(PG_FUNCTION_ARGS)
 		Datum values[2] = {skus[i], (Datum) 0};
 		bool  nulls[2] = {missing[i], true};
 
+		CHECK_FOR_INTERRUPTS(); /* a null asks for no row */
 		if (!missing[i])
 			values[1] = reader_get(&reader, skus[i], &nulls[1]);
 		tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
