@@ -99,3 +99,23 @@ BEGIN ISOLATION LEVEL REPEATABLE READ;
 SELECT state, replayed FROM order_engine.create_order(6, '[{"sku": "b", "stock_key": null, "quantity": 1}]', 'twice');
 COMMIT;
 DROP TRIGGER create_first ON order_engine.orders;
+
+-- a CHECK that goes with its type, in a trigger, while the call is at work: the others hold
+CREATE TYPE mood AS ENUM ('good', 'bad');
+ALTER TABLE order_engine.orders
+	ADD CONSTRAINT a_mood CHECK (amount >= 0 AND 'good'::mood IS NOT NULL),
+	ADD CONSTRAINT z_small CHECK (amount < 200);
+SELECT state FROM order_engine.create_order(7, '[{"sku": "b", "stock_key": null, "quantity": 1, "unit_price": 200}]');
+CREATE FUNCTION forget() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+	DROP TYPE public.mood CASCADE;
+	RETURN NEW;
+END
+$$;
+CREATE TRIGGER forget BEFORE INSERT ON order_engine.orders FOR EACH ROW EXECUTE FUNCTION forget();
+SET client_min_messages = warning;
+SELECT state FROM order_engine.create_order(7, '[{"sku": "b", "stock_key": null, "quantity": 1, "unit_price": 200}]');
+SELECT state FROM order_engine.create_order(7, '[{"sku": "b", "stock_key": null, "quantity": 1, "unit_price": 199}]');
+RESET client_min_messages;
+DROP TRIGGER forget ON order_engine.orders;
+SELECT state FROM order_engine.create_order(7, '[{"sku": "b", "stock_key": null, "quantity": 1, "unit_price": 200}]');

@@ -243,11 +243,14 @@ find_predicate(const RowLayout *layout, Oid index)
 	return NULL;
 }
 
-/* Gives the executor what it would compile at the first row of each statement. */
+/*
+ * Gives the executor what it would compile at the first row of each statement.  It finds
+ * CHECK constraints by their number, so they must be those of this moment.
+ */
 static void
 lend_expressions(const RowLayout *layout, ResultRelInfo *rri)
 {
-	compat_check_expressions(rri) = layout->checks;
+	compat_check_expressions(rri) = layout->valid ? layout->checks : NULL;
 	for (int i = 0; layout->predicates != NIL && i < rri->ri_NumIndices; i++)
 	{
 		IndexInfo *info = rri->ri_IndexRelationInfo[i];
@@ -465,6 +468,7 @@ row_open(RowScope *scope, Oid relid, const RowColumns *columns)
 	}
 	ExecOpenIndices(table->rri, true);
 	lend_expressions(layout, table->rri);
+	table->constr = RelationGetDescr(table->rel)->constr;
 
 	/* enough for ExecGetTriggerResultRel() to find it */
 	estate->es_opened_result_relations = lappend(estate->es_opened_result_relations, table->rri);
@@ -690,6 +694,10 @@ check_row(RowTable *table, TupleTableSlot *slot, CmdType command)
 
 	if (constr && constr->has_generated_stored)
 		ExecComputeStoredGenerated(table->rri, estate, slot, command);
+	/* DROP ... CASCADE in a trigger has changed them: the executor compiles them anew */
+	if (unlikely(constr != table->constr))
+		compat_check_expressions(table->rri) = NULL;
+	table->constr = constr;
 	error_context_stack = &callback;
 	if (constr)
 		ExecConstraints(table->rri, slot, estate);

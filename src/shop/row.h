@@ -47,6 +47,7 @@ struct RowTable
 	bool			  user_triggers; /* has row triggers that are not ours */
 	bool			  user_columns;	 /* has columns that are not ours */
 	TransactionId	  changed_by;	 /* the last to change the table: the snapshot must see it */
+	TupleConstr		 *constr;		 /* the executor's compiled CHECKs are of these */
 
 	/* for users' row triggers with transition tables, NULL: there are none */
 	TransitionCaptureState *inserted;
