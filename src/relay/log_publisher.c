@@ -23,6 +23,15 @@ log_open(const char *client_id, List *properties, char **error)
 	return MemoryContextAllocZero(TopMemoryContext, sizeof(LogPublisher));
 }
 
+/* pg_mbcliplen() counts a character as whole of which the value has the first bytes only. */
+static int
+shown_length(const PublisherMessage *message)
+{
+	int length = (int) message->value_length;
+
+	return Min(length, pg_mbcliplen(message->value, length, 1024));
+}
+
 static PublisherResult
 log_publish(void *state, const PublisherMessage *message)
 {
@@ -35,9 +44,7 @@ log_publish(void *state, const PublisherMessage *message)
 						 message->value_length),
 				  message->value == NULL
 					  ? 0
-					  : errdetail_internal(
-							"%.*s", pg_mbcliplen(message->value, (int) message->value_length, 1024),
-							message->value)));
+					  : errdetail_internal("%.*s", shown_length(message), message->value)));
 	log->pending = true;
 	log->tag = message->tag;
 	return PUBLISHER_OK;

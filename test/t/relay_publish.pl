@@ -144,6 +144,8 @@ ok($node->poll_query_until('shop', "SELECT publisher = 'log' FROM order_engine.r
 publish(q{SELECT order_engine.emit('note', 'N-1', 'noted', '{"hello": "log"}')});
 ok($node->log_contains(qr/event for topic "\S+note": key "N-1", 16 bytes.*\n.*DETAIL:\s+\{"hello": "log"\}/, $log_start),
 	'publisher log writes events to the server log');
+publish(q{INSERT INTO order_engine.outbox (aggregatetype, aggregateid, type, payload_bytes) VALUES ('note', 'N-2', 'cut', '\x414243e2')});
+ok($node->log_contains(qr/key "N-2", 4 bytes.*\n.*DETAIL:\s+ABC\xe2\n/, $log_start), 'and no byte more than they have, where the last one begins a character');
 
 $node->append_conf('postgresql.conf', "order_engine.publisher = 'none'\n");
 $node->reload;
