@@ -8,18 +8,12 @@
 
 #include "journal/journals_internal.h"
 
-/* What else the tables have, their own columns say. */
-static const RowColumn outbox_entry[ENTRY_COLUMNS] = {
-	[ENTRY_ID] = {"id"},
-	[ENTRY_CREATED_AT] = {"created_at"},
-};
-
 const JournalKind journals[JOURNALS] = {
 	[JOURNAL_OUTBOX] =
 		{
 			.name = "outbox",
 			.table = SHOP_OUTBOX,
-			.entry = {"outbox", ENTRY_COLUMNS, outbox_entry},
+			.entry = {[ENTRY_ID] = OUTBOX_ID, [ENTRY_CREATED_AT] = OUTBOX_CREATED_AT},
 		},
 };
 

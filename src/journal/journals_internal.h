@@ -23,7 +23,7 @@ typedef struct JournalKind
 {
 	const char *name; /* in journal_position, and as SQL functions take it */
 	ShopTable	table;
-	RowColumns	entry; /* the columns ENTRY_... of its leaves */
+	int			entry[ENTRY_COLUMNS]; /* which of the table's columns ENTRY_... are */
 } JournalKind;
 
 extern const JournalKind journals[JOURNALS];

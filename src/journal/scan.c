@@ -45,7 +45,12 @@ typedef struct EraPosition
 void
 scan_layout(Journal journal, Relation rel, AttrNumber attno[ENTRY_COLUMNS])
 {
-	row_layout(rel, &journals[journal].entry, attno);
+	const JournalKind *kind = &journals[journal];
+	AttrNumber		   all[ROW_MAX_COLUMNS];
+
+	row_layout(rel, columns_tables[kind->table], all);
+	for (int i = 0; i < ENTRY_COLUMNS; i++)
+		attno[i] = all[kind->entry[i]];
 }
 
 bool

@@ -158,7 +158,15 @@ static const RowColumn shop[] = {
 const RowColumns shop_columns = {"shop", SHOP_COLUMNS, shop};
 
 const RowColumns *const columns_tables[] = {
-	&order_columns, &line_columns,	   &event_columns,	  &payment_columns, &machine_columns,
-	&stock_columns, &movement_columns, &position_columns, &outbox_columns,	&shop_columns,
+	[SHOP_ORDERS] = &order_columns,
+	[SHOP_ORDER_LINE] = &line_columns,
+	[SHOP_ORDER_EVENT] = &event_columns,
+	[SHOP_PAYMENT] = &payment_columns,
+	[SHOP_MACHINE] = &machine_columns,
+	[SHOP_STOCK] = &stock_columns,
+	[SHOP_STOCK_MOVEMENT] = &movement_columns,
+	[SHOP_JOURNAL_POSITION] = &position_columns,
+	[SHOP_OUTBOX] = &outbox_columns,
+	[SHOP_TABLES] = &shop_columns,
 	NULL,
 };

@@ -8,6 +8,8 @@
 #ifndef ORDER_ENGINE_COLUMNS_H
 #define ORDER_ENGINE_COLUMNS_H
 
+#include "shop/shop.h"
+
 typedef struct RowColumn
 {
 	const char *name;
@@ -178,7 +180,7 @@ extern const RowColumns position_columns;
 extern const RowColumns outbox_columns;
 extern const RowColumns shop_columns;
 
-/* All of them, ended by NULL. */
+/* Those of each ShopTable; behind them those of `shop`, and NULL. */
 extern const RowColumns *const columns_tables[];
 
 #endif /* ORDER_ENGINE_COLUMNS_H */

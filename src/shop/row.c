@@ -60,17 +60,16 @@
 
 typedef struct RowLayout
 {
-	Oid				  relid; /* hash key */
-	bool			  valid;
-	TransactionId	  changed_by; /* wrote the table's row of pg_class */
-	const RowColumns *columns;	  /* what attno is of; NULL: nothing */
-	AttrNumber		  attno[ROW_MAX_COLUMNS];
-	bool			  user_triggers; /* has row triggers that are not ours */
-	bool			  user_columns;	 /* has columns that are not ours */
-	bool			  compiled;
-	MemoryContext	  context;	  /* holds what is compiled; NULL: nothing is */
-	ExprState		**checks;	  /* of each CHECK constraint; NULL: the executor compiles them */
-	List			 *predicates; /* CompiledPredicate */
+	Oid			  relid; /* hash key */
+	bool		  valid;
+	TransactionId changed_by; /* wrote the table's row of pg_class */
+	AttrNumber	  attno[ROW_MAX_COLUMNS];
+	bool		  user_triggers; /* has row triggers that are not ours */
+	bool		  user_columns;	 /* has columns that are not ours */
+	bool		  compiled;
+	MemoryContext context;	  /* holds what is compiled; NULL: nothing is */
+	ExprState	**checks;	  /* of each CHECK constraint; NULL: the executor compiles them */
+	List		 *predicates; /* CompiledPredicate */
 } RowLayout;
 
 typedef struct CompiledPredicate
@@ -108,26 +107,6 @@ row_init(void)
 
 	layouts = hash_create("order_engine row layouts", 64, &ctl, HASH_ELEM | HASH_BLOBS);
 	CacheRegisterRelcacheCallback(layout_invalidate, (Datum) 0);
-}
-
-static AttrNumber
-find_column(Relation rel, const char *name)
-{
-	TupleDesc desc = RelationGetDescr(rel);
-
-	for (int i = 0; i < desc->natts; i++)
-	{
-		Form_pg_attribute att = TupleDescAttr(desc, i);
-
-		if (!att->attisdropped && strcmp(NameStr(att->attname), name) == 0)
-			return att->attnum;
-	}
-	ereport(
-		ERROR,
-		(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-		 errmsg("column \"%s\" of table \"%s\" does not exist", name, RelationGetRelationName(rel)),
-		 errhint(
-			 "The order engine needs this column.  After ALTER EXTENSION UPDATE, run order_engine.setup() again.")));
 }
 
 /* ---- compiled expressions ---- */
@@ -277,25 +256,43 @@ last_changed_by(Relation rel)
 	return xid;
 }
 
+static bool
+has_user_triggers(const TriggerDesc *desc)
+{
+	for (int i = 0; desc && i < desc->numtriggers; i++)
+		if (!shop_own_trigger(desc->triggers[i].tgfoid))
+			return true;
+	return false;
+}
+
+static bool
+has_user_columns(TupleDesc desc, const RowColumns *columns)
+{
+	int live = 0;
+
+	for (int i = 0; i < desc->natts; i++)
+		if (!TupleDescAttr(desc, i)->attisdropped)
+			live++;
+	return live > columns->ncolumns;
+}
+
 /* Fills the entry anew.  The table is locked, so what is read of it stays true. */
 static void
-layout_load(RowLayout *layout, Relation rel, const char *table)
+layout_load(RowLayout *layout, Relation rel, const RowColumns *columns)
 {
 	uint64 before = invalidations;
 
-	shape_check_open(rel, table);
-	layout->columns = NULL;
+	Assert(columns->ncolumns <= ROW_MAX_COLUMNS);
+	shape_check_open(rel, columns, layout->attno);
 	layout->compiled = false;
 	layout->changed_by = last_changed_by(rel);
-	layout->user_triggers = false;
-	for (int i = 0; rel->trigdesc && i < rel->trigdesc->numtriggers; i++)
-		if (!shop_own_trigger(rel->trigdesc->triggers[i].tgfoid))
-			layout->user_triggers = true;
+	layout->user_triggers = has_user_triggers(rel->trigdesc);
+	layout->user_columns = has_user_columns(RelationGetDescr(rel), columns);
 	layout->valid = before == invalidations;
 }
 
 static RowLayout *
-layout_get(Relation rel, const char *table)
+layout_get(Relation rel, const RowColumns *columns)
 {
 	Oid		   relid = RelationGetRelid(rel);
 	bool	   found;
@@ -304,27 +301,7 @@ layout_get(Relation rel, const char *table)
 	if (!found)
 		memset((char *) layout + sizeof(Oid), 0, sizeof(RowLayout) - sizeof(Oid));
 	if (!layout->valid)
-		layout_load(layout, rel, table);
-	return layout;
-}
-
-/* The same, and where these columns are. */
-static RowLayout *
-layout_with_columns(Relation rel, const RowColumns *columns)
-{
-	RowLayout *layout = layout_get(rel, columns->table);
-	int		   live = 0;
-
-	if (layout->columns == columns)
-		return layout;
-	Assert(columns->ncolumns <= ROW_MAX_COLUMNS);
-	for (int i = 0; i < columns->ncolumns; i++)
-		layout->attno[i] = find_column(rel, columns->columns[i].name);
-	for (int i = 0; i < RelationGetDescr(rel)->natts; i++)
-		if (!TupleDescAttr(RelationGetDescr(rel), i)->attisdropped)
-			live++;
-	layout->user_columns = live > columns->ncolumns;
-	layout->columns = columns;
+		layout_load(layout, rel, columns);
 	return layout;
 }
 
@@ -447,7 +424,7 @@ row_open(RowScope *scope, Oid relid, const RowColumns *columns)
 	table = palloc0(sizeof(RowTable));
 	table->scope = scope;
 	table->rel = table_open(relid, RowExclusiveLock);
-	layout = layout_with_columns(table->rel, columns);
+	layout = layout_get(table->rel, columns);
 	if (!layout->compiled)
 		compile_expressions(layout, table->rel);
 	table->columns = columns;
@@ -530,7 +507,7 @@ row_same_column(TupleTableSlot *a, TupleTableSlot *b, AttrNumber attno)
 void
 row_layout(Relation rel, const RowColumns *columns, AttrNumber *attno)
 {
-	memcpy(attno, layout_with_columns(rel, columns)->attno, sizeof(AttrNumber) * columns->ncolumns);
+	memcpy(attno, layout_get(rel, columns)->attno, sizeof(AttrNumber) * columns->ncolumns);
 }
 
 TupleTableSlot *
@@ -664,7 +641,7 @@ hide_key(void *arg)
 	int				code = geterrcode();
 
 	if ((code == ERRCODE_UNIQUE_VIOLATION || code == ERRCODE_EXCLUSION_VIOLATION) &&
-		strcmp(table->columns->table, shop_table_name(SHOP_ORDERS)) == 0)
+		table->columns == &order_columns)
 		errdetail("The key is not shown, since it may hold private data.");
 }
 
@@ -954,7 +931,7 @@ row_reading_snapshot(const Relation *rels, const ShopTable *tables, int n)
 	bool seen = true;
 
 	for (int i = 0; i < n; i++)
-		seen = seen && is_seen(layout_get(rels[i], shop_table_name(tables[i]))->changed_by,
+		seen = seen && is_seen(layout_get(rels[i], columns_tables[tables[i]])->changed_by,
 							   GetActiveSnapshot());
 	if (seen)
 		return RegisterSnapshot(GetActiveSnapshot());
@@ -970,7 +947,7 @@ row_open_for_reading(ShopTable table)
 {
 	Relation rel = table_open(shop_table(table), AccessShareLock);
 
-	(void) layout_get(rel, shop_table_name(table));
+	(void) layout_get(rel, columns_tables[table]);
 	return rel;
 }
 
@@ -984,7 +961,7 @@ row_open_leaf_for_reading(ShopTable table, int slot)
 
 		if (likely(shop_leaf(table, slot) == leaf))
 		{
-			(void) layout_get(rel, shop_table_name(table));
+			(void) layout_get(rel, columns_tables[table]);
 			return rel;
 		}
 		table_close(rel, AccessShareLock);

@@ -25,7 +25,6 @@
 #include "utils/syscache.h"
 
 #include "base/compat.h"
-#include "shop/columns.h"
 #include "shop/shape.h"
 
 pg_noreturn static void
@@ -56,38 +55,34 @@ check_kind(const char *name, char found, char wanted)
 
 /* ---- of a table that is open and locked ---- */
 
-static bool
-descriptor_has(TupleDesc desc, const RowColumn *column)
+/* Where it stands; InvalidAttrNumber if it is not there, or not as the engine needs it. */
+static AttrNumber
+find_column(TupleDesc desc, const RowColumn *column)
 {
 	for (int i = 0; i < desc->natts; i++)
 	{
 		Form_pg_attribute attribute = TupleDescAttr(desc, i);
 
-		if (!attribute->attisdropped && strcmp(NameStr(attribute->attname), column->name) == 0)
-			return attribute->atttypid == column->type &&
-				   (!column->required || compat_is_not_null(desc, i));
+		if (attribute->attisdropped || strcmp(NameStr(attribute->attname), column->name) != 0)
+			continue;
+		if (attribute->atttypid == column->type &&
+			(!column->required || compat_is_not_null(desc, i)))
+			return attribute->attnum;
+		break;
 	}
-	return false;
-}
-
-static const RowColumns *
-find_columns(const char *table)
-{
-	for (int i = 0; columns_tables[i]; i++)
-		if (strcmp(columns_tables[i]->table, table) == 0)
-			return columns_tables[i];
-	elog(ERROR, "table \"%s\" has no shape", table);
+	return InvalidAttrNumber;
 }
 
 void
-shape_check_open(Relation rel, const char *table)
+shape_check_open(Relation rel, const RowColumns *columns, AttrNumber *attno)
 {
-	const RowColumns *columns = find_columns(table);
-
 	check_kind(RelationGetRelationName(rel), rel->rd_rel->relkind, RELKIND_RELATION);
 	for (int i = 0; i < columns->ncolumns; i++)
-		if (!descriptor_has(RelationGetDescr(rel), &columns->columns[i]))
-			raise_column(table, &columns->columns[i]);
+	{
+		attno[i] = find_column(RelationGetDescr(rel), &columns->columns[i]);
+		if (!AttributeNumberIsValid(attno[i]))
+			raise_column(columns->table, &columns->columns[i]);
+	}
 }
 
 /* ---- of all tables, by the catalogs ---- */

@@ -7,6 +7,8 @@
 
 #include "utils/rel.h"
 
+#include "shop/columns.h"
+
 /*
  * Raises 55000, naming the column, unless every column that the engine knows
  * exists in the tables of this schema with the type and the NOT NULL that
@@ -17,8 +19,8 @@ extern void shape_check(Oid schema);
 
 /*
  * The same for a relation that is open and locked: a plain table, or a leaf,
- * that is to have the columns of `table`.
+ * that is to have these columns.  Fills in where they stand; [columns->ncolumns].
  */
-extern void shape_check_open(Relation rel, const char *table);
+extern void shape_check_open(Relation rel, const RowColumns *columns, AttrNumber *attno);
 
 #endif /* ORDER_ENGINE_SHAPE_H */

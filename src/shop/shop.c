@@ -42,18 +42,6 @@
 #define ORDER_TABLES (SHOP_PAYMENT + 1)
 #define MAX_LOADS 3
 
-static const char *const table_names[SHOP_TABLES] = {
-	[SHOP_ORDERS] = "orders",
-	[SHOP_ORDER_LINE] = "order_line",
-	[SHOP_ORDER_EVENT] = "order_event",
-	[SHOP_PAYMENT] = "payment",
-	[SHOP_MACHINE] = "machine",
-	[SHOP_STOCK] = "stock",
-	[SHOP_STOCK_MOVEMENT] = "stock_movement",
-	[SHOP_JOURNAL_POSITION] = "journal_position",
-	[SHOP_OUTBOX] = "outbox",
-};
-
 typedef struct Shop
 {
 	bool valid;
@@ -116,7 +104,7 @@ shop_is_whole(void)
 	Oid schema = get_namespace_oid(SCHEMA_NAME, true);
 
 	return OidIsValid(schema) && OidIsValid(get_relname_relid("shop", schema)) &&
-		   orders_are_whole(schema, get_relname_relid(table_names[SHOP_ORDERS], schema));
+		   orders_are_whole(schema, get_relname_relid(order_columns.table, schema));
 }
 
 static Oid
@@ -251,7 +239,7 @@ shop_load(void)
 	MemoryContextReset(shop_context);
 	loaded.schema = get_namespace_oid(SCHEMA_NAME, true);
 	for (int i = 0; i < SHOP_TABLES; i++)
-		loaded.tables[i] = find_table(loaded.schema, table_names[i]);
+		loaded.tables[i] = find_table(loaded.schema, columns_tables[i]->table);
 	shape_check(loaded.schema);
 
 	loaded.owner = owner_of(loaded.tables[SHOP_ORDERS]);
@@ -311,12 +299,6 @@ shop_owner(void)
 	return shop_get()->owner;
 }
 
-const char *
-shop_table_name(ShopTable table)
-{
-	return table_names[table];
-}
-
 Oid
 shop_leaf(ShopTable table, int slot)
 {
@@ -330,7 +312,7 @@ shop_leaf(ShopTable table, int slot)
 				(errcode(ERRCODE_OE_WRONG_NODE), errmsg("this node does not own slot %d", slot),
 				 detail_set("slot", detail_number(slot), "node", detail_text(NULL), NULL),
 				 errhint("Table \"%s\" has no partition for it: go to the node that has.",
-						 table_names[table])));
+						 columns_tables[table]->table)));
 	return leaf;
 }
 

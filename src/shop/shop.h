@@ -45,9 +45,6 @@ extern Oid shop_leaf(ShopTable table, int slot);
 /* Who owns `orders`; 55000 as shop_table(). */
 extern Oid shop_owner(void);
 
-/* The name of a table. */
-extern const char *shop_table_name(ShopTable table);
-
 /*
  * The partitions of a partitioned table, by the catalogs alone: nothing is opened,
  * locked or evaluated, so that neither an owner's partition key is run nor a lock
