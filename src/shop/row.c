@@ -404,35 +404,22 @@ capture_transitions(RowTable *table)
 	table->updated = MakeTransitionCaptureState(table->rri->ri_TrigDesc, relid, CMD_UPDATE);
 }
 
-RowTable *
-row_open(RowScope *scope, Oid relid, const RowColumns *columns)
+static RowTable *
+find_open(const RowScope *scope, Oid relid)
 {
-	EState		 *estate = scope->estate;
-	MemoryContext old;
-	RowLayout	 *layout;
-	RowTable	 *table;
-	ListCell	 *lc;
+	ListCell *lc;
 
 	foreach(lc, scope->tables)
-	{
-		table = lfirst(lc);
-		if (RelationGetRelid(table->rel) == relid)
-			return table;
-	}
+		if (RelationGetRelid(((RowTable *) lfirst(lc))->rel) == relid)
+			return lfirst(lc);
+	return NULL;
+}
 
-	old = MemoryContextSwitchTo(estate->es_query_cxt);
-	table = palloc0(sizeof(RowTable));
-	table->scope = scope;
-	table->rel = table_open(relid, RowExclusiveLock);
-	layout = layout_get(table->rel, columns);
-	if (!layout->compiled)
-		compile_expressions(layout, table->rel);
-	table->columns = columns;
-	table->ncolumns = columns->ncolumns;
-	memcpy(table->attno, layout->attno, sizeof(table->attno));
-	table->user_triggers = layout->user_triggers;
-	table->user_columns = layout->user_columns;
-	table->changed_by = layout->changed_by;
+/* What the executor needs to know of a table that it writes. */
+static void
+open_result_relation(RowTable *table, const RowLayout *layout)
+{
+	EState *estate = table->scope->estate;
 
 	table->rri = makeNode(ResultRelInfo);
 	InitResultRelInfo(table->rri, table->rel, compat_add_relation(estate, table->rel), NULL, 0);
@@ -449,6 +436,40 @@ row_open(RowScope *scope, Oid relid, const RowColumns *columns)
 
 	/* enough for ExecGetTriggerResultRel() to find it */
 	estate->es_opened_result_relations = lappend(estate->es_opened_result_relations, table->rri);
+}
+
+/* In the scope's memory. */
+static RowTable *
+open_table(RowScope *scope, Oid relid, const RowColumns *columns)
+{
+	RowTable  *table = palloc0(sizeof(RowTable));
+	RowLayout *layout;
+
+	table->scope = scope;
+	table->rel = table_open(relid, RowExclusiveLock);
+	layout = layout_get(table->rel, columns);
+	if (!layout->compiled)
+		compile_expressions(layout, table->rel);
+	table->columns = columns;
+	table->ncolumns = columns->ncolumns;
+	memcpy(table->attno, layout->attno, sizeof(table->attno));
+	table->user_triggers = layout->user_triggers;
+	table->user_columns = layout->user_columns;
+	table->changed_by = layout->changed_by;
+	open_result_relation(table, layout);
+	return table;
+}
+
+RowTable *
+row_open(RowScope *scope, Oid relid, const RowColumns *columns)
+{
+	RowTable	 *table = find_open(scope, relid);
+	MemoryContext old;
+
+	if (table)
+		return table;
+	old = MemoryContextSwitchTo(scope->estate->es_query_cxt);
+	table = open_table(scope, relid, columns);
 	scope->tables = lappend(scope->tables, table);
 	MemoryContextSwitchTo(old);
 	return table;
@@ -678,7 +699,6 @@ check_row(RowTable *table, TupleTableSlot *slot, CmdType command)
 	error_context_stack = &callback;
 	if (constr)
 		ExecConstraints(table->rri, slot, estate);
-
 	error_context_stack = callback.previous;
 }
 
