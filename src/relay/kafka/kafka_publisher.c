@@ -2,8 +2,8 @@
  * kafka_publisher.c
  *		Publishes to Apache Kafka with librdkafka's idempotent producer.
  *
- * The only file that knows librdkafka, in a library of its own that only the
- * relay loads.
+ * With kafka_topic.c all that knows librdkafka, in a library of its own that only
+ * the relay loads.
  *
  * Threads: librdkafka runs its own, with all signals blocked (it sees to
  * that).  Nothing of PostgreSQL is touched in them: log.queue sends log lines
@@ -332,53 +332,53 @@ on_log(const rd_kafka_t *rk, int level, const char *facility, const char *text)
 /* ---- configuration ---- */
 
 /* Properties on which the relay's guarantees and callbacks rest. */
+static const char *const owned_properties[] = {
+	"enable.idempotence",
+	"enable.gapless.guarantee",
+	"partitioner",
+	"partitioner_cb",
+	"msg_order_cmp",
+	"queuing.strategy",
+	"acks",
+	"request.required.acks",
+	"retries",
+	"message.send.max.retries",
+	"max.in.flight",
+	"max.in.flight.requests.per.connection",
+	"message.timeout.ms",
+	"delivery.timeout.ms",
+	"transactional.id",
+	"transaction.timeout.ms",
+	"delivery.report.only.error",
+	"dr_cb",
+	"dr_msg_cb",
+	"error_cb",
+	"throttle_cb",
+	"stats_cb",
+	"log_cb",
+	"log.queue",
+	"log.connection.close",
+	"background_event_cb",
+	"socket_cb",
+	"connect_cb",
+	"closesocket_cb",
+	"open_cb",
+	"resolve_cb",
+	"opaque",
+	"default_topic_conf",
+	"enabled_events",
+	"queue.buffering.max.messages",
+	"internal.termination.signal",
+	"plugin.library.paths",
+	"statistics.interval.ms",
+	"oauthbearer_token_refresh_cb",
+};
+
 static bool
 owned_by_relay(const char *name)
 {
-	static const char *const owned[] = {
-		"enable.idempotence",
-		"enable.gapless.guarantee",
-		"partitioner",
-		"partitioner_cb",
-		"msg_order_cmp",
-		"queuing.strategy",
-		"acks",
-		"request.required.acks",
-		"retries",
-		"message.send.max.retries",
-		"max.in.flight",
-		"max.in.flight.requests.per.connection",
-		"message.timeout.ms",
-		"delivery.timeout.ms",
-		"transactional.id",
-		"transaction.timeout.ms",
-		"delivery.report.only.error",
-		"dr_cb",
-		"dr_msg_cb",
-		"error_cb",
-		"throttle_cb",
-		"stats_cb",
-		"log_cb",
-		"log.queue",
-		"log.connection.close",
-		"background_event_cb",
-		"socket_cb",
-		"connect_cb",
-		"closesocket_cb",
-		"open_cb",
-		"resolve_cb",
-		"opaque",
-		"default_topic_conf",
-		"enabled_events",
-		"queue.buffering.max.messages",
-		"internal.termination.signal",
-		"plugin.library.paths",
-		"statistics.interval.ms",
-		"oauthbearer_token_refresh_cb",
-	};
-
-	for (int i = 0; i < lengthof(owned); i++)
-		if (strcmp(name, owned[i]) == 0)
+	for (int i = 0; i < lengthof(owned_properties); i++)
+		if (strcmp(name, owned_properties[i]) == 0)
 			return true;
 	return false;
 }
