@@ -7,7 +7,6 @@
 #include "fmgr.h"
 #include "funcapi.h"
 #include "lib/stringinfo.h"
-#include "utils/builtins.h"
 
 #include "base/call.h"
 #include "journal/journals_internal.h"

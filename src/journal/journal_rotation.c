@@ -27,7 +27,6 @@
 #include "commands/tablecmds.h"
 #include "executor/spi.h"
 #include "pgstat.h"
-#include "storage/bufmgr.h"
 #include "storage/lmgr.h"
 #include "storage/predicate.h"
 #include "storage/procarray.h"

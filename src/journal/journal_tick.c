@@ -17,7 +17,6 @@
 #include "access/xact.h"
 #include "access/xlog.h"
 #include "fmgr.h"
-#include "utils/builtins.h"
 #include "utils/fmgroids.h"
 #include "utils/guc.h"
 #include "utils/snapmgr.h"

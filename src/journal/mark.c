@@ -4,11 +4,8 @@
  */
 #include "postgres.h"
 
-#include "access/transam.h"
-#include "miscadmin.h"
 #include "storage/proc.h"
 #include "storage/procarray.h"
-#include "utils/memutils.h"
 
 #include "journal/mark_internal.h"
 #include "journal/standby_internal.h"

@@ -22,7 +22,6 @@
 #include "catalog/pg_type.h"
 #include "commands/trigger.h"
 #include "miscadmin.h"
-#include "nodes/makefuncs.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/datetime.h"
@@ -39,11 +38,9 @@
 #include "base/detail.h"
 #include "base/errors.h"
 #include "machine/machine_catalog.h"
-#include "shop/order_id.h"
 #include "journal/outbox.h"
 #include "shop/owner.h"
 #include "shop/shop.h"
-#include "shop/slot.h"
 
 /* The names sort before any letter: a user's own trigger that writes the row again comes later. */
 #define BEFORE_TRIGGER "0_order_engine_attached_before"

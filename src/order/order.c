@@ -16,12 +16,9 @@
 #include "access/xact.h"
 #include "catalog/pg_type.h"
 #include "common/int.h"
-#include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
-#include "utils/fmgrprotos.h"
 #include "utils/timestamp.h"
-#include "utils/typcache.h"
 
 #include "base/amount.h"
 #include "base/call.h"

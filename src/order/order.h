@@ -15,7 +15,6 @@
 #include "order/line.h"
 #include "order/order_row.h"
 #include "shop/row.h"
-#include "shop/shop.h"
 
 /* An order that is locked by this transaction while a call acts on it. */
 typedef struct LockedOrder

@@ -21,7 +21,6 @@
 #include "base/amount.h"
 #include "base/call.h"
 #include "base/detail.h"
-#include "base/errors.h"
 #include "machine/machine_catalog.h"
 #include "order/order.h"
 #include "shop/order_id.h"

@@ -10,10 +10,8 @@
 
 #include "base/call.h"
 #include "base/compat.h"
-#include "base/errors.h"
 #include "shop/owner.h"
 #include "machine/machine_catalog.h"
-#include "shop/shop.h"
 
 typedef struct Replay
 {

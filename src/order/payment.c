@@ -12,7 +12,6 @@
 #include "utils/builtins.h"
 #include "utils/datum.h"
 #include "utils/fmgroids.h"
-#include "utils/fmgrprotos.h"
 #include "utils/timestamp.h"
 
 #include "base/amount.h"

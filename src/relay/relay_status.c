@@ -13,7 +13,6 @@
 
 #include "catalog/namespace.h"
 #include "fmgr.h"
-#include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
 #include "utils/inval.h"
@@ -27,7 +26,6 @@
 #include "relay/relay.h"
 #include "shop/owner.h"
 #include "shop/row.h"
-#include "shop/shop.h"
 #include "base/statement.h"
 #include "base/wake.h"
 

@@ -33,7 +33,6 @@
 
 #include "access/htup_details.h"
 #include "access/relation.h"
-#include "access/xact.h"
 #include "access/xlog.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_class.h"
@@ -41,7 +40,6 @@
 #include "funcapi.h"
 #include "miscadmin.h"
 #include "nodes/makefuncs.h"
-#include "storage/lmgr.h"
 #include "storage/lock.h"
 #include "utils/fmgrprotos.h"
 #include "utils/guc.h"
@@ -54,7 +52,6 @@
 #include "shop/order_id.h"
 #include "base/detail.h"
 #include "shop/owner.h"
-#include "shop/shop.h"
 #include "shop/slot.h"
 
 #define CALL_NAME "next_order_id()"

@@ -4,7 +4,7 @@
  */
 #include "postgres.h"
 
-#include "access/genam.h"
+#include "access/relscan.h"
 #include "access/table.h"
 #include "access/tableam.h"
 #include "miscadmin.h"

@@ -8,7 +8,7 @@
 #ifndef ORDER_ENGINE_ROW_SCAN_H
 #define ORDER_ENGINE_ROW_SCAN_H
 
-#include "access/relscan.h"
+#include "access/genam.h"
 #include "access/sdir.h"
 
 #include "shop/row.h"

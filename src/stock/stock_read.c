@@ -16,10 +16,8 @@
 #include "utils/array.h"
 #include "utils/fmgroids.h"
 
-#include "base/compat.h"
 #include "shop/row_scan.h"
 #include "shop/shop.h"
-#include "stock/stock_internal.h"
 
 PG_FUNCTION_INFO_V1(order_engine_available);
 PG_FUNCTION_INFO_V1(order_engine_availability);
