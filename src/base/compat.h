@@ -24,9 +24,9 @@
 #include "access/genam.h"
 #include "catalog/index.h"
 #include "commands/trigger.h"
-#include "utils/relcache.h"
 #include "executor/executor.h"
 #include "parser/parse_relation.h"
+#include "utils/relcache.h"
 
 /*
  * Gives a relation a place in the executor's range table, so that triggers

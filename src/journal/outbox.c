@@ -31,12 +31,12 @@
 #include "base/compat.h"
 #include "base/context.h"
 #include "base/detail.h"
-#include "shop/order_id.h"
+#include "base/wake.h"
 #include "journal/outbox.h"
+#include "shop/order_id.h"
 #include "shop/owner.h"
 #include "shop/shop.h"
 #include "shop/slot.h"
-#include "base/wake.h"
 
 /*
  * What a message has beside key, value and the row's own headers: headers that

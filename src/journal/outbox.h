@@ -6,9 +6,10 @@
 #define ORDER_ENGINE_OUTBOX_H
 
 #include "datatype/timestamp.h"
+#include "utils/jsonb.h"
+
 #include "journal/journal.h"
 #include "shop/row.h"
-#include "utils/jsonb.h"
 
 typedef struct OutboxEvent
 {

@@ -37,8 +37,8 @@
 #include "base/context.h"
 #include "base/detail.h"
 #include "base/errors.h"
-#include "machine/machine_catalog.h"
 #include "journal/outbox.h"
+#include "machine/machine_catalog.h"
 #include "shop/owner.h"
 #include "shop/shop.h"
 

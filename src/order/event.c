@@ -15,9 +15,9 @@
 
 #include "base/amount.h"
 #include "base/call.h"
+#include "journal/outbox.h"
 #include "order/event.h"
 #include "shop/order_id.h"
-#include "journal/outbox.h"
 #include "shop/slot.h"
 
 /*

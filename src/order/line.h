@@ -6,10 +6,11 @@
 #define ORDER_ENGINE_LINE_H
 
 #include "lib/stringinfo.h"
-#include "shop/row.h"
-#include "stock/stock.h"
 #include "utils/jsonb.h"
 #include "utils/numeric.h"
+
+#include "shop/row.h"
+#include "stock/stock.h"
 
 typedef struct OrderLine
 {

@@ -11,9 +11,9 @@
 
 #include "base/compat.h"
 #include "machine/machine.h"
-#include "shop/owner.h"
 #include "order/line.h"
 #include "order/order_row.h"
+#include "shop/owner.h"
 #include "shop/row.h"
 
 /* An order that is locked by this transaction while a call acts on it. */

@@ -10,8 +10,8 @@
 
 #include "base/call.h"
 #include "base/compat.h"
-#include "shop/owner.h"
 #include "machine/machine_catalog.h"
+#include "shop/owner.h"
 
 typedef struct Replay
 {

@@ -6,6 +6,7 @@
 #define ORDER_ENGINE_RELAY_H
 
 #include "datatype/timestamp.h"
+
 #include "base/property.h"
 #include "journal/outbox.h"
 

@@ -22,12 +22,12 @@
 #include "base/call.h"
 #include "base/compat.h"
 #include "base/database_slot.h"
+#include "base/statement.h"
+#include "base/wake.h"
 #include "journal/journal.h"
 #include "relay/relay.h"
 #include "shop/owner.h"
 #include "shop/row.h"
-#include "base/statement.h"
-#include "base/wake.h"
 
 #define LIMIT_MARGIN 4096  /* Kafka's own part of a message */
 #define QUEUE_KBYTES 65536 /* of messages in the client library, copied or in flight */

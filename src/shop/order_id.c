@@ -49,8 +49,8 @@
 #include "utils/timestamp.h"
 
 #include "base/database_slot.h"
-#include "shop/order_id.h"
 #include "base/detail.h"
+#include "shop/order_id.h"
 #include "shop/owner.h"
 #include "shop/slot.h"
 

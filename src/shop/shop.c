@@ -32,10 +32,10 @@
 #include "utils/memutils.h"
 #include "utils/syscache.h"
 
-#include "shop/shape.h"
 #include "base/compat.h"
 #include "base/detail.h"
 #include "base/errors.h"
+#include "shop/shape.h"
 #include "shop/shop.h"
 
 #define SCHEMA_NAME "order_engine"
