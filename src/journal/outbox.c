@@ -55,11 +55,11 @@ PG_FUNCTION_INFO_V1(order_engine_emit);
 PG_FUNCTION_INFO_V1(order_engine_outbox_ring);
 PG_FUNCTION_INFO_V1(order_engine_outbox_before_insert);
 
+/* the settings, which PostgreSQL sets and resets */
 static int max_message_bytes = 1000000;
 int		   outbox_retention = 86400;
 char	  *outbox_topic_prefix;
-
-int outbox_publisher = OUTBOX_TO_NOBODY;
+int		   outbox_publisher = OUTBOX_TO_NOBODY;
 
 static const struct config_enum_entry publisher_options[] = {
 	[OUTBOX_TO_NOBODY] = {"none", OUTBOX_TO_NOBODY, false},

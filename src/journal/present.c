@@ -6,8 +6,8 @@
  * a writer chose.  That is why nothing here has to be exact, and why a writer
  * never waits: he takes the first leaf whose lock is free at once.
  *
- * Owns the number of the present leaf in shared memory (one atomic word per
- * database; its durable form is journal_position.current_ring).
+ * Owns the number of the present leaf in shared memory (one atomic word for each
+ * journal of a database; its durable form is journal_position.current_ring).
  */
 #include "postgres.h"
 

@@ -26,7 +26,7 @@
 /* Of those partitioned by ring; marked stale by ring_invalidate(), loaded by ring_get(). */
 static Ring rings[SHOP_TABLES];
 
-static int rotate_size = 65536; /* order_engine.journal_rotate_size, kB */
+static int rotate_size = 65536; /* a setting (kB), which PostgreSQL sets and resets */
 
 /* Relcache callback: only marks. */
 static void

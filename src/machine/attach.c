@@ -228,6 +228,7 @@ check_key(const Attached *attached, HeapTuple old, HeapTuple new)
 		Form_pg_attribute column = column_of(attached->rel, columns[i]);
 		NullableDatum	  was;
 		NullableDatum	  is;
+
 		was.value = heap_getattr(old, columns[i], desc, &was.isnull);
 		is.value = heap_getattr(new, columns[i], desc, &is.isnull);
 		if (row_same_value(column, was, is))

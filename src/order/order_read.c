@@ -7,9 +7,8 @@
  * change of a table: no plan, no transaction id, no lock but ACCESS SHARE on
  * that leaf, so it works in read-only transactions and on standbys.  The leaves
  * of one answer are locked before the first of them is read, so no part of it is
- * newer than another.  Nothing
- * is executed for a row, so there is nobody to switch to: who may execute the
- * function may read.  `private` is not part of any answer.
+ * newer than another.  Nothing is executed for a row, so there is nobody to switch
+ * to: who may execute the function may read.  `private` is not part of any answer.
  */
 #include "postgres.h"
 

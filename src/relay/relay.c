@@ -243,7 +243,7 @@ advance(void)
 static void
 collect(void)
 {
-	static PublisherOutcome outcomes[OUTCOMES];
+	static PublisherOutcome outcomes[OUTCOMES]; /* filled anew by each poll() */
 	const Publisher		   *publisher = relay.handle.publisher;
 	bool					broken = false;
 	int						n;

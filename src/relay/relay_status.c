@@ -37,6 +37,7 @@ static const char *const state_names[] = {
 	[RELAY_PAUSED] = "paused",	 [RELAY_UNREACHABLE] = "unreachable", [RELAY_BLOCKED] = "blocked",
 };
 
+/* the settings, which PostgreSQL sets and resets */
 static char		  *kafka_config_shown; /* secrets masked: what SHOW and pg_settings see */
 static const char *kafka_config = "";  /* as it was written; goes with the one above */
 static char		  *kafka_config_file;
@@ -190,7 +191,7 @@ set_time(Datum *value, bool *isnull, TimestampTz time)
 Datum
 order_engine_relay_state(PG_FUNCTION_ARGS)
 {
-	static TupleDesc shape;
+	static TupleDesc shape; /* of call_row() */
 	RelayStatus		 status = status_get();
 	int				 pid = wake_pid(WAKE_RELAY);
 	bool			 known = status.since != 0;
@@ -218,7 +219,7 @@ order_engine_relay_state(PG_FUNCTION_ARGS)
 Datum
 order_engine_relay_lag(PG_FUNCTION_ARGS)
 {
-	static TupleDesc shape;
+	static TupleDesc shape; /* of call_row() */
 	OwnerScope		 owner;
 	JournalBacklog	 backlog;
 	Datum			 values[3];

@@ -87,7 +87,7 @@ static Size		counter_part;
 static Counter *counter = NULL;				 /* this database's, once asked for; it never moves */
 static Oid		lease_sequence = InvalidOid; /* reset by lease_invalidate() */
 
-static int debug_clock_offset = 0;
+static int debug_clock_offset = 0; /* a setting, which PostgreSQL sets and resets */
 
 /* The counter's value for this moment; the clock is taken to start at the epoch. */
 static inline uint64

@@ -1,6 +1,6 @@
 /*
  * stock_internal.h
- *		What the files of stock share: its columns, and movements.
+ *		What the files of stock share: movements, and words that stand in rows.
  */
 #ifndef ORDER_ENGINE_STOCK_INTERNAL_H
 #define ORDER_ENGINE_STOCK_INTERNAL_H
