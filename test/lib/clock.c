@@ -20,7 +20,7 @@ map_offset(void)
 {
 	const char *file = getenv("CLOCK_OFFSET");
 	int			fd = file ? open(file, O_RDONLY) : -1;
-	void	   *area = fd >= 0 ? mmap(NULL, sizeof(*offset), PROT_READ, MAP_SHARED, fd, 0) : MAP_FAILED;
+	void *area = fd >= 0 ? mmap(NULL, sizeof(*offset), PROT_READ, MAP_SHARED, fd, 0) : MAP_FAILED;
 
 	if (area != MAP_FAILED)
 		offset = area;
