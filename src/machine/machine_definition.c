@@ -79,7 +79,7 @@ typedef struct Place
 } Place;
 
 const char *
-machine_stock_effect_name(StockEffect effect)
+machine_definition_effect_name(StockEffect effect)
 {
 	return effect_names[effect];
 }

@@ -16,6 +16,6 @@
 extern Machine *machine_definition_parse(int machine_id, const char *name, Jsonb *definition);
 
 /* "none", "reserve", ... as a definition spells it. */
-extern const char *machine_stock_effect_name(StockEffect effect);
+extern const char *machine_definition_effect_name(StockEffect effect);
 
 #endif /* ORDER_ENGINE_MACHINE_DEFINITION_H */

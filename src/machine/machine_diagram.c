@@ -47,7 +47,7 @@ transition_label(const Machine *machine, const Transition *transition)
 	if (separator[0] == ',')
 		appendStringInfoChar(&label, ']');
 	if (transition->stock != STOCK_NONE)
-		appendStringInfo(&label, " / %s", machine_stock_effect_name(transition->stock));
+		appendStringInfo(&label, " / %s", machine_definition_effect_name(transition->stock));
 	return label.data;
 }
 
