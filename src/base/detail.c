@@ -20,40 +20,19 @@ detail_add(StringInfo object, const char *name, const char *value)
 	appendStringInfo(object, "%s\"%s\": %s}", object->len > 1 ? ", " : "", name, value);
 }
 
-static char *
-object(const char *name, va_list values)
-{
-	StringInfoData json;
-
-	initStringInfo(&json);
-	appendStringInfoString(&json, "{}");
-	for (; name; name = va_arg(values, const char *))
-		detail_add(&json, name, va_arg(values, const char *));
-	return json.data;
-}
-
-int
-detail_set(const char *name, ...)
-{
-	va_list values;
-	char   *json;
-
-	va_start(values, name);
-	json = object(name, values);
-	va_end(values);
-	return errdetail_internal("%s", json);
-}
-
 char *
 detail_object(const char *name, ...)
 {
-	va_list values;
-	char   *json;
+	StringInfoData json;
+	va_list		   values;
 
+	initStringInfo(&json);
+	appendStringInfoString(&json, "{}");
 	va_start(values, name);
-	json = object(name, values);
+	for (; name; name = va_arg(values, const char *))
+		detail_add(&json, name, va_arg(values, const char *));
 	va_end(values);
-	return json;
+	return json.data;
 }
 
 char *

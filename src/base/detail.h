@@ -15,13 +15,13 @@
 #include "lib/stringinfo.h"
 #include "nodes/pg_list.h"
 
-/*
- * Inside ereport(): the DETAIL, of pairs of a name and a value, ended by NULL.  A
- * value is JSON as the functions below make it; a pair whose value is NULL is left out.
- */
-extern int detail_set(const char *name, ...) __attribute__((sentinel));
+/* Inside ereport(): the DETAIL, an object as detail_object() makes it of the same arguments. */
+#define detail_set(...) errdetail_internal("%s", detail_object(__VA_ARGS__))
 
-/* The same object as a value. */
+/*
+ * An object of pairs of a name and a value, ended by NULL.  A value is JSON as these
+ * functions make it; a pair whose value is NULL is left out.
+ */
 extern char *detail_object(const char *name, ...) __attribute__((sentinel));
 
 /* Adds a pair to an object, which is "{}" at first. */
