@@ -13,8 +13,6 @@
 
 #include "base/call.h"
 
-#define MAX_NAME_LENGTH 255
-
 void
 call_require(FunctionCallInfo fcinfo, int n, const char *name)
 {
@@ -63,8 +61,8 @@ call_jsonb(FunctionCallInfo fcinfo, int n)
 	return PG_ARGISNULL(n) ? NULL : PG_GETARG_JSONB_P(n);
 }
 
-static bool
-has_control_characters(const char *value)
+bool
+call_has_control_characters(const char *value)
 {
 	for (const char *c = value; *c; c++)
 		if ((unsigned char) *c < ' ' || *c == 0x7f)
@@ -77,7 +75,7 @@ call_is_name(const char *value)
 {
 	size_t length = strlen(value);
 
-	return length >= 1 && length <= MAX_NAME_LENGTH && !has_control_characters(value);
+	return length >= 1 && length <= CALL_MAX_NAME_LENGTH && !call_has_control_characters(value);
 }
 
 void
@@ -85,11 +83,11 @@ call_check_name(const char *value, const char *name)
 {
 	size_t length = strlen(value);
 
-	if (length < 1 || length > MAX_NAME_LENGTH)
+	if (length < 1 || length > CALL_MAX_NAME_LENGTH)
 		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-						errmsg("\"%s\" must be 1 to %d bytes long", name, MAX_NAME_LENGTH),
+						errmsg("\"%s\" must be 1 to %d bytes long", name, CALL_MAX_NAME_LENGTH),
 						errdetail("It is %zu bytes long.", length)));
-	if (has_control_characters(value))
+	if (call_has_control_characters(value))
 		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 						errmsg("\"%s\" must not contain control characters", name)));
 }

@@ -29,7 +29,11 @@ extern char *call_text(FunctionCallInfo fcinfo, int n);
 /* Argument n as jsonb, where it is or palloc'ed, NULL for null. */
 extern Jsonb *call_jsonb(FunctionCallInfo fcinfo, int n);
 
+/* True if one of its characters is below the space, or DEL. */
+extern bool call_has_control_characters(const char *value);
+
 /* Names and references are 1 to 255 bytes long without control characters: asks; raises 22023. */
+#define CALL_MAX_NAME_LENGTH 255
 extern bool call_is_name(const char *value);
 extern void call_check_name(const char *value, const char *name);
 

@@ -49,7 +49,6 @@
 #define MAX_TOPIC_LENGTH 249
 #define MAX_AGGREGATETYPE_LENGTH 200
 #define MAX_PREFIX_LENGTH (MAX_TOPIC_LENGTH - MAX_AGGREGATETYPE_LENGTH)
-#define MAX_NAME_LENGTH 255
 
 PG_FUNCTION_INFO_V1(order_engine_emit);
 PG_FUNCTION_INFO_V1(order_engine_outbox_ring);
@@ -136,7 +135,7 @@ is_topic_name(const char *value, int max_length)
 static int
 column_detail(const char *column, const char *value)
 {
-	char *shown = pnstrdup(value, pg_mbcliplen(value, strlen(value), MAX_NAME_LENGTH));
+	char *shown = pnstrdup(value, pg_mbcliplen(value, strlen(value), CALL_MAX_NAME_LENGTH));
 
 	return detail_set("column", detail_text(column), "value", detail_text(shown), NULL);
 }
@@ -198,18 +197,7 @@ raise_headers(const char *problem, const char *name)
 		 errmsg("headers are not what a message can carry"), column_detail(problem, name),
 		 errhint(
 			 "Headers are a flat JSON object of strings, numbers and nulls, with names of 1 to %d bytes without control characters.",
-			 MAX_NAME_LENGTH)));
-}
-
-static bool
-is_header_name(const char *name, int length)
-{
-	if (length == 0 || length > MAX_NAME_LENGTH)
-		return false;
-	for (int i = 0; i < length; i++)
-		if ((unsigned char) name[i] < ' ' || name[i] == 0x7f)
-			return false;
-	return true;
+			 CALL_MAX_NAME_LENGTH)));
 }
 
 /*
@@ -250,7 +238,7 @@ check_headers(Jsonb *headers)
 		if (token == WJB_KEY)
 		{
 			name = pnstrdup(value.val.string.val, value.val.string.len);
-			if (!is_header_name(name, value.val.string.len))
+			if (!call_is_name(name))
 				raise_headers("headers", name);
 			size += value.val.string.len + 8;
 		}

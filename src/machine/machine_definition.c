@@ -15,6 +15,7 @@
 #include "utils/timestamp.h"
 #include "utils/varlena.h"
 
+#include "base/call.h"
 #include "base/compat.h"
 #include "base/detail.h"
 #include "machine/machine_definition.h"
@@ -218,22 +219,13 @@ boolean_field(const Place *place, const char *key)
 	return value->val.boolean;
 }
 
-static bool
-has_control_character(const char *value)
-{
-	for (const unsigned char *c = (const unsigned char *) value; *c; c++)
-		if (*c < ' ' || *c == 0x7f)
-			return true;
-	return false;
-}
-
 /* Names of machines, states and events: what fits everywhere an event goes. */
 static void
 check_name(int transition, const char *key, const char *name)
 {
 	size_t length = strlen(name);
 
-	if (length < 1 || length > MACHINE_MAX_NAME_LENGTH || has_control_character(name) ||
+	if (length < 1 || length > MACHINE_MAX_NAME_LENGTH || call_has_control_characters(name) ||
 		name[0] == ' ' || name[length - 1] == ' ')
 		ereport(
 			ERROR,
@@ -356,7 +348,7 @@ read_publish(Machine *machine, const Place *place, Transition *transition)
 	if (value->type == jbvNull)
 		return;
 	transition->publish = string_value(place, "publish", value);
-	if (transition->publish[0] == '\0' || has_control_character(transition->publish))
+	if (transition->publish[0] == '\0' || call_has_control_characters(transition->publish))
 		ereport(
 			ERROR,
 			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),

@@ -53,14 +53,16 @@ raise_place(const Place *place, const char *problem)
 static char *
 value_string(const JsonbValue *value, const Place *place, int max_length)
 {
+	char *text;
+
 	if (value->type != jbvString)
 		raise_place(place, "must be a string");
 	if (value->val.string.len < 1 || value->val.string.len > max_length)
 		raise_place(place, "has the wrong length");
-	for (int i = 0; i < value->val.string.len; i++)
-		if ((unsigned char) value->val.string.val[i] < ' ' || value->val.string.val[i] == 0x7f)
-			raise_place(place, "must not contain control characters");
-	return pnstrdup(value->val.string.val, value->val.string.len);
+	text = pnstrdup(value->val.string.val, value->val.string.len);
+	if (call_has_control_characters(text))
+		raise_place(place, "must not contain control characters");
+	return text;
 }
 
 /* [-]digits[.digits], nothing else that numeric_in() would take */
