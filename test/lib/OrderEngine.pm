@@ -116,6 +116,13 @@ sub processes
 	return ($postmaster, split /\n/, $node->safe_psql('postgres', 'SELECT pid FROM pg_stat_activity'));
 }
 
+# The sockets that a process has open, each with a 1 behind it.
+sub sockets
+{
+	my ($pid) = @_;
+	return map { $_ => 1 } grep { defined && /^socket/ } map { readlink } glob("/proc/$pid/fd/*");
+}
+
 # kill -9 of the postmaster at once, and a start when the processes (as processes() told
 # before) have noticed: until then they hold the old shared memory.
 sub crash

@@ -90,17 +90,15 @@ wait_state('running', 'the relay has found the broker again by itself');
 
 # The broker closes idle connections, and the client makes another at once.
 my $pid = $node->safe_psql('shop', 'SELECT pid FROM order_engine.relay_status');
-
-sub connections
-{
-	return join ',', sort grep { defined && /^socket/ } map { readlink } glob("/proc/$pid/fd/*");
-}
-
-my ($connections, $false_alarms) = (connections(), 0);
+my %open = OrderEngine::sockets($pid);
+my ($closed, $false_alarms) = (0, 0);
 OrderEngine::wait_for {
 	$false_alarms++ if $node->safe_psql('shop', 'SELECT state FROM order_engine.relay_status') eq 'unreachable';
-	my $now = connections();
-	$now ne $connections && $now =~ tr/,// == $connections =~ tr/,//;
+	my %now = OrderEngine::sockets($pid);
+	$closed ||= grep { !$now{$_} } keys %open;
+	my $another = $closed && grep { !$open{$_} } keys %now;
+	%open = %now;
+	$another;
 } 'another connection to the broker';
 is($false_alarms, 0, 'a connection that is closed for being idle is no alarm');
 

@@ -50,28 +50,18 @@ sub emit
 
 # ---- a healthy broker ----
 
-my $pid;
-
-sub connections
-{
-	return join ',', sort grep { defined && /^socket/ } map { readlink } glob("/proc/$pid/fd/*");
-}
-
 # The states that were seen until the broker has closed some idle connections.
 sub states_while_idle
 {
 	my ($closings) = @_;
 	my %seen;
-	$pid = status('pid');
-	my $connections = connections();
+	my $pid = status('pid');
+	my %open = OrderEngine::sockets($pid);
 	OrderEngine::wait_for {
 		$seen{ status('state') } = 1;
-		my $now = connections();
-		if ($now ne $connections && $now =~ tr/,// == $connections =~ tr/,//)
-		{
-			$connections = $now;
-			$closings--;
-		}
+		my %now = OrderEngine::sockets($pid);
+		$closings -= grep { !$now{$_} } keys %open;
+		%open = %now;
 		$closings <= 0;
 	} 'connections to be closed for being idle';
 	return join ' ', sort keys %seen;
