@@ -256,13 +256,23 @@ last_changed_by(Relation rel)
 	return xid;
 }
 
+/*
+ * CREATE TRIGGER lets readers go on, and a lookup may bring word of it, which frees the
+ * description that they have: the functions are noted first.
+ */
 static bool
-has_user_triggers(const TriggerDesc *desc)
+has_user_triggers(Relation rel)
 {
-	for (int i = 0; desc && i < desc->numtriggers; i++)
-		if (!shop_own_trigger(desc->triggers[i].tgfoid))
-			return true;
-	return false;
+	int	 n = rel->trigdesc ? rel->trigdesc->numtriggers : 0;
+	Oid *functions = palloc(sizeof(Oid) * n);
+	bool found = false;
+
+	for (int i = 0; i < n; i++)
+		functions[i] = rel->trigdesc->triggers[i].tgfoid;
+	for (int i = 0; i < n && !found; i++)
+		found = !shop_own_trigger(functions[i]);
+	pfree(functions);
+	return found;
 }
 
 static bool
@@ -276,7 +286,7 @@ has_user_columns(TupleDesc desc, const RowColumns *columns)
 	return live > columns->ncolumns;
 }
 
-/* Fills the entry anew.  The table is locked, so what is read of it stays true. */
+/* Fills the entry anew.  The table is locked, so what is read of its columns stays true. */
 static void
 layout_load(RowLayout *layout, Relation rel, const RowColumns *columns)
 {
@@ -286,7 +296,7 @@ layout_load(RowLayout *layout, Relation rel, const RowColumns *columns)
 	shape_check_open(rel, columns, layout->attno);
 	layout->compiled = false;
 	layout->changed_by = last_changed_by(rel);
-	layout->user_triggers = has_user_triggers(rel->trigdesc);
+	layout->user_triggers = has_user_triggers(rel);
 	layout->user_columns = has_user_columns(RelationGetDescr(rel), columns);
 	layout->valid = before == invalidations;
 }

@@ -187,7 +187,7 @@ class Client(threading.Thread):
 		call = self.calls.random()
 		if self.connection is None or (self.single and call.several):
 			return False
-		known = self.snapshot or dict(self.shop.known)
+		known = dict(self.shop.known) if self.snapshot is None else self.snapshot
 		told = self.ask(call)
 		self.judge(call, told, allowed)
 		self.judge_sight(call, told, known)
