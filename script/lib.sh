@@ -143,7 +143,7 @@ become_tester()
 		mkdir -p "$root/tmp"
 		stage_claim "$root/tmp/pg$major${variant:-}"
 		tree_refresh "$stage/tree"
-		exec env ORDER_ENGINE_STAGE="$stage" KAFKA_JARS="$(cache_dir)/kafka" \
+		exec env ORDER_ENGINE_STAGE="$stage" KAFKA_JARS="$(cache_dir)/kafka" CLIENTS="$(cache_dir)/clients" \
 			"$stage/tree/script/reap" bash "$stage/tree/script/$script" "$@"
 	fi
 	id "$tester" >/dev/null 2>&1 || die "there is no user $tester: run script/setup"
@@ -156,7 +156,8 @@ become_tester()
 	tree_refresh "$stage/tree"
 	chown -R "$tester:" "$stage"
 	cd "$stage"
-	exec runuser -u "$tester" -- env HOME="$stage" ORDER_ENGINE_STAGE="$stage" KAFKA_JARS="$(cache_dir)/kafka" \
+	exec runuser -u "$tester" -- env HOME="$stage" ORDER_ENGINE_STAGE="$stage" \
+		KAFKA_JARS="$(cache_dir)/kafka" CLIENTS="$(cache_dir)/clients" \
 		"$stage/tree/script/reap" bash "$stage/tree/script/$script" "$@"
 }
 

@@ -1,0 +1,14 @@
+# psycopg 3: checkout, webhook and version conflict.
+use strict;
+use warnings;
+
+use Test::More;
+
+use lib 'test/lib';
+use Clients;
+
+my $shop = Clients::new_shop();
+Clients::run_program($shop, 'python', 'with_psycopg.py');
+Clients::check_shop($shop);
+$shop->stop;
+done_testing();
