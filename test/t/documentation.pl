@@ -69,6 +69,30 @@ foreach my $page (@pages)
 }
 cmp_ok($examples, '>', 15, 'there are examples');
 
+# ---- programs ----
+
+# A block under a comment that names a program and a region is that region, word for word
+# but for its indentation, so what is shown is what the suite clients runs.
+my %region;
+foreach my $program (split /\n/, qx(grep -rlw snippet: test/clients --exclude-dir=node_modules))
+{
+	my $text = slurp_file($program);
+	while ($text =~ m{^([ \t]*)(?:\#|//) snippet: (\w+)\n(.*?)^[ \t]*(?:\#|//) end snippet$}gms)
+	{
+		my ($indent, $name, $lines) = ($1, $2, $3);
+		$region{"$program: $name"} = $lines =~ s/^$indent//mgr;
+	}
+}
+foreach my $page (@pages)
+{
+	my $text = slurp_file($page);
+	while ($text =~ m{^<!-- (test/clients/\S+: \w+) -->\n```\w+\n(.*?)^```$}gms)
+	{
+		is($2, delete $region{$1} // 'no such region', "$page shows $1");
+	}
+}
+is_deeply([ sort keys %region ], [], 'what is marked to be shown is shown');
+
 # ---- settings ----
 
 my %documented;
