@@ -36,7 +36,9 @@ use OrderEngine;
 
 # How a program of each language is started: from the folder of its drivers and its name.
 my %command = (
-	python => sub { my ($path, $program) = @_; return ("$path/bin/python", '-B', "test/clients/python/$program") });
+	python => sub { my ($path, $program) = @_; return ("$path/bin/python", '-B', "test/clients/python/$program") },
+	# it looks for modules beside the program, and then in NODE_PATH
+	node => sub { my ($path, $program) = @_; return ('env', "NODE_PATH=$path/node_modules", 'node', "test/clients/node/$program") });
 
 # A preloaded node that listens on 127.0.0.1, with a shop of 10 cups that belongs to
 # shop_owner, and a role "web" for programs.  Options: as those of OrderEngine::new_node.
