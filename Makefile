@@ -17,7 +17,6 @@ EXTENSION_SQL = $(EXTENSION)--$(EXTVERSION).sql
 DATA_built = $(EXTENSION_SQL)
 EXTRA_CLEAN = $(EXTENSION_SQL)
 
-PG_CFLAGS = -Wall -Wextra -Werror -Wno-unused-parameter -Wno-sign-compare -Wno-missing-field-initializers
 PG_CPPFLAGS = -I$(srcdir)/src -DORDER_ENGINE_VERSION='"$(EXTVERSION)"'
 SHLIB_LINK = -Wl,--version-script=$(srcdir)/src/exports.map
 

@@ -3,7 +3,7 @@
 #   where things are      root, cache_dir, installed_major, pg_config_of, is_at_home, find_java
 #   an unprivileged user  become_tester: PostgreSQL refuses to run as root, and root's
 #                         checkout may be out of reach for anybody else
-#   a private PostgreSQL  prefix_make, extension_install: the system's installation is
+#   a private PostgreSQL  prefix_make, strict_make, extension_install: the system's installation is
 #                         only ever read
 #   scratch servers       cluster_start, cluster_stop, kafka_start, kafka_stop,
 #                         shop_start, shop_stop (a preloaded cluster with a broker)
@@ -190,13 +190,21 @@ prefix_make()
 	export PATH=$prefix$("$config" --bindir):$PATH
 }
 
-# Builds the checkout (warnings are errors) and installs it into the private
-# PostgreSQL.  What an older build installed goes first.
+# make, for what the project builds itself: the compiler's warnings are errors.  They are
+# not in the Makefile, since a compiler that we do not know may warn of more.
+strict_make()
+{
+	local warnings='-Wall -Wextra -Werror -Wno-unused-parameter -Wno-sign-compare -Wno-missing-field-initializers'
+	make -s -j2 PG_CONFIG="$PG_CONFIG" COPT="$warnings ${COPT:-}" "$@"
+}
+
+# Builds the checkout and installs it into the private PostgreSQL.  What an older build
+# installed goes first.
 extension_install()
 {
 	rm -f "$("$PG_CONFIG" --sharedir)/extension/order_engine"* "$("$PG_CONFIG" --pkglibdir)/order_engine"*.so
-	make -s -C "$root" -j2 PG_CONFIG="$PG_CONFIG"
-	make -s -C "$root" install PG_CONFIG="$PG_CONFIG" >/dev/null
+	strict_make -C "$root"
+	strict_make -C "$root" install >/dev/null
 }
 
 
