@@ -75,15 +75,17 @@ CREATE FUNCTION plain.line_is_wrong(line jsonb) RETURNS boolean
 LANGUAGE sql IMMUTABLE AS $$
 	SELECT CASE
 		WHEN jsonb_typeof(line) <> 'object' THEN true
-		WHEN line - '{sku,quantity,unit_price,stock_key,attributes}'::text[] <> '{}' THEN true
+		WHEN line - '{sku,quantity,unit_price,stock_key,stocked,attributes}'::text[] <> '{}' THEN true
 		WHEN coalesce(jsonb_typeof(line->'sku'), '') <> 'string' OR line->>'sku' = '' THEN true
 		WHEN coalesce(jsonb_typeof(line->'quantity'), '') <> 'number'
 			OR (line->'quantity')::numeric NOT BETWEEN 1 AND 2147483647
 			OR (line->'quantity')::numeric % 1 <> 0 THEN true
-		WHEN coalesce(jsonb_typeof(line->'unit_price'), 'number') NOT IN ('number', 'string')
+		WHEN coalesce(jsonb_typeof(line->'unit_price'), 'number') NOT IN ('number', 'string', 'null')
 			OR line->>'unit_price' !~ '^[0-9]+(\.[0-9]+)?$' THEN true
 		WHEN coalesce(jsonb_typeof(line->'stock_key'), 'null') NOT IN ('string', 'null') THEN true
-		ELSE coalesce(jsonb_typeof(line->'attributes'), 'object') <> 'object'
+		WHEN coalesce(jsonb_typeof(line->'stocked'), 'null') NOT IN ('boolean', 'null')
+			OR line->>'stocked' = 'false' AND line->>'stock_key' IS NOT NULL THEN true
+		ELSE coalesce(jsonb_typeof(line->'attributes'), 'null') NOT IN ('object', 'null')
 	END
 $$;
 
@@ -92,9 +94,9 @@ CREATE FUNCTION plain.order_lines(lines jsonb)
 RETURNS TABLE (line_no int, sku text, stock_key text, quantity int, unit_price numeric, attributes jsonb)
 LANGUAGE sql IMMUTABLE AS $$
 	SELECT e.no::int, e.line->>'sku',
-		CASE WHEN e.line ? 'stock_key' THEN e.line->>'stock_key' ELSE e.line->>'sku' END,
+		CASE WHEN e.line->>'stocked' = 'false' THEN NULL ELSE coalesce(e.line->>'stock_key', e.line->>'sku') END,
 		(e.line->'quantity')::int, coalesce((e.line->>'unit_price')::numeric, 0),
-		coalesce(e.line->'attributes', '{}')
+		coalesce(nullif(e.line->'attributes', 'null'), '{}')
 	FROM jsonb_array_elements(lines) WITH ORDINALITY AS e(line, no)
 $$;
 
@@ -106,9 +108,9 @@ LANGUAGE sql IMMUTABLE AS $$
 		WHEN coalesce(adjustment->>'kind', '') NOT IN ('discount', 'shipping', 'tax', 'fee') THEN true
 		WHEN coalesce(jsonb_typeof(adjustment->'amount'), '') NOT IN ('number', 'string')
 			OR adjustment->>'amount' !~ '^-?[0-9]+(\.[0-9]+)?$' THEN true
-		WHEN coalesce(jsonb_typeof(adjustment->'line_no'), 'number') <> 'number'
+		WHEN coalesce(jsonb_typeof(adjustment->'line_no'), 'null') NOT IN ('number', 'null')
 			OR (adjustment->>'line_no')::numeric NOT BETWEEN 1 AND nlines THEN true
-		ELSE coalesce(jsonb_typeof(adjustment->'label'), 'string') <> 'string'
+		ELSE coalesce(jsonb_typeof(adjustment->'label'), 'null') NOT IN ('string', 'null')
 	END
 $$;
 
@@ -120,7 +122,7 @@ DECLARE
 	unknown text;
 BEGIN
 	WITH need AS (
-		SELECT CASE WHEN e.line ? 'stock_key' THEN e.line->>'stock_key' ELSE e.line->>'sku' END AS sku,
+		SELECT CASE WHEN e.line->>'stocked' = 'false' THEN NULL ELSE coalesce(e.line->>'stock_key', e.line->>'sku') END AS sku,
 			sum((e.line->>'quantity')::int) AS quantity
 		FROM jsonb_array_elements(lines) AS e(line)
 		GROUP BY 1)

@@ -1,7 +1,7 @@
 -- Who did it, why, in which trace: the context of a call, and the settings behind it.
 \i `echo "$PG_ABS_SRCDIR"`/test/lib/shop.sql
 CREATE FUNCTION public.buy(context jsonb DEFAULT '{}') RETURNS bigint LANGUAGE sql AS $$
-	SELECT order_id FROM order_engine.create_order(1, '[{"sku": "x", "stock_key": null, "quantity": 1}]', context => context)
+	SELECT order_id FROM order_engine.create_order(1, '[{"sku": "x", "stocked": false, "quantity": 1}]', context => context)
 $$;
 CREATE FUNCTION public.said(of_order bigint) RETURNS TABLE (actor text, reason text, headers jsonb) LANGUAGE sql AS $$
 	SELECT e.actor, e.reason, o.headers - 'seq' FROM order_engine.order_event e JOIN order_engine.outbox o ON o.aggregateid = of_order::text WHERE e.order_id = of_order
@@ -14,6 +14,7 @@ SET order_engine.traceparent = '00-0af7651916cd43dd8448eb211c80319c-b7ad6b716920
 SELECT * FROM said(buy());
 -- The context wins, key by key.
 SELECT * FROM said(buy('{"actor": "Jürgen", "reason": "why not", "tracestate": "rojo=00f067aa0ba902b7,congo=t61 ~"}'));
+SELECT * FROM said(buy('{"actor": null, "reason": "null says nothing", "traceparent": null, "tracestate": null}'));
 SELECT * FROM said(buy('{"traceparent": "00-11111111111111111111111111111111-2222222222222222-00"}'));
 
 -- One rule for an actor, in a context or as a setting: 1 to 255 bytes without control characters.
@@ -36,4 +37,4 @@ SELECT t.traceparent, attempt(format('SELECT buy(%L)', jsonb_build_object('trace
 FROM (VALUES (''), ('00-0AF7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01'), ('ff-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01'),
 	('00-00000000000000000000000000000000-b7ad6b7169203331-01'), ('00-0af7651916cd43dd8448eb211c80319c-0000000000000000-01'),
 	('00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01' || E'\n'), ('00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-0é')) AS t (traceparent);
-SELECT c.context, attempt(format('SELECT buy(%L)', c.context)) FROM (VALUES ('[]'), ('1'), ('{"who": "me"}'), ('{"actor": null}'), ('{"actor": {}}')) AS c (context);
+SELECT c.context, attempt(format('SELECT buy(%L)', c.context)) FROM (VALUES ('[]'), ('1'), ('{"who": "me"}'), ('{"who": null}'), ('{"actor": {}}')) AS c (context);

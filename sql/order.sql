@@ -11,7 +11,7 @@ SELECT on_hand FROM receive_stock('cup', 5);
 --
 SELECT * FROM create_order(42, '[{"sku": "tea", "quantity": 2, "unit_price": 19.90},
 	{"sku": "cup", "quantity": 1, "unit_price": "5.50", "attributes": {"color": "red"}},
-	{"sku": "wrapping", "quantity": 1, "stock_key": null}]', 'key-1', currency => 'EUR',
+	{"sku": "wrapping", "quantity": 1, "stocked": false}]', 'key-1', currency => 'EUR',
 	adjustments => '[{"kind": "shipping", "amount": 4.90}, {"kind": "discount", "amount": "-1.00", "line_no": 1, "label": "spring"}]',
 	attributes => '{"channel": "web"}', private => '{"name": "Ada"}') \gset
 SELECT :'state' AS state, :version AS version, :amount AS amount, :'replayed' AS replayed,
@@ -27,9 +27,29 @@ SELECT user_id, state, subtotal, amount, currency, adjustments, attributes, priv
 SELECT order_id = :order_id AS same, state, version, amount, replayed
 FROM create_order(42, '[{"unit_price": 19.9, "quantity": 2.0, "sku": "tea"},
 	{"sku": "cup", "quantity": 1, "unit_price": 5.5, "stock_key": "cup", "attributes": {"color": "red"}},
-	{"sku": "wrapping", "quantity": 1, "stock_key": null, "attributes": {}}]', 'key-1', currency => 'EUR',
+	{"sku": "wrapping", "quantity": 1, "stocked": false, "attributes": {}}]', 'key-1', currency => 'EUR',
 	adjustments => '[{"kind": "shipping", "amount": 4.9}, {"kind": "discount", "label": "spring", "amount": "-1.00", "line_no": 1}]',
 	attributes => '{"channel": "web"}', private => '{"name": "Ada"}');
+-- Null says what the missing key or argument says.
+SELECT order_id = :order_id AS same, replayed
+FROM create_order(42, '[{"sku": "tea", "quantity": 2, "unit_price": 19.90, "stock_key": null, "stocked": null, "attributes": null},
+	{"sku": "cup", "quantity": 1, "unit_price": 5.5, "stocked": true, "attributes": {"color": "red"}},
+	{"sku": "wrapping", "quantity": 1, "unit_price": null, "stock_key": null, "stocked": false}]', 'key-1', NULL, 'EUR',
+	'[{"kind": "shipping", "amount": 4.9, "line_no": null, "label": null}, {"kind": "discount", "label": "spring", "amount": "-1.00", "line_no": 1}]',
+	'{"channel": "web"}', '{"name": "Ada"}', NULL, '{"actor": null, "reason": null, "traceparent": null, "tracestate": null}');
+BEGIN;
+SELECT state, amount, replayed FROM create_order(41, '[{"sku": "tea", "quantity": 1}]', 'nulls', NULL, NULL, NULL, NULL, NULL, NULL, NULL);
+SELECT replayed FROM create_order(41, '[{"sku": "tea", "quantity": 1}]', 'nulls');
+SELECT replayed FROM create_order(41, '[{"sku": "tea", "quantity": 1}]', 'nulls', adjustments => '[]', attributes => '{}', private => '{}', machine => 'order');
+SELECT l.line_no, l.stock_key, o.adjustments, o.attributes, o.private FROM orders o JOIN order_line l USING (order_id) WHERE o.user_id = 41;
+-- What is null is not kept, except in what is the shop's own.
+SELECT order_id AS adjusted FROM create_order(41, '[{"sku": "tea", "quantity": 1}]', adjustments => '[{"kind": "fee", "amount": 1, "line_no": null, "label": null}]', attributes => '{"gift": null}') \gset
+SELECT adjustments, attributes FROM orders WHERE order_id = :adjusted;
+SELECT on_hand, available FROM receive_stock('tea', 1, NULL, NULL, NULL);
+SELECT reason, actor, count(*) FROM stock_movement WHERE sku = 'tea' GROUP BY 1, 2 ORDER BY 1;
+SELECT machine_diagram('order', NULL) = machine_diagram('order') AS same;
+ROLLBACK;
+CALL tend(NULL);
 -- Another request under that key is refused; the key belongs to the user.
 SELECT attempt($$SELECT create_order(42, '[{"sku": "tea", "quantity": 2}]', 'key-1')$$);
 SELECT state, replayed FROM create_order(43, '[{"sku": "tea", "quantity": 1}]', 'key-1');
@@ -49,7 +69,7 @@ SELECT * FROM stock_now;
 
 -- Without stock, without a price, with a due time of its own.
 SELECT state, amount, due_at - now() BETWEEN '59 min' AND '1 hour 1 s' AS in_an_hour
-FROM create_order(44, '[{"sku": "gift card", "stock_key": null, "quantity": 1}]', pay_within => '1 hour');
+FROM create_order(44, '[{"sku": "gift card", "stocked": false, "quantity": 1}]', pay_within => '1 hour');
 
 --
 -- Malformed requests name the line and the key, and change nothing.
@@ -65,13 +85,15 @@ SELECT r.request, attempt(format('SELECT create_order(1, %L)', r.request)) FROM 
 	('[{"sku": "tea", "quantity": 1, "unit_price": -1}]'), ('[{"sku": "tea", "quantity": 1, "unit_price": "NaN"}]'),
 	('[{"sku": "tea", "quantity": 1, "unit_price": "1e3"}]'), ('[{"sku": "tea", "quantity": 1, "unit_price": " 1"}]'),
 	('[{"sku": "tea", "quantity": 1, "unit_price": "1."}]'), ('[{"sku": "tea", "quantity": 1, "unit_price": 1e60}]'),
-	('[{"sku": "tea", "quantity": 1, "unit_price": null}]'), ('[{"sku": "tea", "quantity": 1, "unit_price": true}]'),
+	('[{"sku": "tea", "quantity": 1, "stocked": 0}]'), ('[{"sku": "tea", "quantity": 1, "stocked": "no"}]'),
+	('[{"sku": "tea", "quantity": 1, "stocked": false, "stock_key": "tea"}]'), ('[{"sku": "tea", "quantity": 1, "colour": null}]'), ('[{"sku": "tea", "quantity": 1, "unit_price": true}]'),
 	('[{"sku": "tea", "quantity": 1, "attributes": []}]'), ('[{"sku": "tea", "quantity": 1, "attributes": "x"}]'),
 	('[{"sku": "tea", "quantity": 1, "colour": "red"}]'), ('[{"sku": "tea", "quantity": 1}, 7]')) AS r (request);
 SELECT r.request, attempt(format('SELECT create_order(1, ''[{"sku": "tea", "quantity": 1, "unit_price": 2}]'', adjustments => %L)', r.request)) FROM (VALUES
 	('{}'), ('[1]'), ('[{}]'), ('[{"kind": "gift", "amount": 1}]'), ('[{"kind": "tax"}]'), ('[{"amount": 1}]'),
 	('[{"kind": "tax", "amount": "NaN"}]'), ('[{"kind": "tax", "amount": 1, "line_no": 2}]'),
 	('[{"kind": "tax", "amount": 1, "label": 7}]'), ('[{"kind": "tax", "amount": 1, "x": 7}]'),
+	('[{"kind": "tax", "amount": 1, "x": null}]'), ('[{"kind": "tax", "amount": null}]'), ('[{"kind": null, "amount": 1}]'),
 	('[{"kind": "discount", "amount": -2.01}]')) AS r (request);
 SELECT r.arguments, attempt(format('SELECT create_order(%s)', r.arguments)) FROM (VALUES
 	($$NULL, '[{"sku": "tea", "quantity": 1}]'$$), ($$1, NULL$$),
@@ -80,9 +102,9 @@ SELECT r.arguments, attempt(format('SELECT create_order(%s)', r.arguments)) FROM
 	($$1, '[{"sku": "tea", "quantity": 1}]', pay_within => '0'$$), ($$1, '[{"sku": "tea", "quantity": 1}]', pay_within => '-1 s'$$),
 	($$1, '[{"sku": "tea", "quantity": 1}]', currency => ''$$), ($$1, '[{"sku": "tea", "quantity": 1}]', attributes => '[]'$$),
 	($$1, '[{"sku": "tea", "quantity": 1}]', private => '"secret"'$$), ($$1, '[{"sku": "tea", "quantity": 1}]', machine => 'none'$$),
-	($$1, '[{"sku": "tea", "quantity": 1}]', machine => NULL$$), ($$1, '[{"sku": "tea", "quantity": 1}]', context => '{"who": "me"}'$$),
+	($$1, '[{"sku": "tea", "quantity": 1}]', context => '{"who": "me"}'$$),
 	($$1, '[{"sku": "tea", "quantity": 1}]', context => '{"actor": 1}'$$), ($$1, '[{"sku": "tea", "quantity": 1}]', context => '{"traceparent": "00-0"}'$$),
-	($$1, '[{"sku": "tea", "quantity": 1}]', context => '[]'$$)) AS r (arguments);
+	($$1, '[{"sku": "tea", "quantity": 1}]', context => '{"who": null}'$$), ($$1, '[{"sku": "tea", "quantity": 1}]', context => '[]'$$)) AS r (arguments);
 SELECT attempt('SELECT create_order(1, (SELECT jsonb_agg(''{"sku": "tea", "quantity": 1}''::jsonb) FROM generate_series(1, 1001)))');
 SELECT count(*) - :orders_before AS more FROM orders;
 SELECT * FROM stock_now;
@@ -158,7 +180,7 @@ FROM orders o JOIN LATERAL (SELECT count(*) AS n, (array_agg(to_state ORDER BY v
 SELECT order_engine.define_machine('remind', '{"final": ["done"], "transitions": [
 	{"from": null, "event": "create", "to": "open", "due": "1 second", "due_event": "remind"},
 	{"from": "open", "event": "remind", "to": "open"}, {"from": "open", "event": "note", "to": "open"}, {"from": "open", "event": "close", "to": "done"}]}') > 0 AS defined;
-SELECT order_id FROM order_engine.create_order(99, '[{"sku": "x", "quantity": 1, "stock_key": null}]', machine => 'remind', pay_within => '1 microsecond') \gset
+SELECT order_id FROM order_engine.create_order(99, '[{"sku": "x", "quantity": 1, "stocked": false}]', machine => 'remind', pay_within => '1 microsecond') \gset
 SELECT version FROM order_engine.fire(:order_id, 'note');
 SELECT version, due_at IS NOT NULL AS due FROM order_engine.orders WHERE order_id = :order_id;
 CALL order_engine.tend();

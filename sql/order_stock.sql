@@ -19,7 +19,7 @@ SELECT count(*) FROM orders;
 -- An order holds what it reserved.  What has no stock key is not stocked.
 --
 SELECT order_id FROM create_order(1, '[{"sku": "date", "quantity": 1}, {"sku": "apple", "quantity": 2}, {"sku": "apple", "quantity": 1},
-	{"sku": "cherry", "stock_key": "berlin/cherry", "quantity": 1}, {"sku": "wrapping", "stock_key": null, "quantity": 9}]') \gset first_
+	{"sku": "cherry", "stock_key": "berlin/cherry", "quantity": 1}, {"sku": "wrapping", "stocked": false, "quantity": 9}]') \gset first_
 SELECT sku, on_hand, reserved, version, available(sku) FROM stock ORDER BY sku;
 SELECT attempt($$SELECT create_order(2, '[{"sku": "cherry", "stock_key": "berlin/cherry", "quantity": 1}]')$$);
 SELECT attempt($$SELECT deduct_stock('apple', 8)$$);

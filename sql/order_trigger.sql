@@ -207,7 +207,7 @@ ALTER TABLE orders ATTACH PARTITION orders_3 FOR VALUES WITH (MODULUS 4, REMAIND
 SELECT state FROM cancel_order(:id);
 
 -- Every event repeats the order's attributes: new ones leave room for what comes later.
-SELECT order_id AS roomy FROM order_engine.create_order(77, '[{"sku": "x", "stock_key": null, "quantity": 1, "unit_price": 5}]') \gset
+SELECT order_id AS roomy FROM order_engine.create_order(77, '[{"sku": "x", "stocked": false, "quantity": 1, "unit_price": 5}]') \gset
 SELECT regexp_replace(attempt(format('UPDATE order_engine.orders SET attributes = jsonb_build_object(''a'', repeat(''x'', 990000)) WHERE order_id = %s', :roomy)), ': \d+', ': N', 'g');
 UPDATE order_engine.orders SET attributes = jsonb_build_object('a', repeat('x', 980000)) WHERE order_id = :roomy;
 UPDATE order_engine.orders SET private = '{"b": 1}' WHERE order_id = :roomy;

@@ -112,7 +112,7 @@ SELECT count(*) - :payments_before AS more FROM payment;
 -- One limit for every amount, given or computed: what is created can be paid at once, and changed by hand.
 SELECT repeat('9', 48) AS most, '0.' || repeat('0', 45) || '1' AS least, repeat('9', 49) AS more \gset
 CREATE FUNCTION public.priced(prices text, quantity int DEFAULT 1, adjustment text DEFAULT '0') RETURNS bigint LANGUAGE sql AS $$
-	SELECT order_id FROM order_engine.create_order(12, (SELECT jsonb_agg(jsonb_build_object('sku', 'note', 'stock_key', NULL, 'quantity', quantity, 'unit_price', price))
+	SELECT order_id FROM order_engine.create_order(12, (SELECT jsonb_agg(jsonb_build_object('sku', 'note', 'stocked', false, 'quantity', quantity, 'unit_price', price))
 		FROM unnest(string_to_array(prices, ' ')) price), adjustments => jsonb_build_array(jsonb_build_object('kind', 'fee', 'amount', adjustment)))
 $$;
 SELECT priced(:'most') AS id \gset

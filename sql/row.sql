@@ -80,7 +80,7 @@ END
 $$;
 CREATE TRIGGER meddle BEFORE INSERT ON order_engine.order_line FOR EACH ROW EXECUTE FUNCTION meddle();
 SELECT state FROM order_engine.create_order(5, '[{"sku": "a", "quantity": 1}]');
-SELECT state FROM order_engine.create_order(5, '[{"sku": "b", "stock_key": null, "quantity": 1}]');
+SELECT state FROM order_engine.create_order(5, '[{"sku": "b", "stocked": false, "quantity": 1}]');
 SELECT weight FROM order_engine.order_line WHERE sku = 'b';
 SELECT on_hand, reserved FROM order_engine.stock;
 DROP TRIGGER meddle ON order_engine.order_line;
@@ -89,14 +89,14 @@ DROP TRIGGER meddle ON order_engine.order_line;
 CREATE FUNCTION create_first() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
 	IF pg_trigger_depth() = 1 THEN
-		PERFORM order_engine.create_order(6, '[{"sku": "b", "stock_key": null, "quantity": 1}]', 'twice');
+		PERFORM order_engine.create_order(6, '[{"sku": "b", "stocked": false, "quantity": 1}]', 'twice');
 	END IF;
 	RETURN NEW;
 END
 $$;
 CREATE TRIGGER create_first BEFORE INSERT ON order_engine.orders FOR EACH ROW WHEN (NEW.user_id = 6) EXECUTE FUNCTION create_first();
 BEGIN ISOLATION LEVEL REPEATABLE READ;
-SELECT state, replayed FROM order_engine.create_order(6, '[{"sku": "b", "stock_key": null, "quantity": 1}]', 'twice');
+SELECT state, replayed FROM order_engine.create_order(6, '[{"sku": "b", "stocked": false, "quantity": 1}]', 'twice');
 COMMIT;
 DROP TRIGGER create_first ON order_engine.orders;
 
@@ -105,7 +105,7 @@ CREATE TYPE mood AS ENUM ('good', 'bad');
 ALTER TABLE order_engine.orders
 	ADD CONSTRAINT a_mood CHECK (amount >= 0 AND 'good'::mood IS NOT NULL),
 	ADD CONSTRAINT z_small CHECK (amount < 200);
-SELECT state FROM order_engine.create_order(7, '[{"sku": "b", "stock_key": null, "quantity": 1, "unit_price": 200}]');
+SELECT state FROM order_engine.create_order(7, '[{"sku": "b", "stocked": false, "quantity": 1, "unit_price": 200}]');
 CREATE FUNCTION forget() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
 	DROP TYPE public.mood CASCADE;
@@ -114,8 +114,8 @@ END
 $$;
 CREATE TRIGGER forget BEFORE INSERT ON order_engine.orders FOR EACH ROW EXECUTE FUNCTION forget();
 SET client_min_messages = warning;
-SELECT state FROM order_engine.create_order(7, '[{"sku": "b", "stock_key": null, "quantity": 1, "unit_price": 200}]');
-SELECT state FROM order_engine.create_order(7, '[{"sku": "b", "stock_key": null, "quantity": 1, "unit_price": 199}]');
+SELECT state FROM order_engine.create_order(7, '[{"sku": "b", "stocked": false, "quantity": 1, "unit_price": 200}]');
+SELECT state FROM order_engine.create_order(7, '[{"sku": "b", "stocked": false, "quantity": 1, "unit_price": 199}]');
 RESET client_min_messages;
 DROP TRIGGER forget ON order_engine.orders;
-SELECT state FROM order_engine.create_order(7, '[{"sku": "b", "stock_key": null, "quantity": 1, "unit_price": 200}]');
+SELECT state FROM order_engine.create_order(7, '[{"sku": "b", "stocked": false, "quantity": 1, "unit_price": 200}]');

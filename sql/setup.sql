@@ -107,7 +107,7 @@ DECLARE
 	paid record;
 	back record;
 BEGIN
-	SELECT p.* INTO paid FROM order_engine.create_order(1, '[{"sku": "A", "stock_key": null, "quantity": 1, "unit_price": 5}]') o, order_engine.pay_order(o.order_id, 'p', 5) p;
+	SELECT p.* INTO paid FROM order_engine.create_order(1, '[{"sku": "A", "stocked": false, "quantity": 1, "unit_price": 5}]') o, order_engine.pay_order(o.order_id, 'p', 5) p;
 	SELECT * INTO back FROM order_engine.refund_order(paid.order_id, 'r');
 	RETURN concat_ws(' ', paid.outcome, paid.captured, back.state, back.refunded);
 END $$;

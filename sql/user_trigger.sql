@@ -224,7 +224,7 @@ CREATE FUNCTION calls() RETURNS void LANGUAGE plpgsql AS $$
 BEGIN
 	IF current_setting('user_trigger.calls', true) = 'yes' THEN
 		PERFORM set_config('user_trigger.calls', 'no', false);
-		PERFORM order_engine.create_order(42, '[{"sku": "x", "quantity": 1, "stock_key": null}]', 'nested');
+		PERFORM order_engine.create_order(42, '[{"sku": "x", "quantity": 1, "stocked": false}]', 'nested');
 	END IF;
 END $$;
 CREATE FUNCTION folded(i int) RETURNS int LANGUAGE plpgsql IMMUTABLE AS $$ BEGIN PERFORM public.calls(); RETURN i; END $$;
@@ -238,7 +238,7 @@ END $$;
 RESET client_min_messages;
 SET user_trigger.calls = 'yes';
 SELECT new_order('outer') > 0;
-SELECT replayed FROM order_engine.create_order(42, '[{"sku": "x", "quantity": 1, "stock_key": null}]', 'nested');
+SELECT replayed FROM order_engine.create_order(42, '[{"sku": "x", "quantity": 1, "stocked": false}]', 'nested');
 SELECT outcome FROM order_engine.pay_order(id('outer'), 'p', 5);
 SELECT new_order('once more') > 0;
 SELECT outcome FROM order_engine.pay_order(id('once more'), 'p', 5);

@@ -110,6 +110,16 @@ call_empty_object(void)
 	return &empty;
 }
 
+Jsonb *
+call_empty_array(void)
+{
+	static Jsonb empty = {0}; /* a constant: [] */
+
+	SET_VARSIZE(&empty, sizeof(Jsonb));
+	empty.root.header = JB_FARRAY;
+	return &empty;
+}
+
 Datum
 call_row(FunctionCallInfo fcinfo, TupleDesc *cache, Datum *values, bool *nulls)
 {

@@ -40,8 +40,9 @@ extern void call_check_name(const char *value, const char *name);
 /* Raises 22023 unless the value is a JSON object (NULL passes). */
 extern void call_check_object(Jsonb *value, const char *name);
 
-/* The JSON object {}: a constant, to be left as it is. */
+/* The JSON object {} and the array []: constants, to be left as they are. */
 extern Jsonb *call_empty_object(void);
+extern Jsonb *call_empty_array(void);
 
 /*
  * The row that a function with OUT parameters returns.  `cache` is a static

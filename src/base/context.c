@@ -11,6 +11,7 @@
 #include "utils/guc.h"
 
 #include "base/call.h"
+#include "base/compat.h"
 #include "base/context.h"
 
 #define TRACEPARENT_LENGTH 55 /* 00-<32 hex>-<16 hex>-<2 hex> */
@@ -82,7 +83,7 @@ context_init(void)
 		&setting_traceparent, "", PGC_USERSET, 0, check_traceparent, NULL, NULL);
 }
 
-static void
+pg_noreturn static void
 raise_key(const char *message, const char *key)
 {
 	ereport(
@@ -92,33 +93,36 @@ raise_key(const char *message, const char *key)
 			 "A context has the keys actor, reason, traceparent and tracestate, all of them strings.")));
 }
 
-static void
-set_key(ActionContext *context, char *key, char *value)
+static const char **
+find_key(ActionContext *context, const char *key)
 {
 	if (strcmp(key, "actor") == 0)
-	{
-		call_check_name(value, "actor");
-		context->actor = value;
-	}
-	else if (strcmp(key, "reason") == 0)
-	{
-		call_check_name(value, "reason");
-		context->reason = value;
-	}
-	else if (strcmp(key, "traceparent") == 0)
-	{
-		if (!is_traceparent(value))
-			raise_key("malformed value in context", key);
-		context->traceparent = value;
-	}
-	else if (strcmp(key, "tracestate") == 0)
-	{
-		if (!is_tracestate(value))
-			raise_key("malformed value in context", key);
-		context->tracestate = value;
-	}
-	else
-		raise_key("unrecognized key in context", key);
+		return &context->actor;
+	if (strcmp(key, "reason") == 0)
+		return &context->reason;
+	if (strcmp(key, "traceparent") == 0)
+		return &context->traceparent;
+	if (strcmp(key, "tracestate") == 0)
+		return &context->tracestate;
+	raise_key("unrecognized key in context", key);
+}
+
+static void
+set_key(ActionContext *context, const char *key, const JsonbValue *value)
+{
+	const char **field = find_key(context, key);
+	char		*text;
+
+	if (value->type == jbvNull) /* says what the missing key says */
+		return;
+	if (value->type != jbvString)
+		raise_key("value in context is not a string", key);
+	text = pnstrdup(value->val.string.val, value->val.string.len);
+	if (field == &context->actor || field == &context->reason)
+		call_check_name(text, key);
+	else if (field == &context->traceparent ? !is_traceparent(text) : !is_tracestate(text))
+		raise_key("malformed value in context", key);
+	*field = text;
 }
 
 static void
@@ -133,10 +137,8 @@ parse_keys(Jsonb *json, ActionContext *context)
 	{
 		if (token == WJB_KEY)
 			key = pnstrdup(value.val.string.val, value.val.string.len);
-		else if (token == WJB_VALUE && value.type == jbvString)
-			set_key(context, key, pnstrdup(value.val.string.val, value.val.string.len));
 		else if (token == WJB_VALUE)
-			raise_key("value in context is not a string", key);
+			set_key(context, key, &value);
 	}
 }
 

@@ -205,8 +205,7 @@ order_engine_machine_diagram(PG_FUNCTION_ARGS)
 	DiagramWriter  write;
 
 	call_require(fcinfo, 0, "name");
-	call_require(fcinfo, 1, "format");
-	write = find_writer(call_text(fcinfo, 1));
+	write = PG_ARGISNULL(1) ? write_mermaid : find_writer(call_text(fcinfo, 1));
 	initStringInfo(&out);
 	(*write)(&out, machine_latest(call_text(fcinfo, 0)));
 	PG_RETURN_TEXT_P(cstring_to_text_with_len(out.data, out.len));

@@ -45,7 +45,7 @@ raise_place(const Place *place, const char *problem)
 					place->key ? detail_text(place->key) : NULL, NULL),
 		 strcmp(place->list, "line") == 0
 			 ? errhint(
-				   "A line is {\"sku\", \"quantity\", \"unit_price\", \"stock_key\", \"attributes\"}.")
+				   "A line is {\"sku\", \"quantity\", \"unit_price\", \"stock_key\", \"stocked\", \"attributes\"}.")
 			 : errhint(
 				   "An adjustment is {\"kind\": discount, shipping, tax or fee, \"amount\", \"line_no\", \"label\"}.")));
 }
@@ -131,8 +131,27 @@ value_object(JsonbValue *value, const Place *place)
 	return JsonContainerSize(value->val.binary.data) > 0 ? JsonbValueToJsonb(value) : NULL;
 }
 
+static bool
+value_bool(const JsonbValue *value, const Place *place)
+{
+	if (value->type != jbvBool)
+		raise_place(place, "must be true or false");
+	return value->val.boolean;
+}
+
+/* Null says what the missing key says; but a key that nobody knows may be a misspelt one. */
+static bool
+is_given(const JsonbValue *value, const Place *place, const char *const *keys)
+{
+	while (*keys && strcmp(place->key, *keys) != 0)
+		keys++;
+	if (*keys == NULL)
+		raise_place(place, "is not a key that is known");
+	return value->type != jbvNull;
+}
+
 static void
-set_line_key(OrderLine *line, Place *place, JsonbValue *value, bool *has_stock_key)
+set_line_key(OrderLine *line, Place *place, JsonbValue *value, bool *stocked)
 {
 	if (strcmp(place->key, "sku") == 0)
 		line->sku = value_string(value, place, 255);
@@ -145,39 +164,51 @@ set_line_key(OrderLine *line, Place *place, JsonbValue *value, bool *has_stock_k
 			raise_place(place, "must not be negative");
 	}
 	else if (strcmp(place->key, "stock_key") == 0)
-	{
-		*has_stock_key = true;
-		line->stock_key = value->type == jbvNull ? NULL : value_string(value, place, 255);
-	}
+		line->stock_key = value_string(value, place, 255);
+	else if (strcmp(place->key, "stocked") == 0)
+		*stocked = value_bool(value, place);
 	else if (strcmp(place->key, "attributes") == 0)
 		line->attributes = value_object(value, place);
-	else
-		raise_place(place, "is not a key that is known");
+}
+
+/* What a line takes its stock from: its own SKU, unless it says something else. */
+static void
+set_stock_key(OrderLine *line, Place *place, bool stocked)
+{
+	if (!stocked && line->stock_key)
+	{
+		place->key = "stock_key";
+		raise_place(place, "is given, but \"stocked\" is false");
+	}
+	if (stocked && line->stock_key == NULL)
+		line->stock_key = line->sku;
 }
 
 /* Walks one object's keys; the iterator stands behind its WJB_BEGIN_OBJECT. */
 static void
 parse_line(JsonbIterator **it, OrderLine *line, int number)
 {
-	Place			   place = {"line", number, NULL};
-	bool			   has_stock_key = false;
-	JsonbValue		   value;
-	JsonbIteratorToken token;
+	static const char *const keys[] = {"sku",	  "quantity",	"unit_price", "stock_key",
+									   "stocked", "attributes", NULL};
+	Place					 place = {"line", number, NULL};
+	bool					 stocked = true;
+	JsonbValue				 value;
+	JsonbIteratorToken		 token;
 
 	memset(line, 0, sizeof(*line));
 	while ((token = JsonbIteratorNext(it, &value, true)) == WJB_KEY)
 	{
 		place.key = pnstrdup(value.val.string.val, value.val.string.len);
 		JsonbIteratorNext(it, &value, true);
-		set_line_key(line, &place, &value, &has_stock_key);
+		if (is_given(&value, &place, keys))
+			set_line_key(line, &place, &value, &stocked);
 	}
 	place.key = line->sku == NULL ? "sku" : "quantity";
 	if (line->sku == NULL || line->quantity == 0)
 		raise_place(&place, "is missing");
 	if (line->unit_price == NULL)
 		line->unit_price = amount_zero();
-	if (!has_stock_key)
-		line->stock_key = line->sku;
+	set_stock_key(line, &place, stocked);
 }
 
 static int
@@ -271,6 +302,7 @@ static Numeric
 parse_adjustment(JsonbIterator **it, int number, int nlines)
 {
 	static const char *const kinds[] = {"discount", "shipping", "tax", "fee"};
+	static const char *const keys[] = {"kind", "amount", "line_no", "label", NULL};
 	Place					 place = {"adjustment", number, NULL};
 	bool					 has_kind = false;
 	Numeric					 amount = NULL;
@@ -280,6 +312,8 @@ parse_adjustment(JsonbIterator **it, int number, int nlines)
 	{
 		place.key = pnstrdup(value.val.string.val, value.val.string.len);
 		JsonbIteratorNext(it, &value, true);
+		if (!is_given(&value, &place, keys))
+			continue;
 		if (strcmp(place.key, "kind") == 0)
 		{
 			char *kind = value_string(&value, &place, 63);
@@ -295,8 +329,6 @@ parse_adjustment(JsonbIterator **it, int number, int nlines)
 			(void) value_count(&value, &place, nlines);
 		else if (strcmp(place.key, "label") == 0)
 			(void) value_string(&value, &place, MAX_LABEL_LENGTH);
-		else
-			raise_place(&place, "is not a key that is known");
 	}
 	place.key = has_kind ? "amount" : "kind";
 	if (!has_kind || amount == NULL)

@@ -103,6 +103,9 @@ extern bool order_same_value(TupleTableSlot *a, TupleTableSlot *b, AttrNumber at
 extern void order_check_unchanged(TupleDesc desc, const AttrNumber *attno, TupleTableSlot *meant,
 								  TupleTableSlot *written);
 
+/* The machine of an order that names none. */
+#define ORDER_DEFAULT_MACHINE "order"
+
 /* An event's own attributes: a JSON object, as text at most 8 kB long (22023, 54000). */
 #define ORDER_MAX_EVENT_ATTRIBUTES 8192
 extern void order_check_attributes(Jsonb *attributes);

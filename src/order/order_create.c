@@ -36,7 +36,7 @@ typedef struct CreateRequest
 	Jsonb	  *adjustments;
 	Jsonb	  *attributes;
 	Jsonb *private;
-	char		 *machine;
+	const char	 *machine;
 	Numeric		  subtotal;
 	Numeric		  amount;
 	ActionContext context;
@@ -88,10 +88,21 @@ check_amount(CreateRequest *request)
 }
 
 static Jsonb *
-required_jsonb(FunctionCallInfo fcinfo, int n, const char *name)
+read_object(FunctionCallInfo fcinfo, int n, const char *name)
 {
-	call_require(fcinfo, n, name);
-	return PG_GETARG_JSONB_P(n);
+	Jsonb *value = call_jsonb(fcinfo, n);
+
+	call_check_object(value, name);
+	return value ? value : call_empty_object();
+}
+
+/* A key that is null was not given, so that the same request has the same hash. */
+static Jsonb *
+without_nulls(Jsonb *adjustments)
+{
+	if (JB_ROOT_COUNT(adjustments) == 0)
+		return adjustments;
+	return DatumGetJsonbP(DirectFunctionCall1(jsonb_strip_nulls, JsonbPGetDatum(adjustments)));
 }
 
 static void
@@ -99,7 +110,8 @@ parse_request(FunctionCallInfo fcinfo, CreateRequest *request)
 {
 	call_require(fcinfo, 0, "user_id");
 	request->user_id = PG_GETARG_INT64(0);
-	line_parse(required_jsonb(fcinfo, 1, "lines"), &request->lines);
+	call_require(fcinfo, 1, "lines");
+	line_parse(PG_GETARG_JSONB_P(1), &request->lines);
 	request->idempotency_key = call_text(fcinfo, 2);
 	if (request->idempotency_key)
 		call_check_name(request->idempotency_key, "idempotency_key");
@@ -108,15 +120,13 @@ parse_request(FunctionCallInfo fcinfo, CreateRequest *request)
 	request->currency = call_text(fcinfo, 4);
 	if (request->currency)
 		call_check_name(request->currency, "currency");
-	request->adjustments = required_jsonb(fcinfo, 5, "adjustments");
-	request->attributes = required_jsonb(fcinfo, 6, "attributes");
-	call_check_object(request->attributes, "attributes");
-	request->private = required_jsonb(fcinfo, 7, "private");
-	call_check_object(request->private, "private");
-	call_require(fcinfo, 8, "machine");
-	request->machine = call_text(fcinfo, 8);
+	request->adjustments = PG_ARGISNULL(5) ? call_empty_array() : PG_GETARG_JSONB_P(5);
+	request->attributes = read_object(fcinfo, 6, "attributes");
+	request->private = read_object(fcinfo, 7, "private");
+	request->machine = PG_ARGISNULL(8) ? ORDER_DEFAULT_MACHINE : call_text(fcinfo, 8);
 	context_parse(call_jsonb(fcinfo, 9), &request->context);
 	check_amount(request);
+	request->adjustments = without_nulls(request->adjustments);
 }
 
 /* ---- the request hash: equal requests, equal hashes ---- */

@@ -36,6 +36,7 @@
 #include "shop/shop.h"
 #include "shop/slot.h"
 
+#define DEFAULT_MAX_ROWS 20
 #define MAX_ROWS_LIMIT 1000
 #define MAX_FIELDS ROW_MAX_COLUMNS
 #define MAX_KEYS 2
@@ -451,7 +452,7 @@ order_engine_user_orders(PG_FUNCTION_ARGS)
 {
 	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
 	int64		   user_id = PG_GETARG_INT64(0);
-	int			   max_rows = PG_GETARG_INT32(2);
+	int			   max_rows = PG_ARGISNULL(2) ? DEFAULT_MAX_ROWS : PG_GETARG_INT32(2);
 	ArrayType	  *states = PG_ARGISNULL(3) ? NULL : PG_GETARG_ARRAYTYPE_P(3);
 	LeafKey		   keys[] = {
 			   {ORDER_USER_ID, BTEqualStrategyNumber, user_id},
@@ -459,7 +460,7 @@ order_engine_user_orders(PG_FUNCTION_ARGS)
 	   };
 	LeafScan scan;
 
-	if (PG_ARGISNULL(2) || max_rows < 1 || max_rows > MAX_ROWS_LIMIT)
+	if (max_rows < 1 || max_rows > MAX_ROWS_LIMIT)
 		ereport(
 			ERROR,
 			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),

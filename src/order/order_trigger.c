@@ -172,7 +172,8 @@ machine_of_new(TupleTableSlot *slot, AttrNumber attno)
 	OwnerScope	   owner;
 
 	owner_begin(&owner);
-	machine = isnull ? machine_latest("order") : machine_get(DatumGetInt32(machine_id));
+	machine =
+		isnull ? machine_latest(ORDER_DEFAULT_MACHINE) : machine_get(DatumGetInt32(machine_id));
 	owner_end(&owner);
 	return machine;
 }

@@ -30,6 +30,8 @@
 #include "stock/stock.h"
 #include "stock/stock_internal.h"
 
+#define REASON_RECEIPT "receipt"
+#define REASON_ADJUSTMENT "adjustment"
 #define REASON_DEDUCT "deduct"
 #define REASON_CONFIRM "confirm"
 #define REASON_RESTOCK "restock"
@@ -96,12 +98,10 @@ raise_short(const List *lines)
 static void
 raise_unknown(const List *keys, const List *lines)
 {
-	ereport(
-		ERROR,
-		(errcode(ERRCODE_OE_UNKNOWN_SKU), errmsg("stock does not exist"),
-		 detail_set("unknown", detail_array(keys), "short", detail_array(lines), NULL),
-		 errhint(
-			 "Create it with receive_stock(), or give null as the stock key of what is not stocked.")));
+	ereport(ERROR,
+			(errcode(ERRCODE_OE_UNKNOWN_SKU), errmsg("stock does not exist"),
+			 detail_set("unknown", detail_array(keys), "short", detail_array(lines), NULL),
+			 errhint("Create it with receive_stock(), or mark the line as \"stocked\": false.")));
 }
 
 /* ---- the row ---- */
@@ -516,13 +516,14 @@ PG_FUNCTION_INFO_V1(order_engine_deduct_stock);
 
 /* Reads the reason, argument 2; some belong to orders, deductions and the trigger. */
 static const char *
-read_reason(FunctionCallInfo fcinfo)
+read_reason(FunctionCallInfo fcinfo, const char *by_default)
 {
 	static const char *const reserved[] = {STOCK_REASON_DIRECT, REASON_DEDUCT, REASON_CONFIRM,
 										   REASON_RESTOCK};
 	const char				*reason;
 
-	call_require(fcinfo, 2, "reason");
+	if (PG_ARGISNULL(2))
+		return by_default;
 	reason = call_text(fcinfo, 2);
 	call_check_name(reason, "reason");
 	for (int i = 0; i < lengthof(reserved); i++)
@@ -649,7 +650,7 @@ order_engine_receive_stock(PG_FUNCTION_ARGS)
 	bool		  moved;
 
 	read_movement(fcinfo, "quantity", &movement);
-	movement.reason = read_reason(fcinfo);
+	movement.reason = read_reason(fcinfo, REASON_RECEIPT);
 	check_positive(movement.quantity);
 
 	owner_begin(&owner);
@@ -671,7 +672,7 @@ order_engine_adjust_stock(PG_FUNCTION_ARGS)
 	bool		  moved;
 
 	read_movement(fcinfo, "delta", &movement);
-	movement.reason = read_reason(fcinfo);
+	movement.reason = read_reason(fcinfo, REASON_ADJUSTMENT);
 	check_delta(movement.quantity);
 
 	owner_begin(&owner);

@@ -42,6 +42,7 @@
 #include "worker/keeper.h"
 #include "worker/worker.h"
 
+#define TEND_MS 1000
 #define IDLE_MS 500
 #define EXPIRE_OUTBOX_MS 5000
 #define BATCH_SIZE 250
@@ -652,16 +653,16 @@ order_engine_tend(PG_FUNCTION_ARGS)
 {
 	bool	   atomic = !(fcinfo->context && IsA(fcinfo->context, CallContext) &&
 					  !castNode(CallContext, fcinfo->context)->atomic);
+	int		   max_ms = PG_ARGISNULL(0) ? TEND_MS : PG_GETARG_INT32(0);
 	KeeperPass pass;
 	int64	   deadline;
 	bool	   more;
 
-	call_require(fcinfo, 0, "max_ms");
-	if (PG_GETARG_INT32(0) < 1)
+	if (max_ms < 1)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("\"max_ms\" must be positive")));
 	PreventCommandIfReadOnly("tend()");
-	deadline = clock_ms() + PG_GETARG_INT32(0);
+	deadline = clock_ms() + max_ms;
 
 	SPI_connect_ext(atomic ? 0 : SPI_OPT_NONATOMIC);
 	pass_init(&pass, CurrentMemoryContext, !atomic);

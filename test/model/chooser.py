@@ -62,6 +62,8 @@ class Chooser:
 			context["traceparent"] = TRACE
 			if self.rng.random() < 0.5:
 				context["tracestate"] = "vendor=1"
+		if self.rng.random() < 0.1:
+			context.setdefault(self.rng.choice(["actor", "traceparent"]), None)
 		return context or ...
 
 	def attributes(self):
@@ -97,7 +99,7 @@ class Chooser:
 		context = self.context()
 		function = sql.call(name, *positional, **named, context=context)
 		return Call("SELECT * FROM " + function, predict, function=function, level=level,
-			context=self.given(context))
+			context=without_nulls(self.given(context, {})))
 
 
 	def refused(self, text, *codes, level="app", touched=()):
@@ -112,6 +114,11 @@ def refused(*codes):
 
 def nested(depth):
 	return [nested(depth - 1)] if depth else []
+
+
+def without_nulls(given):
+	"""A key that is null says what the missing key says."""
+	return {key: value for key, value in given.items() if value is not None}
 
 
 def plain_number(value):

@@ -8,7 +8,7 @@ import order_rules
 import sql
 from call import Call
 from chooser import (ABSENT, CURRENCIES, HUGE, KEYS, PRICES, REFS, SECRET, SKUS, USERS, Chooser,
-	plain_number)
+	plain_number, without_nulls)
 from things import Line, Request
 
 PAY_WITHIN = {"1 hour": timedelta(hours=1), "00:30": timedelta(minutes=30),
@@ -30,7 +30,10 @@ class OrderCalls(Chooser):
 		if self.rng.random() < 0.2:
 			line["stock_key"] = self.rng.choice([None, *SKUS])
 		if self.rng.random() < 0.2:
-			line["attributes"] = self.rng.choice([{}, {"color": "red", "n": Decimal("2.0")}])
+			line["stocked"] = self.rng.choice([None, True, line.get("stock_key") is not None])
+		if self.rng.random() < 0.2:
+			line["attributes"] = self.rng.choice(
+				[None, {}, {"color": "red", "n": Decimal("2.0")}, {"none": None}])
 		return line
 
 	def adjustment(self, lines):
@@ -39,7 +42,7 @@ class OrderCalls(Chooser):
 		if self.rng.random() < 0.3:
 			given["line_no"] = self.rng.randint(1, len(lines))
 		if self.rng.random() < 0.3:
-			given["label"] = "spring"
+			given["label"] = self.rng.choice(["spring", None])
 		return given
 
 	def create(self):
@@ -48,11 +51,11 @@ class OrderCalls(Chooser):
 			"idempotency_key": self.maybe(self.rng.choice(KEYS + [None]), 0.4),
 			"pay_within": self.maybe(self.rng.choice([*PAY_WITHIN, None]), 0.2),
 			"currency": self.maybe(self.rng.choice(CURRENCIES + [None]), 0.5),
-			"adjustments": self.maybe([self.adjustment(lines)
-				for _ in range(self.rng.randint(0, 2))], 0.3),
-			"attributes": self.maybe(self.attributes(), 0.3),
-			"private": self.maybe({"name": SECRET}, 0.3),
-			"machine": self.maybe(self.rng.choice(self.pool.machines()), 0.8)}
+			"adjustments": self.maybe(self.rng.choice([None, [], *([self.adjustment(lines)
+				for _ in range(n)] for n in (1, 1, 2))]), 0.3),
+			"attributes": self.maybe(self.rng.choice([None, self.attributes()]), 0.4),
+			"private": self.maybe(self.rng.choice([None, {"name": SECRET}]), 0.4),
+			"machine": self.maybe(self.rng.choice([None, *self.pool.machines()]), 0.8)}
 		user = self.rng.choice(USERS)
 		self.pool.remember(user, lines, arguments)
 		return self.create_call(user, lines, arguments)
@@ -68,10 +71,10 @@ class OrderCalls(Chooser):
 			key=self.given(arguments["idempotency_key"]),
 			pay_within=PAY_WITHIN[within] if within else None,
 			currency=self.given(arguments["currency"]),
-			adjustments=tuple(self.given(arguments["adjustments"], [])),
-			attributes=self.given(arguments["attributes"], {}),
-			private=self.given(arguments["private"], {}),
-			machine=self.given(arguments["machine"], "order"))
+			adjustments=tuple(map(without_nulls, self.given(arguments["adjustments"]) or [])),
+			attributes=self.given(arguments["attributes"]) or {},
+			private=self.given(arguments["private"]) or {},
+			machine=self.given(arguments["machine"]) or "order")
 
 	def create_again(self):
 		"""An earlier request once more, the same in other words or changed."""
@@ -86,13 +89,14 @@ class OrderCalls(Chooser):
 
 	def in_other_words(self, line):
 		line = dict(line)
-		price = line.get("unit_price", "0")
+		price = line.get("unit_price") or "0"
 		if self.rng.random() < 0.5:
 			line["unit_price"] = self.rng.choice(
 				[sql.number(Decimal(price)), Decimal(price) + Decimal("0.00")])
 		if self.rng.random() < 0.3:
-			line.setdefault("stock_key", line["sku"])
-			line.setdefault("attributes", {})
+			if line.get("stocked") is not False:
+				line["stock_key"] = line.get("stock_key") or line["sku"]
+			line["attributes"] = line.get("attributes") or self.rng.choice([None, {}])
 		return dict(reversed(line.items()))
 
 	def changed(self, lines, arguments):
@@ -209,7 +213,8 @@ class OrderCalls(Chooser):
 
 
 def read_line(given):
+	given = without_nulls(given)
 	sku = given["sku"]
-	return Line(sku, given.get("stock_key", sku) if "stock_key" in given else sku,
+	return Line(sku, given.get("stock_key", sku) if given.get("stocked", True) else None,
 		given["quantity"], plain_number(Decimal(given.get("unit_price", 0))),
 		given.get("attributes", {}))

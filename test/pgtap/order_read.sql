@@ -98,7 +98,8 @@ SELECT is_empty('SELECT * FROM order_engine.user_orders(6)', 'a user without ord
 SELECT is_empty('SELECT * FROM order_engine.user_orders(NULL)', 'no user');
 SELECT is_empty(format('SELECT * FROM order_engine.user_orders(%s, %s)', :mine, '-9223372036854775808'), 'nothing is older than the oldest');
 SELECT throws_ok(format('SELECT * FROM order_engine.user_orders(%s, NULL, %s)', :mine, n), '22023', 'max_rows must be between 1 and 1000',
-	'max_rows ' || n || ' is refused') FROM unnest(ARRAY['0', '-1', '1001', 'NULL']) n;
+	'max_rows ' || n || ' is refused') FROM unnest(ARRAY['0', '-1', '1001']) n;
+SELECT is((SELECT count(*) FROM order_engine.user_orders(:mine, NULL, NULL, NULL)), 20::bigint, 'null is the default');
 SELECT results_eq(format('SELECT state, version, amount, currency, captured, refunded, attributes->>''n'', created_at, updated_at, due_at FROM order_engine.user_orders(%s, NULL, 1)', :mine),
 	$$VALUES ('completed', 2, 18.50, 'EUR', 18.50, 0::numeric, '25', '2026-01-02 03:04:05.678+00'::timestamptz, '2026-01-02 03:04:06+00'::timestamptz, NULL::timestamptz)$$,
 	'a row of a page');

@@ -18,7 +18,7 @@ INSERT INTO step (call) VALUES
 	($$create_order(2, '[{"sku": "a", "quantity": 1, "unit_price": 19.90}]', 'k1')$$),
 	($$create_order(3, '[{"sku": "b", "quantity": 2, "unit_price": "7.50", "attributes": {"size": "L"}},
 		{"sku": "a", "quantity": 1}, {"sku": "b", "quantity": 3, "unit_price": 0.10},
-		{"sku": "gift", "quantity": 1, "stock_key": null}, {"sku": "x", "stock_key": "B", "quantity": 4, "unit_price": 1}]',
+		{"sku": "gift", "quantity": 1, "stocked": false}, {"sku": "x", "stock_key": "B", "quantity": 4, "unit_price": 1}]',
 		currency => 'EUR', adjustments => '[{"kind": "discount", "amount": -5.00, "line_no": 1, "label": "spring"}, {"kind": "shipping", "amount": "4.90"}]',
 		attributes => '{"channel": "web"}', private => '{"name": "Ann"}', pay_within => '2 hours',
 		context => '{"actor": "shop", "reason": "order", "traceparent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"}')$$),
@@ -51,7 +51,10 @@ INSERT INTO step (call) VALUES
 	($$create_order(9, '[{"sku": "ä", "quantity": 2, "unit_price": 3}, {"sku": "a", "quantity": 2, "unit_price": 3}]')$$),
 	($$fire({32}, 'pay')$$),
 	($$fire({32}, 'cancel', 1)$$),
-	($$pay_order({32}, 'late', 12)$$);
+	($$pay_order({32}, 'late', 12)$$),
+	($$create_order(3, '[{"sku": "b", "quantity": 1, "unit_price": null, "stock_key": null, "stocked": null, "attributes": null},
+		{"sku": "a", "quantity": 1, "stocked": true}]', adjustments => '[{"kind": "fee", "amount": 1}]')$$),
+	($$create_order(4, '[{"sku": "few", "quantity": 1, "stock_key": "few", "stocked": false}]')$$);
 
 CREATE TEMP TABLE result (shop text, n int, answer jsonb, order_id bigint);
 
@@ -83,9 +86,9 @@ SELECT results_eq(
 	$$SELECT s.call, r.answer FROM result r JOIN step s USING (n) WHERE shop = 'plain' ORDER BY n$$,
 	$$SELECT s.call, r.answer FROM result r JOIN step s USING (n) WHERE shop = 'order_engine' ORDER BY n$$,
 	'both give the same answers and the same error codes');
-SELECT is(count(*) FILTER (WHERE answer ? 'error'), 16::bigint, 'of which some are errors')
+SELECT is(count(*) FILTER (WHERE answer ? 'error'), 17::bigint, 'of which some are errors')
 FROM result WHERE shop = 'plain';
-SELECT is(count(DISTINCT order_id), 4::bigint, 'and some made orders')
+SELECT is(count(DISTINCT order_id), 5::bigint, 'and some made orders')
 FROM result r JOIN step s USING (n) WHERE shop = 'plain' AND s.call LIKE 'create_order%';
 
 -- An order's place among those of its shop, instead of its id (time and sequence, without the slot).

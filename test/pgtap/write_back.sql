@@ -49,7 +49,7 @@ CREATE FUNCTION pg_temp.new_order() RETURNS bigint LANGUAGE plpgsql AS $$
 DECLARE
 	id bigint;
 BEGIN
-	SELECT order_id INTO id FROM order_engine.create_order(1, '[{"sku": "x", "stock_key": null, "quantity": 1, "unit_price": 19.90}]',
+	SELECT order_id INTO id FROM order_engine.create_order(1, '[{"sku": "x", "stocked": false, "quantity": 1, "unit_price": 19.90}]',
 		'key' || clock_timestamp(), adjustments => '[{"kind": "shipping", "amount": 4.10}]', currency => 'EUR', machine => 'written back');
 	PERFORM order_engine.pay_order(id, 'p', 7.50);
 	PERFORM order_engine.refund_order(id, 'r', 2.50);

@@ -117,7 +117,7 @@ SQL
 (my $deadly = $machine) =~ s/stubborn/deadly/;
 $sql->("SELECT order_engine.define_machine('deadly', '$deadly')");
 $sql->(<<'SQL');
-SELECT count(order_engine.create_order(300 + u, '[{"sku": "x", "quantity": 1, "stock_key": null}]', machine => 'deadly'))
+SELECT count(order_engine.create_order(300 + u, '[{"sku": "x", "quantity": 1, "stocked": false}]', machine => 'deadly'))
 FROM generate_series(1, 40) u
 SQL
 my $theirs = 'FROM order_engine.orders WHERE user_id BETWEEN 301 AND 340';

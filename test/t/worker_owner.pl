@@ -139,7 +139,7 @@ END $$;
 GRANT USAGE ON SCHEMA guards TO keeps_shop;
 SELECT order_engine.define_machine('sets', '{"final": ["done"], "transitions": [{"from": null, "event": "create", "to": "open", "due": "1 second", "due_event": "finish"},
 	{"from": "open", "event": "finish", "to": "done", "guard": "guards.sets"}]}');
-SELECT state FROM order_engine.create_order(2, '[{"sku": "x", "quantity": 1, "stock_key": null}]', machine => 'sets');
+SELECT state FROM order_engine.create_order(2, '[{"sku": "x", "quantity": 1, "stocked": false}]', machine => 'sets');
 EOF
 ok($node->poll_query_until('shop', "SELECT count(*) = 1 FROM order_engine.orders WHERE state = 'done'"), 'an order expires whose guard sets things for its session');
 $node->safe_psql('shop', q{SELECT order_engine.create_order(8, '[{"sku": "a", "quantity": 1}]', pay_within => '1 second')}, extra_params => [ '-U', 'keeps_shop' ]);
