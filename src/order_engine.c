@@ -8,6 +8,7 @@
 
 #include "base/compat.h"
 #include "base/context.h"
+#include "base/currency.h"
 #include "base/database_slot.h"
 #include "base/settings.h"
 #include "base/shared.h"
@@ -37,6 +38,7 @@ _PG_init(void)
 	row_init();
 	machine_catalog_init();
 	context_init();
+	currency_init();
 	order_id_init();
 	journal_init();
 	outbox_init();

@@ -20,6 +20,7 @@
 
 #include "base/amount.h"
 #include "base/call.h"
+#include "base/currency.h"
 #include "base/detail.h"
 #include "machine/machine_catalog.h"
 #include "order/order.h"
@@ -28,13 +29,14 @@
 
 typedef struct CreateRequest
 {
-	int64	   user_id;
-	OrderLines lines;
-	char	  *idempotency_key;
-	Interval  *pay_within;
-	char	  *currency;
-	Jsonb	  *adjustments;
-	Jsonb	  *attributes;
+	int64		user_id;
+	OrderLines	lines;
+	char	   *idempotency_key;
+	Interval   *pay_within;
+	char	   *given_currency; /* what of it counts in the request's hash */
+	const char *currency;
+	Jsonb	   *adjustments;
+	Jsonb	   *attributes;
 	Jsonb *private;
 	const char	 *machine;
 	Numeric		  subtotal;
@@ -117,9 +119,8 @@ parse_request(FunctionCallInfo fcinfo, CreateRequest *request)
 		call_check_name(request->idempotency_key, "idempotency_key");
 	request->pay_within = PG_ARGISNULL(3) ? NULL : PG_GETARG_INTERVAL_P(3);
 	check_interval(request->pay_within);
-	request->currency = call_text(fcinfo, 4);
-	if (request->currency)
-		call_check_name(request->currency, "currency");
+	request->given_currency = currency_parse(call_text(fcinfo, 4));
+	request->currency = request->given_currency ? request->given_currency : currency_default();
 	request->adjustments = PG_ARGISNULL(5) ? call_empty_array() : PG_GETARG_JSONB_P(5);
 	request->attributes = read_object(fcinfo, 6, "attributes");
 	request->private = read_object(fcinfo, 7, "private");
@@ -232,7 +233,7 @@ request_hash(CreateRequest *request)
 		hash_jsonb(hash, line->attributes);
 	}
 	hash_jsonb(hash, request->adjustments);
-	hash_text(hash, request->currency);
+	hash_text(hash, request->given_currency);
 	hash_text(hash, request->machine);
 	hash_jsonb(hash, request->attributes);
 	hash_jsonb(hash, request->private);

@@ -20,6 +20,7 @@
 
 #include "base/amount.h"
 #include "base/call.h"
+#include "base/currency.h"
 #include "base/detail.h"
 #include "base/errors.h"
 #include "machine/machine_catalog.h"
@@ -138,15 +139,24 @@ check_given(TupleTableSlot *slot, const AttrNumber *attno)
 	check_object(slot, attno[ORDER_PRIVATE], "private");
 }
 
-/* The same limits as create_order() has. */
-static void
-check_name(TupleTableSlot *slot, AttrNumber attno, const char *name)
+/* NULL for null. */
+static char *
+get_text(TupleTableSlot *slot, AttrNumber attno)
 {
 	bool  isnull;
 	Datum value = slot_getattr(slot, attno, &isnull);
 
-	if (!isnull)
-		call_check_name(TextDatumGetCString(value), name);
+	return isnull ? NULL : TextDatumGetCString(value);
+}
+
+/* The same limits as create_order() has. */
+static void
+check_name(TupleTableSlot *slot, AttrNumber attno, const char *name)
+{
+	char *value = get_text(slot, attno);
+
+	if (value)
+		call_check_name(value, name);
 }
 
 static void
@@ -158,7 +168,6 @@ check_new(TupleTableSlot *slot, const AttrNumber *attno)
 	order_id_check(order_id);
 	check_amounts(slot, attno);
 	check_given(slot, attno);
-	check_name(slot, attno[ORDER_CURRENCY], "currency");
 	check_name(slot, attno[ORDER_IDEMPOTENCY_KEY], "idempotency_key");
 }
 
@@ -176,6 +185,17 @@ machine_of_new(TupleTableSlot *slot, AttrNumber attno)
 		isnull ? machine_latest(ORDER_DEFAULT_MACHINE) : machine_get(DatumGetInt32(machine_id));
 	owner_end(&owner);
 	return machine;
+}
+
+/* As create_order() stores it. */
+static void
+fill_in_currency(RowPatch *patch, AttrNumber attno, TupleTableSlot *slot)
+{
+	const char *given = currency_parse(get_text(slot, attno));
+	const char *currency = given ? given : currency_default();
+
+	if (currency)
+		patch_set(patch, attno, CStringGetTextDatum(currency), false);
 }
 
 /* What was not given is as in any new order. */
@@ -203,6 +223,7 @@ order_engine_orders_before_insert(PG_FUNCTION_ARGS)
 	row_layout(trigger->tg_relation, &order_columns, attno);
 	check_new(slot, attno);
 	check_leaf(trigger->tg_relation, DatumGetInt64(row_require(slot, attno[ORDER_ORDER_ID])));
+	fill_in_currency(&patch, attno[ORDER_CURRENCY], slot);
 	fill_in(&patch, attno, slot);
 	return patched(&patch, trigger->tg_relation, trigger->tg_trigtuple);
 }
@@ -226,9 +247,12 @@ static void
 check_inserted(TupleTableSlot *slot, const AttrNumber *attno, const OrderRow *row,
 			   const Machine *machine)
 {
-	bool isnull;
+	const char *currency = currency_parse(row->currency);
+	bool		isnull;
 
 	check_new(slot, attno);
+	if (currency && strcmp(row->currency, currency) != 0)
+		order_raise_direct_write(list_make1("currency"));
 	if (strcmp(row->state, machine->states[machine->creation->to]) != 0)
 		raise_first_state(row->state, machine);
 	if (row->version != 1)

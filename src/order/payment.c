@@ -16,6 +16,7 @@
 
 #include "base/amount.h"
 #include "base/call.h"
+#include "base/currency.h"
 #include "base/detail.h"
 #include "base/errors.h"
 #include "order/order.h"
@@ -138,7 +139,7 @@ pay(LockedOrder *order, PaymentCall *call)
 	const Transition *move;
 	OrderLines		  lines;
 
-	if (call->currency && row->currency && strcmp(call->currency, row->currency) != 0)
+	if (call->currency && row->currency && pg_strcasecmp(call->currency, row->currency) != 0)
 	{
 		apply(order, call, "payment_mismatch", "mismatch");
 		return "mismatch";
@@ -224,9 +225,7 @@ order_engine_pay_order(PG_FUNCTION_ARGS)
 	call_check_name(call.ref, "payment_ref");
 	call.amount = PG_GETARG_NUMERIC(2);
 	amount_check(call.amount, "amount");
-	call.currency = call_text(fcinfo, 3);
-	if (call.currency)
-		call_check_name(call.currency, "currency");
+	call.currency = currency_parse(call_text(fcinfo, 3));
 	call.change.attributes = call_jsonb(fcinfo, 4);
 	order_check_attributes(call.change.attributes);
 	context_parse(call_jsonb(fcinfo, 5), &call.change.context);

@@ -10,7 +10,7 @@ CREATE FUNCTION order_engine.pay_order(
 	attributes jsonb DEFAULT '{}', context jsonb DEFAULT '{}')
 RETURNS order_engine.pay_result LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'order_engine_pay_order';
 COMMENT ON FUNCTION order_engine.pay_order(bigint, text, numeric, text, jsonb, jsonb) IS
-'Records a payment that was captured. Idempotent per (order_id, payment_ref): a replay, with whatever amount, returns the first outcome with replayed = true, and the order as it is now. outcome: paid, overpaid (paid, with excess), partly_paid, refund_due (the order cannot be paid now: cancelled, expired, paid already, refused by a guard, or the move would reserve stock that is gone), mismatch (another currency; captured unchanged). Whatever the outcome, the money leaves a trace. Errors only for an unknown order (OE012) and malformed input (22004, 22023, 54000).';
+'Records a payment that was captured. Idempotent per (order_id, payment_ref): a replay, with whatever amount, returns the first outcome with replayed = true, and the order as it is now. currency: three letters, null for the order''s. outcome: paid, overpaid (paid, with excess), partly_paid, refund_due (the order cannot be paid now: cancelled, expired, paid already, refused by a guard, or the move would reserve stock that is gone), mismatch (another currency; captured unchanged). Whatever the outcome, the money leaves a trace. Errors only for an unknown order (OE012) and malformed input (22004, 22023, 54000).';
 REVOKE ALL ON FUNCTION order_engine.pay_order(bigint, text, numeric, text, jsonb, jsonb) FROM PUBLIC;
 
 CREATE TYPE order_engine.refund_result AS (
