@@ -29,8 +29,12 @@ typedef struct Place
 static Size	  place_part;
 static Place *place = NULL; /* this database's, once asked for: it never moves */
 
-/* Without shared memory: present ring + 1, 0: not known; reset at the end of the transaction. */
-static int local_ring[JOURNALS];
+/* Without shared memory: the present ring, once asked for; forgotten at the end of the transaction. */
+static struct
+{
+	bool known;
+	int	 ring;
+} local[JOURNALS];
 
 static void
 find_place(void)
@@ -47,7 +51,10 @@ present_set(Journal journal, int ring)
 		pg_atomic_write_u64(&place->current[journal],
 							((uint64) shop_table(journals[journal].table) << 32) | (uint32) ring);
 	else
-		local_ring[journal] = ring + 1;
+	{
+		local[journal].known = true;
+		local[journal].ring = ring;
+	}
 }
 
 /* The durable form; before the first position, the first leaf. */
@@ -69,8 +76,8 @@ present_ring(Journal journal)
 	find_place();
 	if (place)
 		word = pg_atomic_read_u64(&place->current[journal]);
-	else if (local_ring[journal] > 0)
-		return local_ring[journal] - 1;
+	else if (local[journal].known)
+		return local[journal].ring;
 
 	/* a shop that was dropped and made again has another table */
 	if (word >> 32 != shop_table(journals[journal].table))
@@ -84,7 +91,7 @@ present_ring(Journal journal)
 static void
 forget_local_ring(XactEvent event, void *arg)
 {
-	memset(local_ring, 0, sizeof(local_ring));
+	memset(local, 0, sizeof(local));
 }
 
 Oid
