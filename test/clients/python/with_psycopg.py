@@ -14,6 +14,9 @@ from psycopg.rows import dict_row
 from psycopg.types.json import Jsonb
 
 
+AGAIN = {"40001", "40P01", "55P03", "57P01", "57P02", "57P03"}
+
+
 class OutOfStock(Exception):
     """Has .short: a list of {"sku", "requested", "available"}."""
 
@@ -21,8 +24,16 @@ class OutOfStock(Exception):
         self.short = json.loads(error.diag.message_detail)["short"]
 
 
+def is_worth_repeating(error):
+    """A race was lost, or the connection: then nobody knows whether it was committed."""
+    return error.sqlstate in AGAIN or (error.sqlstate is None and isinstance(error, psycopg.OperationalError))
+
+
 def checkout(connect, user_id, key, lines):
-    """Creates the order of this key, once, however often the network makes us ask."""
+    """The order of this key, however often the network makes us ask.
+
+    connect: psycopg_pool's pool.connection, or a function that calls psycopg.connect().
+    """
     for attempt in range(5):
         try:
             with connect() as connection, connection.cursor(row_factory=dict_row) as cursor:
@@ -30,16 +41,12 @@ def checkout(connect, user_id, key, lines):
                     "SELECT * FROM order_engine.create_order(%s, %s, idempotency_key => %s, currency => 'EUR')",
                     (user_id, Jsonb(lines), key),
                 ).fetchone()
-        except psycopg.OperationalError:
-            # 40001, 40P01, 55P03, or the connection is lost and nobody knows whether
-            # the order was created: ask again, with the same key
-            if attempt == 4:
-                raise
-            time.sleep(random.uniform(0, 0.1 * 2**attempt))
         except psycopg.Error as error:
             if error.sqlstate == "OE001":
                 raise OutOfStock(error) from None
-            raise
+            if attempt == 4 or not is_worth_repeating(error):
+                raise
+            time.sleep(random.uniform(0, 0.1 * 2**attempt))
 # end snippet
 
 
