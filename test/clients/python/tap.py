@@ -40,7 +40,7 @@ def cups_held():
 
 def waiting(count):
     """The pids of the application's sessions that wait for a lock, as soon as there are so many."""
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 30
     with psycopg.connect(os.environ["DATABASE_URL"], autocommit=True) as watcher:
         while time.monotonic() < deadline:
             rows = watcher.execute("""SELECT pid FROM pg_stat_activity
