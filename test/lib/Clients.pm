@@ -37,6 +37,7 @@ use OrderEngine;
 # How a program of each language is started: from the folder of its drivers and its name.
 my %command = (
 	python => sub { my ($path, $program) = @_; return ("$path/bin/python", '-B', "test/clients/python/$program") },
+	go => sub { my ($path, $program) = @_; return ("$path/$program") },
 	# it looks for modules beside the program, and then in NODE_PATH
 	node => sub { my ($path, $program) = @_; return ('env', "NODE_PATH=$path/node_modules", 'node', "test/clients/node/$program") });
 
