@@ -1,0 +1,14 @@
+# Spring's JdbcTemplate: checkout, webhook and version conflict.
+use strict;
+use warnings;
+
+use Test::More;
+
+use lib 'test/lib';
+use Clients;
+
+my $shop = Clients::new_shop();
+Clients::run_program($shop, 'java', 'WithSpring');
+Clients::check_shop($shop);
+$shop->stop;
+done_testing();
