@@ -128,7 +128,7 @@ refuse_type(const Place *place, const char *key, const char *expected)
 	ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 					errmsg("key \"%s\" of a state machine must be %s", key, expected),
 					culprit(place->transition, "key", key, NULL),
-					errhint("Leave out a key that does not apply.")));
+					errhint("An optional key that does not apply is left out.")));
 }
 
 pg_noreturn static void

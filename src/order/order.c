@@ -81,10 +81,13 @@ order_check_recorded(RowScope *scope, TupleTableSlot *old, const OrderRow *row)
 pg_noreturn static void
 raise_not_found(int64 order_id)
 {
-	ereport(ERROR, (errcode(ERRCODE_OE_ORDER_NOT_FOUND),
-					errmsg("order " INT64_FORMAT " does not exist", order_id),
-					detail_set("order_id", detail_id(order_id), NULL),
-					errhint("Check the id; an order that was purged is gone for good.")));
+	ereport(
+		ERROR,
+		(errcode(ERRCODE_OE_ORDER_NOT_FOUND),
+		 errmsg("order " INT64_FORMAT " does not exist", order_id),
+		 detail_set("order_id", detail_id(order_id), NULL),
+		 errhint("Check the id; its last digits get lost where numbers are floating point, as in "
+				 "JavaScript.")));
 }
 
 void
@@ -222,7 +225,8 @@ order_raise_direct_write(const List *columns)
 			(errcode(ERRCODE_OE_DIRECT_WRITE),
 			 errmsg("these columns of table \"orders\" are written by the order engine only"),
 			 detail_set("relation", detail_text("orders"), "columns", detail_texts(columns), NULL),
-			 errhint("Use the functions in schema order_engine.")));
+			 errhint("Leave these columns alone; payments and refunds are recorded by "
+					 "order_engine.pay_order() and order_engine.refund_order().")));
 }
 
 void

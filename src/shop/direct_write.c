@@ -16,6 +16,14 @@
 
 PG_FUNCTION_INFO_V1(order_engine_refuse_direct_write);
 
+static const char *
+hint_for(const char *operation)
+{
+	if (strcmp(operation, "DELETE") == 0 || strcmp(operation, "TRUNCATE") == 0)
+		return "What the order engine has written here stays.";
+	return "Only the order engine writes this.  Call its functions instead.";
+}
+
 void
 direct_write_refuse(Relation rel, const char *operation, List *columns)
 {
@@ -25,8 +33,7 @@ direct_write_refuse(Relation rel, const char *operation, List *columns)
 					detail_set("relation", detail_text(RelationGetRelationName(rel)), "operation",
 							   detail_text(operation), "columns",
 							   columns ? detail_texts(columns) : NULL, NULL),
-					errhint("Only the order engine writes this.  Call its functions instead."),
-					errtable(rel)));
+					errhint("%s", hint_for(operation)), errtable(rel)));
 }
 
 const char *

@@ -10,7 +10,7 @@ BEGIN
 	IF partitions IS NULL OR partitions NOT BETWEEN 1 AND 1024 OR partitions & (partitions - 1) <> 0 THEN
 		RAISE EXCEPTION 'number of partitions must be a power of two between 1 and 1024'
 			USING ERRCODE = '22023', DETAIL = format('{"partitions": %s}', coalesce(partitions::text, 'null')),
-				HINT = 'Partitions can later be moved to other nodes whole, so take a multiple of the nodes you may need.';
+				HINT = 'Powers of two are 1, 2, 4, 8, 16 (the default) and so on; take the same number as ever in a shop that exists.';
 	END IF;
 	PERFORM pg_advisory_xact_lock(hashtextextended('order_engine.setup', 0));
 

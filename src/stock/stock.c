@@ -79,12 +79,6 @@ short_line(const char *sku, int64 requested, int64 available)
 						 "available", detail_number(available), NULL);
 }
 
-static char *
-unknown_key(const char *sku)
-{
-	return detail_object("sku", detail_text(sku), NULL);
-}
-
 static void
 raise_short(const List *lines)
 {
@@ -95,13 +89,32 @@ raise_short(const List *lines)
 		 errhint("Ask for no more than is available, or try again when more has been received.")));
 }
 
-static void
-raise_unknown(const List *keys, const List *lines)
+static List *
+unknown_lines(const List *skus)
 {
-	ereport(ERROR,
-			(errcode(ERRCODE_OE_UNKNOWN_SKU), errmsg("stock does not exist"),
-			 detail_set("unknown", detail_array(keys), "short", detail_array(lines), NULL),
-			 errhint("Create it with receive_stock(), or mark the line as \"stocked\": false.")));
+	List	 *lines = NIL;
+	ListCell *lc;
+
+	foreach(lc, skus)
+		lines = lappend(lines, detail_object("sku", detail_text(lfirst(lc)), NULL));
+	return lines;
+}
+
+static void
+raise_unknown(const List *skus, const List *lines)
+{
+	const char *first = linitial(skus);
+	int			others = list_length(skus) - 1;
+
+	ereport(
+		ERROR,
+		(errcode(ERRCODE_OE_UNKNOWN_SKU),
+		 others > 0 ? errmsg("unknown SKU \"%s\", and %d more", first, others)
+					: errmsg("unknown SKU \"%s\"", first),
+		 detail_set("unknown", detail_array(unknown_lines(skus)), "short", detail_array(lines),
+					NULL),
+		 errhint(
+			 "Receive it first with order_engine.receive_stock().  A line of a new order that takes no stock says \"stocked\": false.")));
 }
 
 /* ---- the row ---- */
@@ -373,7 +386,7 @@ movement_is_replay(RowScope *scope, const StockMovement *movement)
 typedef struct Report
 {
 	List *short_lines; /* as DETAIL shows them */
-	List *unknown;
+	List *unknown;	   /* SKUs */
 } Report;
 
 static inline bool
@@ -444,7 +457,7 @@ apply_line(Stock *stock, StockEffect effect, const StockLine *line, Report *repo
 
 	/* short, unknown or changed by another: what the snapshot says may be old */
 	if (!lock_for_effect(stock, effect, line->stock_key))
-		report->unknown = lappend(report->unknown, unknown_key(line->stock_key));
+		report->unknown = lappend(report->unknown, unconstify(char *, line->stock_key));
 	else if (!effect_fits(stock, effect, line->quantity))
 		report_misfit(report, stock, effect, line->quantity);
 	else if (report_is_clean(report))
@@ -575,7 +588,7 @@ static void
 lock_known(Stock *stock, const char *sku)
 {
 	if (!stock_lock(stock, sku))
-		raise_unknown(list_make1(unknown_key(sku)), NIL);
+		raise_unknown(list_make1(unconstify(char *, sku)), NIL);
 }
 
 static void
