@@ -37,8 +37,12 @@ INSERT INTO regress_attach.ticket (id, title) VALUES (10, 'new') RETURNING statu
 INSERT INTO regress_attach.ticket VALUES (11, 'open', 1, 'new') RETURNING status, revision;
 INSERT INTO regress_attach.ticket VALUES (12, 'working', 1, 'new');
 INSERT INTO regress_attach.ticket VALUES (12, 'nothing', 1, 'new');
-INSERT INTO regress_attach.ticket VALUES (12, 'open', 0, 'new');
+INSERT INTO regress_attach.ticket VALUES (12, 'open', -1, 'new');
 INSERT INTO regress_attach.ticket VALUES (12, 'open', 2, 'new');
+-- ORMs count from 0 or from 1.
+BEGIN;
+INSERT INTO regress_attach.ticket VALUES (12, 'open', 0, 'new') RETURNING status, revision;
+ROLLBACK;
 -- Legal moves, with the version left alone and raised; illegal ones.
 UPDATE regress_attach.ticket SET status = 'working' WHERE id = 10 RETURNING revision;
 UPDATE regress_attach.ticket SET status = 'open', revision = revision + 1 WHERE id = 10 AND revision = 2 RETURNING revision;

@@ -29,6 +29,18 @@ UPDATE orders SET state = 'completed', version = version + 1 WHERE order_id = :i
 SELECT attempt(format('UPDATE orders SET version = 3 WHERE order_id = %s', :id));
 SELECT attempt(format('UPDATE orders SET version = version + 2 WHERE order_id = %s', :id));
 SELECT attempt(format('UPDATE orders SET version = NULL WHERE order_id = %s', :id));
+-- Who saves all columns writes back the version that he read: expected is that one. What nobody can have read was counted on from.
+SELECT v AS version, attempt(format('UPDATE orders SET version = %s, attributes = ''{}'' WHERE order_id = %s', v, :id)) FROM unnest(ARRAY[3, 2, 1, 0, -1, -2147483648, 6, 2147483647]) v;
+BEGIN;
+-- Read when it was version 4, which it is: saved as it was read, or counted on.
+SAVEPOINT s;
+UPDATE orders SET version = 4, attributes = '{"saved": true}' WHERE order_id = :id RETURNING version;
+ROLLBACK TO s;
+UPDATE orders SET version = 5, attributes = '{"saved": true}' WHERE order_id = :id RETURNING version;
+ROLLBACK TO s;
+-- Read when it was version 3, and counted on to 4 without asking for 3 in WHERE: the same statement as the first of these, and taken as that.
+UPDATE orders SET version = 4, attributes = '{"lost": "update"}' WHERE order_id = :id RETURNING version;
+ROLLBACK;
 SELECT a.assignment, attempt(format('UPDATE orders SET %s WHERE order_id = %s', a.assignment, :id))
 FROM (VALUES ('attributes = NULL'), ('private = NULL'), ('updated_at = NULL'), ('attributes = ''[]'''), ('private = ''1''')) AS a (assignment);
 -- What a user may change without a move is the event update.
@@ -70,7 +82,16 @@ SET order_engine.debug_clock_offset = 60000;
 SELECT next_order_id(4) AS ahead \gset
 RESET order_engine.debug_clock_offset;
 SELECT attempt(format('INSERT INTO orders (order_id, user_id) VALUES (%s, 4)', :ahead));
-SELECT attempt('INSERT INTO orders (user_id) VALUES (4)');
+-- Without an id there is no telling which of several partitions it belongs in, even if null and 0 lead to the right one.
+SELECT u AS first FROM generate_series(1, 10000) u WHERE slot_of_user(u) = 0 LIMIT 1 \gset
+SELECT i.statement, attempt('INSERT INTO ' || i.statement) FROM (VALUES
+	('orders (user_id) VALUES (4)'), ('orders (order_id, user_id) VALUES (NULL, 4)'), ('orders (order_id, user_id) VALUES (0, 4)'),
+	(format('orders (user_id) VALUES (%s)', :first)), (format('orders (order_id, user_id) VALUES (0, %s)', :first)),
+	(format('orders_0 (user_id) VALUES (%s)', :first)), ('orders (user_id) VALUES (NULL)'),
+	('orders (user_id) VALUES (4) ON CONFLICT (order_id) DO UPDATE SET state = excluded.state')) AS i (statement);
+INSERT INTO orders (user_id) VALUES (4);
+-- ORMs count from 0 or from 1.
+INSERT INTO orders (order_id, user_id, state, version) VALUES (next_order_id(4), 4, NULL, 0), (next_order_id(4), 4, 'pending', 1) RETURNING state, version;
 SELECT c.assignment, attempt(format('INSERT INTO orders (order_id, user_id, %s) VALUES (next_order_id(4), 4, %s)', split_part(c.assignment, '=', 1), split_part(c.assignment, '=', 2)))
 FROM (VALUES ('state=''paid'''), ('state=''nowhere'''), ('version=2'), ('machine_id=77'), ('captured=1'), ('request_hash=''x'''), ('amount=-1'), ('amount=''NaN'''), ('adjustments=''{}'''), ('attributes=''[]'''), ('private=''7''')) AS c (assignment);
 SELECT attempt('INSERT INTO orders (order_id, user_id, idempotency_key) VALUES (next_order_id(4), 4, ''twice''), (next_order_id(4), 4, ''twice'')');

@@ -32,19 +32,22 @@ BEGIN
 		order_engine.stock, order_engine.stock_movement, order_engine.journal_position, order_engine.outbox CASCADE;
 	DROP VIEW order_engine.relay_status;
 END $$;
+CREATE FUNCTION answer_of(statement text) RETURNS text LANGUAGE sql AS $$ SELECT coalesce(code || ' ' || message, 'accepted') FROM refusal(statement) $$;
 SET client_min_messages = error;
 CREATE FUNCTION try_partitions(n int) RETURNS text LANGUAGE plpgsql AS $$
 DECLARE
 	leaves bigint;
 	right_leaf boolean;
+	drawn text;
 BEGIN
 	PERFORM order_engine.setup(n);
 	SELECT count(*) INTO leaves FROM pg_inherits WHERE inhparent IN
 		('order_engine.orders'::regclass, 'order_engine.order_line'::regclass, 'order_engine.order_event'::regclass, 'order_engine.payment'::regclass);
 	INSERT INTO order_engine.orders (order_id, user_id) SELECT order_engine.next_order_id(u), u FROM generate_series(1, 50) u;
 	SELECT bool_and(tableoid = format('order_engine.orders_%s', order_engine.slot_of_user(user_id) % n)::regclass) INTO right_leaf FROM order_engine.orders;
+	drawn := answer_of('INSERT INTO order_engine.orders (user_id) SELECT generate_series(1, 50)');
 	PERFORM remove_shop();
-	RETURN format('%s leaves, each order in its own: %s', leaves, right_leaf);
+	RETURN format('%s leaves, each order in its own: %s; orders without an id: %s', leaves, right_leaf, drawn);
 END $$;
 SELECT n, try_partitions(n) FROM unnest(ARRAY[1, 2, 64]) AS n;
 RESET client_min_messages;
@@ -112,6 +115,20 @@ BEGIN
 	RETURN concat_ws(' ', paid.outcome, paid.captured, back.state, back.refunded);
 END $$;
 SELECT pay();
+SELECT remove_shop();
+-- In a shop with one partition an order gets its id from the engine where it has none, as ORMs have it.
+SET client_min_messages = error;
+SELECT order_engine.setup(1);
+RESET client_min_messages;
+INSERT INTO order_engine.orders (order_id, user_id, state, version) VALUES (NULL, 1, NULL, 0), (0, 2, 'pending', 1), (DEFAULT, 3, NULL, NULL)
+	RETURNING user_id, order_engine.slot_of_order(order_id) = order_engine.slot_of_user(user_id) AS own_slot, state, version, created_at <= clock_timestamp() AS now;
+INSERT INTO order_engine.orders_0 (user_id) VALUES (4) RETURNING order_id > 0 AS drawn;
+INSERT INTO order_engine.orders (order_id, user_id) VALUES (0, 5) ON CONFLICT (order_id) DO UPDATE SET attributes = '{"seen": true}' RETURNING order_id > 0 AS drawn, attributes;
+SELECT order_id AS known FROM order_engine.orders WHERE user_id = 5 \gset
+INSERT INTO order_engine.orders (order_id, user_id, version) VALUES (:known, 5, 0) ON CONFLICT (order_id) DO UPDATE SET attributes = '{"seen": true}' RETURNING version, attributes;
+SELECT s, answer_of(s) FROM unnest(ARRAY['INSERT INTO order_engine.orders (user_id) VALUES (NULL)', 'INSERT INTO order_engine.orders (order_id, user_id) VALUES (-1, 1)',
+	'INSERT INTO order_engine.orders (order_id, user_id) VALUES (9223372036854775807, 1)']) AS s;
+SELECT count(*) AS orders, count(DISTINCT aggregateid) AS published FROM order_engine.orders o JOIN order_engine.outbox x ON x.aggregateid = o.order_id::text;
 SELECT remove_shop();
 -- Once the tables are gone, so can be the extension; to a session that goes on, a new one is as good.
 DROP EXTENSION order_engine;

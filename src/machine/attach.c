@@ -192,6 +192,15 @@ raise_version(int64 expected, int64 actual, const char *state)
 					errhint("Read the row again and decide anew.")));
 }
 
+pg_noreturn static void
+raise_first_version(const AttachedRow *row)
+{
+	ereport(ERROR, (errcode(ERRCODE_OE_VERSION_CONFLICT), errmsg("a new row has version 1"),
+					detail_set("expected", detail_number(row->version), "actual", detail_number(1),
+							   "state", detail_text(row->state), NULL),
+					errhint("Leave the version null, 0 or 1.")));
+}
+
 /*
  * The move from one state to the next; NULL: it stays.  A row without a state is not created
  * yet.
@@ -307,10 +316,19 @@ before_insert(const Attached *attached, HeapTuple new)
 {
 	if (heap_attisnull(new, attached->state, RelationGetDescr(attached->rel)))
 		new = with_state(attached, new, attached->machine->states[attached->machine->creation->to]);
-	if (attached->version &&
-		heap_attisnull(new, attached->version, RelationGetDescr(attached->rel)))
-		new = with_version(attached, new, 1);
+	if (attached->version && column_version(attached->rel, new, attached->version) == 0)
+		new = with_version(attached, new, 1); /* null, or ORMs that count from 0 */
 	return new;
+}
+
+/*
+ * The version that the row was read with: ORMs that save all columns write back what
+ * they read, and who writes a later one has counted on.
+ */
+static int64
+version_read(int64 version, int64 actual)
+{
+	return version < actual ? version : version - 1;
 }
 
 static HeapTuple
@@ -326,7 +344,7 @@ before_update(const Attached *attached, HeapTuple old, HeapTuple new)
 	if (row.version == was.version && was.version < PG_INT64_MAX)
 		return with_version(attached, new, was.version + 1);
 	if (row.version - 1 != was.version)
-		raise_version(row.version - 1, was.version, was.state);
+		raise_version(version_read(row.version, was.version), was.version, was.state);
 	return new;
 }
 
@@ -464,7 +482,7 @@ check_inserted(const Attached *attached, const AttachedRow *row)
 	if (row->state == NULL)
 		raise_illegal(attached->machine, NULL, NULL);
 	if (attached->version && row->version != 1)
-		raise_version(row->version, 1, row->state);
+		raise_first_version(row);
 }
 
 static void
@@ -473,7 +491,7 @@ check_updated(const Attached *attached, HeapTuple old, HeapTuple new, const Atta
 {
 	check_key(attached, old, new);
 	if (attached->version && row->version - 1 != was->version)
-		raise_version(row->version - 1, was->version, was->state);
+		raise_version(version_read(row->version, was->version), was->version, was->state);
 }
 
 Datum

@@ -38,16 +38,6 @@ order_row_read(const AttrNumber *attno, TupleTableSlot *slot, OrderRow *row)
 #undef GET
 }
 
-static Jsonb *
-empty_array(void)
-{
-	static Jsonb empty = {0}; /* a constant: [] */
-
-	SET_VARSIZE(&empty, sizeof(Jsonb));
-	empty.root.header = JB_FARRAY;
-	return &empty;
-}
-
 void
 order_row_new(OrderValues *row, const Machine *machine, TimestampTz now, const Interval *due)
 {
@@ -59,7 +49,7 @@ order_row_new(OrderValues *row, const Machine *machine, TimestampTz now, const I
 	order_row_set(row, ORDER_AMOUNT, NumericGetDatum(amount_zero()));
 	order_row_set(row, ORDER_CAPTURED, NumericGetDatum(amount_zero()));
 	order_row_set(row, ORDER_REFUNDED, NumericGetDatum(amount_zero()));
-	order_row_set(row, ORDER_ADJUSTMENTS, JsonbPGetDatum(empty_array()));
+	order_row_set(row, ORDER_ADJUSTMENTS, JsonbPGetDatum(call_empty_array()));
 	order_row_set(row, ORDER_ATTRIBUTES, JsonbPGetDatum(call_empty_object()));
 	order_row_set(row, ORDER_PRIVATE, JsonbPGetDatum(call_empty_object()));
 	order_row_set(row, ORDER_CREATED_AT, TimestampTzGetDatum(now));

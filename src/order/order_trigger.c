@@ -75,7 +75,7 @@ patched(RowPatch *patch, Relation rel, HeapTuple tuple)
 static void
 check_slot(int64 order_id, int64 user_id)
 {
-	if (order_id >= 0 && slot_of_order(order_id) == slot_of_user(user_id))
+	if (order_id > 0 && slot_of_order(order_id) == slot_of_user(user_id))
 		return;
 	ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 					errmsg("order id " INT64_FORMAT " does not belong to user " INT64_FORMAT,
@@ -160,12 +160,15 @@ check_name(TupleTableSlot *slot, AttrNumber attno, const char *name)
 }
 
 static void
+check_id(int64 order_id, int64 user_id)
+{
+	check_slot(order_id, user_id);
+	order_id_check(order_id);
+}
+
+static void
 check_new(TupleTableSlot *slot, const AttrNumber *attno)
 {
-	int64 order_id = DatumGetInt64(row_require(slot, attno[ORDER_ORDER_ID]));
-
-	check_slot(order_id, DatumGetInt64(row_require(slot, attno[ORDER_USER_ID])));
-	order_id_check(order_id);
 	check_amounts(slot, attno);
 	check_given(slot, attno);
 	check_name(slot, attno[ORDER_IDEMPOTENCY_KEY], "idempotency_key");
@@ -198,6 +201,73 @@ fill_in_currency(RowPatch *patch, AttrNumber attno, TupleTableSlot *slot)
 		patch_set(patch, attno, CStringGetTextDatum(currency), false);
 }
 
+/* Into how many partitions setup() has divided `orders`, wherever they are now. */
+static int
+partition_count(Oid leaf)
+{
+	ListCell *lc;
+
+	foreach(lc, shop_partitions(shop_table(SHOP_ORDERS)))
+	{
+		ShopPartition *partition = lfirst(lc);
+
+		if (partition->relid == leaf)
+			return partition->bound->modulus;
+	}
+	return 0; /* cannot be: orders_trigger() has seen that it is one */
+}
+
+/*
+ * An id for a row that came without.  Where there are several partitions this one
+ * was chosen by the id that is missing, so that only some users' would fit here.
+ */
+static int64
+draw_id(Relation leaf, int64 user_id, bool isnull)
+{
+	int partitions = partition_count(RelationGetRelid(leaf));
+
+	if (partitions != 1)
+		ereport(
+			ERROR,
+			(errcode(isnull ? ERRCODE_NULL_VALUE_NOT_ALLOWED : ERRCODE_INVALID_PARAMETER_VALUE),
+			 errmsg("a new order must be given its order_id"),
+			 detail_set("user_id", detail_id(user_id), "partitions", detail_number(partitions),
+						NULL),
+			 errhint(
+				 "Take it from order_engine.next_order_id(user_id). An id is drawn for null or 0 only where setup() has made one partition.")));
+	return order_id_next(slot_of_user(user_id));
+}
+
+/* What drivers and ORMs send for an id that they do not know: null, or the 0 of a number. */
+static void
+settle_id(RowPatch *patch, Relation leaf, const AttrNumber *attno, TupleTableSlot *slot)
+{
+	int64 user_id = DatumGetInt64(row_require(slot, attno[ORDER_USER_ID]));
+	bool  isnull;
+	Datum given = slot_getattr(slot, attno[ORDER_ORDER_ID], &isnull);
+	int64 order_id = isnull ? 0 : DatumGetInt64(given);
+
+	if (order_id == 0)
+	{
+		patch_set(patch, attno[ORDER_ORDER_ID], Int64GetDatum(draw_id(leaf, user_id, isnull)),
+				  false);
+		return;
+	}
+	check_id(order_id, user_id);
+	check_leaf(leaf, order_id);
+}
+
+/* ORMs count from 0 or from 1; the engine from 1. */
+static void
+settle_version(RowPatch *patch, const AttrNumber *attno, TupleTableSlot *slot)
+{
+	bool  isnull;
+	Datum version = slot_getattr(slot, attno[ORDER_VERSION], &isnull);
+
+	if (!isnull && DatumGetInt32(version) == 0)
+		patch_set(patch, attno[ORDER_VERSION], Int32GetDatum(1), false);
+}
+
 /* What was not given is as in any new order. */
 static void
 fill_in(RowPatch *patch, const AttrNumber *attno, TupleTableSlot *slot)
@@ -221,8 +291,9 @@ order_engine_orders_before_insert(PG_FUNCTION_ARGS)
 	RowPatch		patch = {0};
 
 	row_layout(trigger->tg_relation, &order_columns, attno);
+	settle_id(&patch, trigger->tg_relation, attno, slot);
 	check_new(slot, attno);
-	check_leaf(trigger->tg_relation, DatumGetInt64(row_require(slot, attno[ORDER_ORDER_ID])));
+	settle_version(&patch, attno, slot);
 	fill_in_currency(&patch, attno[ORDER_CURRENCY], slot);
 	fill_in(&patch, attno, slot);
 	return patched(&patch, trigger->tg_relation, trigger->tg_trigtuple);
@@ -242,6 +313,15 @@ raise_first_state(const char *given, const Machine *machine)
 							machine->states[creation->to])));
 }
 
+pg_noreturn static void
+raise_first_version(const OrderRow *row)
+{
+	ereport(ERROR, (errcode(ERRCODE_OE_VERSION_CONFLICT), errmsg("a new order has version 1"),
+					detail_set("expected", detail_number(row->version), "actual", detail_number(1),
+							   "state", detail_text(row->state), NULL),
+					errhint("Leave the version null, 0 or 1.")));
+}
+
 /* What a new order by raw SQL must be: unpaid, in its first state and version. */
 static void
 check_inserted(TupleTableSlot *slot, const AttrNumber *attno, const OrderRow *row,
@@ -250,13 +330,14 @@ check_inserted(TupleTableSlot *slot, const AttrNumber *attno, const OrderRow *ro
 	const char *currency = currency_parse(row->currency);
 	bool		isnull;
 
+	check_id(row->order_id, row->user_id);
 	check_new(slot, attno);
 	if (currency && strcmp(row->currency, currency) != 0)
 		order_raise_direct_write(list_make1("currency"));
 	if (strcmp(row->state, machine->states[machine->creation->to]) != 0)
 		raise_first_state(row->state, machine);
 	if (row->version != 1)
-		order_raise_version(1, row->version, row->state);
+		raise_first_version(row);
 	if (amount_compare(row->captured, amount_zero()) != 0 ||
 		amount_compare(row->refunded, amount_zero()) != 0)
 		order_raise_direct_write(list_make2("captured", "refunded"));
@@ -314,13 +395,24 @@ keep_forms(RowPatch *patch, const AttrNumber *attno, TupleTableSlot *old)
 		keep(patch, old, attno[columns[i]]);
 }
 
+/*
+ * The version that a row was read with which now comes as `version`: that same one if
+ * it is too low, since ORMs that save all columns write back what they read; and who
+ * writes a later one has counted on.
+ */
+static int
+version_read(int version, const OrderRow *old)
+{
+	return version < old->version ? version : version - 1;
+}
+
 static void
 next_version(RowPatch *patch, const AttrNumber *attno, const OrderRow *old, const OrderRow *new)
 {
 	if (new->version == old->version)
 		patch_set(patch, attno[ORDER_VERSION], Int32GetDatum(old->version + 1), false);
 	else if (new->version != old->version + 1)
-		order_raise_version(new->version - 1, old->version, old->state);
+		order_raise_version(version_read(new->version, old), old->version, old->state);
 }
 
 /* NULL: the state stays. */
@@ -396,7 +488,7 @@ updated(TriggerData *trigger, const AttrNumber *attno, RowScope *scope)
 	order_row_read(attno, trigger->tg_newslot, &row);
 	order_check_recorded(scope, trigger->tg_trigslot, &old);
 	if (row.version != old.version + 1)
-		order_raise_version(row.version - 1, old.version, old.state);
+		order_raise_version(version_read(row.version, &old), old.version, old.state);
 
 	change.machine = machine_get(row.machine_id);
 	change.event = "update";

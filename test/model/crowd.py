@@ -89,6 +89,9 @@ class Pool:
 	def draw_id(self, user):
 		return self.client.value("SELECT order_engine.next_order_id(%d)" % user)
 
+	def partitions(self):
+		return self.shop.partitions
+
 	def leaf(self, order_id):
 		"""By way of the table only: whoever names a leaf locks it before its parent."""
 		return "orders"

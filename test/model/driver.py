@@ -62,6 +62,9 @@ class Pool:
 	def draw_id(self, user):
 		return database.run(self.driver.admin, "SELECT order_engine.next_order_id(%d)" % user)[0][0]
 
+	def partitions(self):
+		return self.driver.partitions
+
 	def leaf(self, order_id):
 		return "orders_%d" % ((order_id >> 12) % 1024 % self.driver.partitions)
 

@@ -96,14 +96,17 @@ class HandCalls(Chooser):
 		user = self.rng.choice(USERS)
 		given = self.rng.choice([{}, {}, {"state": "pending"}, {"version": 1}, {"currency": "EUR"},
 			{"attributes": {"raw": 1}, "private": {"name": SECRET}}, {"state": "paid"},
-			{"version": 2}, {"captured": 1}, {"machine_id": 77},
+			{"version": 0}, {"version": 2}, {"captured": 1}, {"machine_id": 77},
 			{"machine_id": self.rng.choice(self.pool.machine_ids())},
 			{"idempotency_key": self.rng.choice(KEYS)}])
 		columns = "".join(", " + c for c in given)
 		values = "".join(", " + sql.literal(v) for v in given.values())
+		order_id = self.rng.choice(["NULL", "0"]) if self.rng.random() < 0.2 else \
+			"order_engine.next_order_id(%d)" % user
 		text = ("INSERT INTO order_engine.orders (order_id, user_id%s) "
-			"VALUES (order_engine.next_order_id(%d), %d%s) RETURNING order_id"
-			% (columns, user, user, values))
+			"VALUES (%s, %d%s) RETURNING order_id" % (columns, order_id, user, values))
+		if order_id in ("NULL", "0") and self.pool.partitions() > 1:
+			return self.refused(text, "22004" if order_id == "NULL" else "22023")
 		return Call(text, lambda view, who, told:
 			hand_rules.insert_order(view, who, told.new_id, user, given))
 

@@ -45,7 +45,8 @@ def update_faults(order, new):
 			faults["22023"] = None
 	version = new.get("version", order.version)
 	if version is not None and version not in (order.version, order.version + 1):
-		faults["OE011"] = None
+		faults["OE011"] = {"expected": version if version < order.version else version - 1,
+			"actual": order.version, "state": order.state}
 	return faults
 
 
@@ -57,7 +58,7 @@ def insert_order(view, who, order_id, user, given):
 	faults = {}
 	if given.get("state") not in (None, machine.creation.to):
 		faults["OE010"] = None
-	if given.get("version") not in (None, 1):
+	if given.get("version") not in (None, 0, 1):
 		faults["OE011"] = None
 	for column in ("captured", "refunded"):
 		if given.get(column):

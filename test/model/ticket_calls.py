@@ -48,7 +48,7 @@ class TicketCalls(Chooser):
 		return self.rng.choice(["open", "busy", "closed", "nowhere", None])
 
 	def insert_ticket(self, number, state):
-		version = self.rng.choice([None, 1, 2]) if self.rng.random() < 0.3 else None
+		version = self.rng.choice([None, 0, 1, 2]) if self.rng.random() < 0.3 else None
 		text = "INSERT INTO public.ticket (id, status, v) VALUES (%d, %s, %s)" % (number,
 			sql.literal(state), sql.literal(version))
 		if self.rng.random() < 0.5:
@@ -70,7 +70,7 @@ def insert(view, number, state, version):
 	faults = {}
 	if state not in (None, MACHINE.creation.to):
 		faults["OE010"] = None
-	if version not in (None, 1):
+	if version not in (None, 0, 1):
 		faults["OE011"] = None
 	if view.get(("ticket", number)) is not None:
 		faults["23505"] = None
