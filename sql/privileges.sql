@@ -113,7 +113,7 @@ INSERT INTO order_engine.orders (order_id, user_id) SELECT order_engine.next_ord
 SELECT order_engine.emit('cart', '1', 'cart.filled', '{}') IS NOT NULL AS emitted;
 INSERT INTO order_engine.outbox (aggregatetype, aggregateid, type, payload) VALUES ('cart', '2', 'cart.filled', '{}');
 SELECT count(*) FROM order_engine.orders_0;
-SELECT count(*) FROM order_engine.outbox;
+SELECT payload FROM order_engine.outbox;
 SELECT order_engine.pause_relay();
 CALL order_engine.tend();
 SELECT order_engine.define_machine('order', '{}');

@@ -111,9 +111,9 @@ DECLARE
 	id text := (SELECT order_id FROM cart WHERE user_id = 13);
 BEGIN
 	FOR n IN 1 .. 100 LOOP
-		PERFORM order_engine.emit('order', id, 'a' || n, '{}');
+		PERFORM order_engine.emit('note', id, 'a' || n, '{}');
 		UPDATE order_engine.orders SET attributes = jsonb_build_object('n', n) WHERE order_id = id::bigint;
-		INSERT INTO order_engine.outbox (aggregatetype, aggregateid, type) VALUES ('order', id, 'b' || n);
+		INSERT INTO order_engine.outbox (aggregatetype, aggregateid, type) VALUES ('note', id, 'b' || n);
 	END LOOP;
 END $$;
 SELECT count(*), count(*) FILTER (WHERE (type, prior) NOT IN (('a' || n, 'b' || n - 1), ('order.updated', 'a' || n), ('b' || n, 'order.updated'))) AS misplaced,

@@ -140,8 +140,8 @@ column_detail(const char *column, const char *value)
 	return detail_set("column", detail_text(column), "value", detail_text(shown), NULL);
 }
 
-void
-outbox_check_aggregatetype(const char *value)
+static void
+check_topic_part(const char *value)
 {
 	if (!is_topic_name(value, MAX_AGGREGATETYPE_LENGTH))
 		ereport(
@@ -152,6 +152,27 @@ outbox_check_aggregatetype(const char *value)
 			 errhint(
 				 "Use 1 to %d letters, digits, dots, underscores and hyphens, but no name that Kafka reserves.",
 				 MAX_AGGREGATETYPE_LENGTH)));
+}
+
+/* Consumers take what is of this type for the truth about an order. */
+static void
+check_not_reserved(const char *aggregatetype)
+{
+	if (aggregatetype && strcmp(aggregatetype, ORDER_AGGREGATE_TYPE) == 0)
+		ereport(
+			ERROR,
+			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+			 errmsg("aggregatetype \"%s\" belongs to the engine", aggregatetype),
+			 column_detail("aggregatetype", aggregatetype),
+			 errhint(
+				 "Only changes of orders are events of this type; choose another name for your own.")));
+}
+
+void
+outbox_check_aggregatetype(const char *value)
+{
+	check_topic_part(value);
+	check_not_reserved(value);
 }
 
 static void
@@ -329,7 +350,7 @@ check_message(const NewRow *row)
 static void
 check_names(const char *aggregatetype, const char *aggregateid, const char *type)
 {
-	outbox_check_aggregatetype(aggregatetype);
+	check_topic_part(aggregatetype);
 	call_check_name(aggregateid, "aggregateid");
 	call_check_name(type, "type");
 }
@@ -395,6 +416,8 @@ check_written(RowTable *table, TupleTableSlot *slot, const Draft *draft, int rin
 				 detail_set("columns", detail_texts(list_make4("id", "xid", "era", "ring")), NULL),
 				 errhint("A BEFORE trigger there must leave these columns alone.")));
 	check_new_names(&row);
+	if (strcmp(draft->aggregatetype, ORDER_AGGREGATE_TYPE) != 0)
+		check_not_reserved(new_text(&row, OUTBOX_AGGREGATETYPE));
 	check_message(&row);
 	if (should_free)
 		heap_freetuple(row.tuple);
@@ -503,7 +526,7 @@ outbox_append(RowScope *scope, const OutboxEvent *event)
 		.partition = -1,
 	};
 
-	outbox_check_aggregatetype(event->aggregatetype);
+	check_topic_part(event->aggregatetype);
 	check_default_topic(event->aggregatetype);
 	check_size(&size);
 	append(scope, &draft);
@@ -550,6 +573,7 @@ read_draft(FunctionCallInfo fcinfo, Draft *draft)
 	draft->aggregateid = call_text(fcinfo, 1);
 	draft->type = call_text(fcinfo, 2);
 	check_names(draft->aggregatetype, draft->aggregateid, draft->type);
+	check_not_reserved(draft->aggregatetype);
 	draft->payload = call_text(fcinfo, 3);
 	draft->payload_length = draft->payload ? strlen(draft->payload) : 0;
 	draft->headers = call_jsonb(fcinfo, 4);
@@ -637,6 +661,7 @@ order_engine_outbox_before_insert(PG_FUNCTION_ARGS)
 						errmsg("this function can only be called as a trigger of table outbox")));
 	row_layout(data->tg_relation, &outbox_columns, attno);
 	check_new_names(&row);
+	check_not_reserved(new_text(&row, OUTBOX_AGGREGATETYPE));
 	check_message(&row);
 	wake_at_commit(WAKE_RELAY);
 	return PointerGetDatum(stamp_new_row(&row));

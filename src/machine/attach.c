@@ -464,6 +464,7 @@ publish_move(const Attached *attached, HeapTuple tuple, const AttachedRow *was,
 	owner_begin(&owner);
 	row_scope_begin(&scope, "a change of a table with a state machine");
 	event.id = outbox_next_id(event.aggregateid);
+	outbox_check_aggregatetype(attached->machine->name);
 	event.aggregatetype = attached->machine->name;
 	event.type = move->publish_attached;
 	event.payload = event_payload(attached, event.id, key, was, row, move);

@@ -15,9 +15,6 @@
 /* bytes in the name of a machine, a state or an event */
 #define MACHINE_MAX_NAME_LENGTH 63
 
-/* the aggregate type of orders; that of an attached table is its machine's name */
-#define ORDER_AGGREGATE_TYPE "order"
-
 typedef enum StockEffect
 {
 	STOCK_NONE,

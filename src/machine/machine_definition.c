@@ -18,6 +18,7 @@
 #include "base/call.h"
 #include "base/compat.h"
 #include "base/detail.h"
+#include "journal/outbox.h"
 #include "machine/machine_definition.h"
 
 #define MAX_STATES 256

@@ -16,7 +16,8 @@ VALUES
 	('table', 'machine', NULL, 'SELECT', NULL),
 	('table', 'stock', NULL, 'SELECT', NULL),
 	('table', 'stock_movement', NULL, 'SELECT', NULL),
-	('table', 'outbox', 'INSERT', 'INSERT, SELECT', NULL),
+	/* id: for RETURNING, as ORMs have it; it tells when there was an event, and nothing of it */
+	('table', 'outbox', 'INSERT, SELECT (id)', 'INSERT, SELECT', NULL),
 	('table', 'journal_position', NULL, NULL, NULL),
 	('table', 'shop', NULL, NULL, NULL),
 	('sequence', 'order_id_lease', NULL, NULL, NULL),
