@@ -1,6 +1,15 @@
 -- setup(): who may, what it makes, what it refuses; and that the tables are nobody's but the owner's.
 \set SHOW_CONTEXT never
+-- All of it is in its own schema, wherever one says it should go.
+CREATE SCHEMA elsewhere;
+CREATE EXTENSION order_engine SCHEMA elsewhere;
+SELECT to_regnamespace('order_engine') IS NULL AS nothing_is_left;
+SET search_path = elsewhere;
 CREATE EXTENSION order_engine;
+RESET search_path;
+DROP SCHEMA elsewhere CASCADE;
+ALTER EXTENSION order_engine SET SCHEMA public;
+SELECT extnamespace::regnamespace, (SELECT count(*) FROM pg_proc p WHERE p.pronamespace = e.extnamespace AND p.probin ~ 'order_engine') AS strays FROM pg_extension e WHERE extname = 'order_engine';
 CREATE ROLE regress_setup_owner;
 CREATE ROLE regress_setup_other;
 SELECT order_engine.grant_access('regress_setup_owner', 'owner');
