@@ -98,3 +98,12 @@ ROLLBACK TO refused;
 SELECT joins FROM leaves_scanned('SELECT * FROM gift_note g JOIN order_engine.orders o USING (order_id) WHERE g.order_id = 24576');
 ROLLBACK;
 DROP FUNCTION leaves_scanned;
+
+-- Users who are no numbers: the first 63 bits of SHA-256, as any client can compute them.
+SELECT name, order_engine.user_id_of(name), order_engine.user_id_of(name) = (('x' || substr(encode(sha256(convert_to(name, 'UTF8')), 'hex'), 1, 16))::bit(64)::bigint >> 1 & 9223372036854775807) AS as_documented
+FROM unnest(ARRAY['6f1c8e6e-0d5b-4f0a-9d0e-2f7a3c1b5d90', '6F1C8E6E-0D5B-4F0A-9D0E-2F7A3C1B5D90', 'ada@example.com', 'Zoë', ' ', '1', E'\t', U&'\+01F600', repeat('x', 100000)]) AS name WHERE length(name) < 1000
+UNION ALL SELECT 'long', order_engine.user_id_of(repeat('x', 1000000)), NULL;
+SELECT order_engine.user_id_of(NULL) IS NULL AS null_for_null;
+SELECT order_engine.user_id_of('');
+SELECT count(DISTINCT order_engine.user_id_of(n::text)) AS users, count(DISTINCT order_engine.slot_of_user(order_engine.user_id_of(n::text))) AS slots,
+	min(order_engine.user_id_of(n::text)) > 0 AS positive FROM generate_series(1, 20000) n;

@@ -26,6 +26,7 @@ VALUES
 	('function', 'slot_of_user', 'EXECUTE', 'EXECUTE', NULL),
 	('function', 'slot_of_order', 'EXECUTE', 'EXECUTE', NULL),
 	('function', 'next_order_id', 'EXECUTE', 'EXECUTE', NULL),
+	('function', 'user_id_of', 'EXECUTE', 'EXECUTE', NULL),
 	('function', 'order_id_parts', 'EXECUTE', 'EXECUTE', NULL),
 
 	/* orders */

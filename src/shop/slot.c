@@ -9,6 +9,10 @@
 #include "postgres.h"
 
 #include "fmgr.h"
+#include "mb/pg_wchar.h"
+#include "port/pg_bswap.h"
+#include "utils/builtins.h"
+#include "utils/fmgrprotos.h"
 
 #include "shop/slot.h"
 
@@ -21,6 +25,7 @@
 
 PG_FUNCTION_INFO_V1(order_engine_slot_of_user);
 PG_FUNCTION_INFO_V1(order_engine_slot_of_order);
+PG_FUNCTION_INFO_V1(order_engine_user_id_of);
 PG_FUNCTION_INFO_V1(order_engine_slot_hash);
 PG_FUNCTION_INFO_V1(order_engine_slot_hash_extended);
 PG_FUNCTION_INFO_V1(order_engine_slot_hash_int4);
@@ -61,6 +66,34 @@ Datum
 order_engine_slot_of_order(PG_FUNCTION_ARGS)
 {
 	PG_RETURN_INT32(slot_of_order(PG_GETARG_INT64(0)));
+}
+
+/* The text in UTF-8, which the same text is in every database. */
+static bytea *
+utf8_bytes(text *value)
+{
+	char *given = text_to_cstring(value);
+	char *utf8 = pg_server_to_any(given, strlen(given), PG_UTF8);
+
+	return (bytea *) cstring_to_text(utf8);
+}
+
+/* The leading 63 bits of the digest; 1 for the one digest in 2^63 where they are 0. */
+Datum
+order_engine_user_id_of(PG_FUNCTION_ARGS)
+{
+	bytea *name = utf8_bytes(PG_GETARG_TEXT_PP(0));
+	bytea *digest;
+	uint64 leading;
+
+	if (VARSIZE(name) == VARHDRSZ)
+		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+						errmsg("\"name\" of a user must not be empty"),
+						errhint("All users without a name would be one and the same.")));
+	digest = DatumGetByteaPP(DirectFunctionCall1(sha256_bytea, PointerGetDatum(name)));
+	memcpy(&leading, VARDATA_ANY(digest), sizeof(leading));
+	leading = pg_ntoh64(leading) >> 1;
+	PG_RETURN_INT64(Max((int64) leading, 1));
 }
 
 /* Support functions of order_slot_ops; the seed is of no use to partitioning. */
