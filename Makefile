@@ -17,6 +17,16 @@ EXTENSION_SQL = $(EXTENSION)--$(EXTVERSION).sql
 DATA_built = $(EXTENSION_SQL)
 EXTRA_CLEAN = $(EXTENSION_SQL)
 
+# make installcheck: what the running server allows, each in a database of its own (test/README.md).
+ALLOWED = $(shell PATH="$(bindir):$$PATH" $(srcdir)/test/lib/allowed_tests $(1))
+FRESH_DATABASE = --launcher=$(abspath $(srcdir))/test/lib/fresh_database
+REGRESS = $(call ALLOWED,regress)
+REGRESS_OPTS = $(FRESH_DATABASE)
+ISOLATION = $(call ALLOWED,isolation)
+ISOLATION_OPTS = $(FRESH_DATABASE) --inputdir=$(srcdir)/test/isolation
+TAP_TESTS = 1
+PROVE_TESTS = $(call ALLOWED,tap)
+
 PG_CPPFLAGS = -I$(srcdir)/src -DORDER_ENGINE_VERSION='"$(EXTVERSION)"'
 SHLIB_LINK = -Wl,--version-script=$(srcdir)/src/exports.map
 

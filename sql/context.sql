@@ -1,4 +1,5 @@
 -- Who did it, why, in which trace: the context of a call, and the settings behind it.
+-- needs to be preloaded
 \i `echo "$PG_ABS_SRCDIR"`/test/lib/shop.sql
 CREATE FUNCTION public.buy(context jsonb DEFAULT '{}') RETURNS bigint LANGUAGE sql AS $$
 	SELECT order_id FROM order_engine.create_order(1, '[{"sku": "x", "stocked": false, "quantity": 1}]', context => context)

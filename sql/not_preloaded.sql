@@ -1,4 +1,5 @@
 -- Without shared_preload_libraries all works but the workers, and that is told.
+-- needs not to be preloaded
 \set SHOW_CONTEXT never
 SHOW shared_preload_libraries;
 CREATE EXTENSION order_engine;

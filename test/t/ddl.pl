@@ -4,6 +4,7 @@
 # a statement that changes one table, for a call locks the tables that it may write before
 # its first leaf and row.  Who writes orders by hand may deadlock, and meets no other error.
 # Nothing is lost, and every event is published.
+# needs Python psycopg2
 use strict;
 use warnings;
 use FindBin;

@@ -4,6 +4,7 @@
 # Transaction ids mean nothing in another cluster.  What the old cluster had delivered is
 # told by the positions that the dump brings (same snapshot as the outbox), everything else
 # forms one extra batch there.
+# needs the Kafka of script/test
 
 use strict;
 use warnings;

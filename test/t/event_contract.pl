@@ -1,5 +1,6 @@
 # The event contract: what is really published is what doc/event.schema.json says, and
 # nothing that it does not say.
+# needs Python jsonschema
 use strict;
 use warnings;
 

@@ -3,6 +3,7 @@
 # processes are killed, and what must be true of every shop.  test/model/random_orders.py says more, and how to run a seed again.
 #
 #   ORDER_ENGINE_MODEL='--seed 7 --seconds 3000'   other arguments for it
+# needs Python psycopg2
 use strict;
 use warnings;
 use FindBin;

@@ -1,5 +1,6 @@
 # The broker goes away and comes back, or refuses an event: the relay waits, keeps the
 # order and loses nothing.
+# needs the Kafka of script/test
 
 use strict;
 use warnings;

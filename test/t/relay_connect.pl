@@ -1,5 +1,6 @@
 # A client that nobody lets in: a forgotten security.protocol, a wrong port, a silent one.
 # relay_status says so and why; and of a healthy broker it never says such a thing.
+# needs the Kafka of script/test
 
 use strict;
 use warnings;

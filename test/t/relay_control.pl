@@ -1,4 +1,5 @@
 # The relay is woken, idles, pauses, follows its settings, and keeps secrets.
+# needs the Kafka of script/test
 
 use strict;
 use warnings;

@@ -2,6 +2,7 @@
 # Kafka closed and opened again: no event is lost, none is made up, those of an order
 # keep their order.  Counted as sets against the orders' history.
 # ORDER_ENGINE_LONG=1 for many more rounds.
+# needs the Kafka of script/test
 
 use strict;
 use warnings;

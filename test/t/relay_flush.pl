@@ -1,6 +1,7 @@
 # What commits with synchronous_commit = off is not published before a crash can no
 # longer lose it: the server is killed the moment an event has arrived.
 # ORDER_ENGINE_LONG=1 for 50 rounds.
+# needs the Kafka of script/test
 
 use strict;
 use warnings;

@@ -1,4 +1,5 @@
 # What arrives in Kafka: topic, key, partition, headers and the payload's very bytes.
+# needs the Kafka of script/test
 
 use strict;
 use warnings;

@@ -1,5 +1,6 @@
 # Topics and partitions that are new: the first event of each goes alone, those behind it
 # wait for it, in order, and nobody else does.
+# needs the Kafka of script/test
 
 use strict;
 use warnings;

@@ -12,6 +12,6 @@ my $config = $ENV{PG_CONFIG} // 'pg_config';
 chomp(my $headers = qx($config --includedir-server));
 
 mkdir $ENV{TESTDATADIR} if $ENV{TESTDATADIR};
-system($ENV{CC} // 'cc', '-Wall', '-Werror', "-I$top/src", "-I$headers", '-o', $program,
+system($ENV{CC} // 'cc', '-Wall', "-I$top/src", "-I$headers", '-o', $program,
 	"$top/test/lib/relay_window.c", "$top/src/relay/relay_window.c") == 0 or die 'could not build the window';
 exec($program) or die "could not run $program: $!";

@@ -5,6 +5,7 @@
 # The position that reached the standby is at most as new as what was acknowledged, and
 # it comes with the WAL behind the orders that it covers; so what is published again is
 # what lies between.
+# needs the Kafka of script/test
 
 use strict;
 use warnings;

@@ -1,5 +1,6 @@
 # Two shops in one cluster, each with its relay, its keeper and its topics: neither knows
 # of the other, and one is dropped while the other goes on.
+# needs the Kafka of script/test
 
 use strict;
 use warnings;
