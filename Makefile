@@ -41,6 +41,12 @@ $(EXTENSION_SQL): $(SQL_FRAGMENTS) $(srcdir)/order_engine.control $(srcdir)/Make
 $(shell mkdir -p $(dir $(OBJS)))
 $(OBJS): $(LAYER_HEADERS) $(srcdir)/Makefile
 
+# For PGXN and who packages: what is committed, less what .gitattributes names.
+DISTVERSION = $(shell sed -n '/"version"/{s/.*: "\(.*\)",/\1/p;q;}' $(srcdir)/META.json)
+DIST = $(EXTENSION)-$(DISTVERSION)
+dist:
+	git -C $(srcdir) archive --format=zip --prefix=$(DIST)/ --output=$(CURDIR)/$(DIST).zip HEAD
+
 # Everything that must hold: see test/README.md.
 test:
 	$(srcdir)/script/test
@@ -56,4 +62,4 @@ $(KAFKA_TARGETS): kafka-%:
 	mkdir -p $(KAFKA)
 	$(MAKE) -C $(KAFKA) -f $(abspath $(srcdir))/$(KAFKA)/Makefile $(if $(VPATH),VPATH=$(abspath $(VPATH))/$(KAFKA)) \
 		$* PG_CONFIG=$(PG_CONFIG)
-.PHONY: test $(KAFKA_TARGETS)
+.PHONY: dist test $(KAFKA_TARGETS)
