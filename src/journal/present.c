@@ -29,7 +29,7 @@ typedef struct Place
 static Size	  place_part;
 static Place *place = NULL; /* this database's, once asked for: it never moves */
 
-/* Without shared memory: the present ring, once asked for; forgotten at the end of the transaction. */
+/* Without shared memory, once asked for; forgotten at the end of the transaction. */
 static struct
 {
 	bool known;
