@@ -20,7 +20,7 @@ static const char *
 hint_for(const char *operation)
 {
 	if (strcmp(operation, "DELETE") == 0 || strcmp(operation, "TRUNCATE") == 0)
-		return "What the order engine has written here stays.";
+		return "The order engine itself removes what it no longer needs.";
 	return "Only the order engine writes this.  Call its functions instead.";
 }
 

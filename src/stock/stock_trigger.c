@@ -188,7 +188,7 @@ check_not_reserved(const HandWrite *write)
 						detail_object("sku", detail_text(sku), "on_hand", detail_number(on_hand),
 									  "reserved", detail_number(reserved), NULL),
 						NULL),
-			 errhint("Wait until its orders are paid or cancelled."), errtable(write->rel)));
+			 errhint("Wait until the orders that hold it have let it go."), errtable(write->rel)));
 	}
 }
 
