@@ -145,7 +145,7 @@ try:
     tap.ok(False, "a stale save() is refused")
 except DatabaseError as error:
     tap.is_(error.__cause__.sqlstate, "OE011", "a stale save() is refused")
-    tap.is_(json.loads(error.__cause__.diag.message_detail)["actual"], 2, "and told the version that is current")
+    tap.is_(json.loads(error.__cause__.diag.message_detail), {"expected": 1, "actual": 2, "state": "paid"}, "with both versions")
 tap.ok(change_state(order["order_id"], 2, "shipped"), "the version that was seen ships")
 stale.refresh_from_db()
 
