@@ -38,6 +38,7 @@ use OrderEngine;
 my %command = (
 	python => sub { my ($path, $program) = @_; return ("$path/bin/python", '-B', "test/clients/python/$program") },
 	go => sub { my ($path, $program) = @_; return ("$path/$program") },
+	debezium => sub { my ($path, $program) = @_; return ('java', '-cp', "$path/classes:$path/lib/*", $program) },
 	java => sub { my ($path, $program) = @_; return ('java', '-cp', "$path/classes:$path/lib/*", $program) },
 	# it looks for modules beside the program, and then in NODE_PATH
 	node => sub { my ($path, $program) = @_; return ('env', "NODE_PATH=$path/node_modules", 'node', "test/clients/node/$program") });
