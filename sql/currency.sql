@@ -58,7 +58,7 @@ SET ROLE currency_app;
 SET order_engine.default_currency = 'EUR';
 RESET ROLE;
 DROP ROLE currency_app;
-SELECT format('ALTER DATABASE %I SET order_engine.default_currency = ''nok''', current_database()) \gexec
+DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET order_engine.default_currency = ''nok''', current_database()); END $$;
 \c
 SHOW order_engine.default_currency;
 SET search_path = order_engine, public;

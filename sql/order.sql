@@ -78,7 +78,7 @@ SELECT count(*) AS orders_before FROM orders \gset
 SELECT r.request, attempt(format('SELECT create_order(1, %L)', r.request)) FROM (VALUES
 	('{}'), ('[]'), ('null'), ('"tea"'), ('[1]'), ('[[]]'), ('[{}]'), ('[{"sku": "tea"}]'),
 	('[{"sku": "tea", "quantity": 0}]'), ('[{"sku": "tea", "quantity": -1}]'), ('[{"sku": "tea", "quantity": 1.5}]'),
-	('[{"sku": "tea", "quantity": "1"}]'), ('[{"sku": "tea", "quantity": 2147483648}]'),
+	('[{"sku": "tea", "quantity": "one"}]'), ('[{"sku": "tea", "quantity": 2147483648}]'),
 	('[{"sku": "tea", "quantity": 1e400}]'), ('[{"sku": "tea", "quantity": null}]'),
 	('[{"sku": "", "quantity": 1}]'), ('[{"sku": null, "quantity": 1}]'), ('[{"sku": 1, "quantity": 1}]'),
 	('[{"sku": "a\nb", "quantity": 1}]'), ('[{"sku": "a\u007f", "quantity": 1}]'),

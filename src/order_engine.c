@@ -6,6 +6,7 @@
 
 #include "fmgr.h"
 
+#include "base/amount.h"
 #include "base/compat.h"
 #include "base/context.h"
 #include "base/currency.h"
@@ -38,6 +39,7 @@ _PG_init(void)
 	row_init();
 	machine_catalog_init();
 	context_init();
+	amount_init();
 	currency_init();
 	order_id_init();
 	journal_init();

@@ -16,6 +16,7 @@
 #include "base/amount.h"
 #include "base/call.h"
 #include "journal/outbox.h"
+#include "order/adjustment.h"
 #include "order/event.h"
 #include "shop/order_id.h"
 #include "shop/slot.h"
@@ -88,7 +89,7 @@ static void
 json_amount(StringInfo json, const char *key, Numeric value)
 {
 	appendStringInfoString(json, key);
-	appendStringInfoString(json, amount_text(value));
+	amount_append_json(json, value);
 }
 
 static void
@@ -143,7 +144,7 @@ build_payload(StringInfo json, int64 event_id, const OrderRow *row, const OrderC
 	json_payment(json, change->payment);
 	appendStringInfoString(json, ",\"lines\":");
 	line_json(json, lines);
-	json_field(json, ",\"adjustments\":", row->adjustments);
+	json_field(json, ",\"adjustments\":", adjustment_shown(row->adjustments));
 	json_field(json, ",\"attributes\":", row->attributes);
 	json_field(json, ",\"event_attributes\":", change->attributes);
 	appendStringInfoChar(json, '}');

@@ -16,6 +16,7 @@
 #include "base/amount.h"
 #include "base/call.h"
 #include "base/compat.h"
+#include "base/currency.h"
 #include "base/detail.h"
 #include "order/line.h"
 #include "shop/shop.h"
@@ -78,40 +79,45 @@ is_decimal(const char *text)
 	return c[whole + (c[whole] == '.' ? fraction + 1 : 0)] == '\0';
 }
 
-/* A JSON number or a decimal string, exactly as given. */
-static Numeric
-value_decimal(const JsonbValue *value, const Place *place)
+/* The digits of a JSON number, or of a decimal in a string; NULL for anything else. */
+static char *
+value_digits(const JsonbValue *value)
 {
 	char *text;
 
 	if (value->type == jbvNumeric)
-		text = amount_text(value->val.numeric);
-	else if (value->type == jbvString)
-		text = pnstrdup(value->val.string.val, value->val.string.len);
-	else
-		raise_place(place, "must be a number or a decimal string");
+		return amount_text(value->val.numeric);
+	if (value->type != jbvString)
+		return NULL;
+	text = pnstrdup(value->val.string.val, value->val.string.len);
+	return is_decimal(text) ? text : NULL;
+}
 
-	if (!is_decimal(text))
+/* Exactly as given. */
+static Numeric
+value_decimal(const JsonbValue *value, const Place *place)
+{
+	char *text = value_digits(value);
+
+	if (text == NULL)
 		raise_place(place, "must be a number or a decimal string");
 	if (strlen(text) > AMOUNT_MAX_LENGTH)
 		raise_place(place, "must be at most " CppAsString2(AMOUNT_MAX_LENGTH) " characters long");
 	if (value->type == jbvNumeric)
 		return value->val.numeric;
-	return DatumGetNumeric(DirectFunctionCall3(numeric_in, CStringGetDatum(text),
-											   ObjectIdGetDatum(InvalidOid), Int32GetDatum(-1)));
+	return amount_parse(text);
 }
 
 /* A whole number from 1 to `max`; 2.0 is one, 1.5 is not. */
 static int32
 value_count(const JsonbValue *value, const Place *place, int32 max)
 {
-	char	 *text;
+	char	 *text = value_digits(value);
 	char	 *end;
 	long long count;
 
-	if (value->type != jbvNumeric)
+	if (text == NULL)
 		raise_place(place, "must be a whole number");
-	text = amount_text(value->val.numeric);
 	errno = 0;
 	count = strtoll(text, &end, 10);
 	if (*end == '.')
@@ -298,8 +304,41 @@ line_subtotal(const OrderLines *lines)
 	return sum ? sum : amount_zero();
 }
 
+pg_noreturn static void
+raise_rounding(const Place *place)
+{
+	ereport(
+		ERROR,
+		(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+		 errmsg("%s %d: \"%s\" \"%s\" is the engine's own", place->list, place->number, place->key,
+				LINE_ROUNDING),
+		 detail_set(place->list, detail_number(place->number), "key", detail_text(place->key),
+					NULL),
+		 errhint("Leave it out: where lines and adjustments have more decimals than the currency, "
+				 "the engine adds it.")));
+}
+
+/* The engine rounds the sum, not what the caller has decided on. */
+static void
+check_decimals(const Place *place, Numeric amount, const char *currency)
+{
+	int decimals = currency_decimals(currency);
+
+	if (currency_can_express(currency, amount))
+		return;
+	ereport(ERROR,
+			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+			 errmsg("%s %d: \"%s\" has more decimals than %s has", place->list, place->number,
+					place->key, currency),
+			 detail_set(place->list, detail_number(place->number), "key", detail_text(place->key),
+						"amount", amount_text(amount), "currency", detail_text(currency),
+						"decimals", detail_number(decimals), NULL),
+			 errhint("Round it to %d decimals before you pass it; unit prices may have more.",
+					 decimals)));
+}
+
 static Numeric
-parse_adjustment(JsonbIterator **it, int number, int nlines)
+parse_adjustment(JsonbIterator **it, int number, int nlines, const char *currency)
 {
 	static const char *const kinds[] = {"discount", "shipping", "tax", "fee"};
 	static const char *const keys[] = {"kind", "amount", "line_no", "label", NULL};
@@ -318,13 +357,18 @@ parse_adjustment(JsonbIterator **it, int number, int nlines)
 		{
 			char *kind = value_string(&value, &place, 63);
 
+			if (strcmp(kind, LINE_ROUNDING) == 0)
+				raise_rounding(&place);
 			for (int i = 0; i < lengthof(kinds); i++)
 				has_kind |= strcmp(kind, kinds[i]) == 0;
 			if (!has_kind)
 				raise_place(&place, "must be discount, shipping, tax or fee");
 		}
 		else if (strcmp(place.key, "amount") == 0)
+		{
 			amount = value_decimal(&value, &place);
+			check_decimals(&place, amount, currency);
+		}
 		else if (strcmp(place.key, "line_no") == 0)
 			(void) value_count(&value, &place, nlines);
 		else if (strcmp(place.key, "label") == 0)
@@ -337,7 +381,7 @@ parse_adjustment(JsonbIterator **it, int number, int nlines)
 }
 
 Numeric
-line_parse_adjustments(Jsonb *json, int nlines)
+line_parse_adjustments(Jsonb *json, int nlines, const char *currency)
 {
 	Numeric		   sum = amount_zero();
 	JsonbIterator *it;
@@ -352,7 +396,7 @@ line_parse_adjustments(Jsonb *json, int nlines)
 
 		if (JsonbIteratorNext(&it, &value, false) != WJB_BEGIN_OBJECT)
 			raise_place(&place, "is not a JSON object");
-		sum = amount_add(sum, parse_adjustment(&it, number, nlines));
+		sum = amount_add(sum, parse_adjustment(&it, number, nlines, currency));
 	}
 	return sum;
 }
@@ -436,7 +480,7 @@ line_json(StringInfo json, const OrderLines *lines)
 		pg_ltoa(line->quantity, number);
 		appendStringInfoString(json, number);
 		appendStringInfoString(json, ",\"unit_price\":");
-		appendStringInfoString(json, amount_text(line->unit_price));
+		amount_append_json(json, line->unit_price);
 		appendStringInfoString(json, ",\"attributes\":");
 		if (line->attributes)
 			(void) JsonbToCString(json, &line->attributes->root, VARSIZE(line->attributes));

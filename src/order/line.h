@@ -39,11 +39,14 @@ extern void line_parse(Jsonb *json, OrderLines *lines);
 /* Sum of quantity x unit_price; 0 for none. */
 extern Numeric line_subtotal(const OrderLines *lines);
 
+/* The kind of the adjustment that the engine makes where it rounds; nobody else gives it. */
+#define LINE_ROUNDING "rounding"
+
 /*
  * Checks create_order's `adjustments` and returns their sum.  22023 naming the
- * adjustment and the key.
+ * adjustment and the key, also for an amount that the currency cannot express.
  */
-extern Numeric line_parse_adjustments(Jsonb *json, int nlines);
+extern Numeric line_parse_adjustments(Jsonb *json, int nlines, const char *currency);
 
 /* Writes the lines of a new order.  Raises as row_insert(). */
 extern void line_insert(RowScope *scope, int64 order_id, const OrderLines *lines);

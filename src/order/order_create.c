@@ -23,6 +23,7 @@
 #include "base/currency.h"
 #include "base/detail.h"
 #include "machine/machine_catalog.h"
+#include "order/adjustment.h"
 #include "order/order.h"
 #include "shop/order_id.h"
 #include "shop/slot.h"
@@ -35,12 +36,13 @@ typedef struct CreateRequest
 	Interval   *pay_within;
 	char	   *given_currency; /* what of it counts in the request's hash */
 	const char *currency;
-	Jsonb	   *adjustments;
+	Jsonb	   *adjustments; /* without the rounding: the hash has none */
 	Jsonb	   *attributes;
 	Jsonb *private;
 	const char	 *machine;
 	Numeric		  subtotal;
 	Numeric		  amount;
+	Numeric		  rounding; /* NULL: none */
 	ActionContext context;
 } CreateRequest;
 
@@ -71,21 +73,37 @@ check_interval(Interval *interval)
 						errmsg("\"pay_within\" must be positive")));
 }
 
+/*
+ * What the currency cannot express cannot be paid either, be it 0.30000000000000004 of a float.
+ * It is rounded once, here, and by how much is told.
+ */
+static void
+round_amount(CreateRequest *request, Numeric sum)
+{
+	request->amount = currency_round(request->currency, sum);
+	if (request->amount == sum)
+		return;
+	request->rounding = amount_subtract(request->amount, sum);
+	amount_check_length(request->rounding, "rounding");
+}
+
 static void
 check_amount(CreateRequest *request)
 {
-	Numeric adjustments = line_parse_adjustments(request->adjustments, request->lines.nlines);
+	Numeric adjustments =
+		line_parse_adjustments(request->adjustments, request->lines.nlines, request->currency);
+	Numeric sum;
 
 	request->subtotal = line_subtotal(&request->lines);
 	amount_check(request->subtotal, "subtotal");
-	request->amount = amount_add(request->subtotal, adjustments);
+	sum = amount_add(request->subtotal, adjustments);
+	round_amount(request, sum);
 	if (amount_compare(request->amount, amount_zero()) < 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("the adjustments exceed the subtotal"),
-				 detail_set("subtotal", amount_text(request->subtotal), "adjustments",
-							amount_text(adjustments), "amount", amount_text(request->amount), NULL),
-				 errhint("The amount of an order must not be negative.")));
+		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+						errmsg("the adjustments exceed the subtotal"),
+						detail_set("subtotal", amount_text(request->subtotal), "adjustments",
+								   amount_text(adjustments), "amount", amount_text(sum), NULL),
+						errhint("The amount of an order must not be negative.")));
 	amount_check(request->amount, "amount");
 }
 
@@ -96,15 +114,6 @@ read_object(FunctionCallInfo fcinfo, int n, const char *name)
 
 	call_check_object(value, name);
 	return value ? value : call_empty_object();
-}
-
-/* A key that is null was not given, so that the same request has the same hash. */
-static Jsonb *
-without_nulls(Jsonb *adjustments)
-{
-	if (JB_ROOT_COUNT(adjustments) == 0)
-		return adjustments;
-	return DatumGetJsonbP(DirectFunctionCall1(jsonb_strip_nulls, JsonbPGetDatum(adjustments)));
 }
 
 static void
@@ -127,7 +136,7 @@ parse_request(FunctionCallInfo fcinfo, CreateRequest *request)
 	request->machine = PG_ARGISNULL(8) ? ORDER_DEFAULT_MACHINE : call_text(fcinfo, 8);
 	context_parse(call_jsonb(fcinfo, 9), &request->context);
 	check_amount(request);
-	request->adjustments = without_nulls(request->adjustments);
+	request->adjustments = adjustment_stored(request->adjustments);
 }
 
 /* ---- the request hash: equal requests, equal hashes ---- */
@@ -286,7 +295,8 @@ fill_row(RowTable *table, TupleTableSlot *slot, CreateRequest *request, const Ma
 	order_row_set(&row, ORDER_AMOUNT, NumericGetDatum(request->amount));
 	if (request->currency)
 		order_row_set(&row, ORDER_CURRENCY, CStringGetTextDatum(request->currency));
-	order_row_set(&row, ORDER_ADJUSTMENTS, JsonbPGetDatum(request->adjustments));
+	order_row_set(&row, ORDER_ADJUSTMENTS,
+				  JsonbPGetDatum(adjustment_rounded(request->adjustments, request->rounding)));
 	order_row_set(&row, ORDER_ATTRIBUTES, JsonbPGetDatum(request->attributes));
 	order_row_set(&row, ORDER_PRIVATE, JsonbPGetDatum(request->private));
 	set_key(&row, request);

@@ -29,8 +29,10 @@
 #include "utils/numeric.h"
 #include "utils/snapmgr.h"
 
+#include "base/amount.h"
 #include "base/compat.h"
 #include "machine/machine_catalog.h"
+#include "order/adjustment.h"
 #include "order/order_row.h"
 #include "shop/row_scan.h"
 #include "shop/shop.h"
@@ -222,7 +224,8 @@ set_string(JsonbValue *value, char *string)
 }
 
 /*
- * As the event contract has it: bigints (ids) are strings, times are in UTC.
+ * As the event contract has it: bigints (ids) are strings, times are in UTC, and numerics are
+ * amounts.
  * Copied, since the document is only put together when the scan has moved on.
  */
 static void
@@ -238,7 +241,7 @@ push_value(JsonbParseState **state, Oid type, Datum datum, bool isnull)
 		value.type = jbvNumeric;
 		value.val.numeric = int64_to_numeric(DatumGetInt32(datum));
 	}
-	else if (type == NUMERICOID && !numeric_is_nan(DatumGetNumeric(datum)) &&
+	else if (type == NUMERICOID && !amount_as_text() && !numeric_is_nan(DatumGetNumeric(datum)) &&
 			 !numeric_is_inf(DatumGetNumeric(datum)))
 	{
 		value.type = jbvNumeric;
@@ -267,9 +270,12 @@ push_fields(JsonbParseState **state, LeafScan *scan)
 	{
 		const Field		*field = &scan->selection->fields[i];
 		const RowColumn *column = &scan->selection->columns->columns[field->column];
+		Datum			 value = scan->values[i];
 
+		if (column == &order_columns.columns[ORDER_ADJUSTMENTS] && !scan->nulls[i])
+			value = JsonbPGetDatum(adjustment_shown(DatumGetJsonbP(value)));
 		push_key(state, field->key ? field->key : column->name);
-		push_value(state, column->type, scan->values[i], scan->nulls[i]);
+		push_value(state, column->type, value, scan->nulls[i]);
 	}
 }
 

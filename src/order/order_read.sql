@@ -4,7 +4,7 @@
 CREATE FUNCTION order_engine.get_order(order_id bigint) RETURNS jsonb
 LANGUAGE C STABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'order_engine_get_order';
 COMMENT ON FUNCTION order_engine.get_order(bigint) IS
-'The whole order as one document: its fields, "machine" (name), "refund_due" (what is owed back), "lines" by line_no, "payments" by kind and ref, "history" by version. Ids are strings, amounts numbers, times ISO 8601 in UTC; "private" is not in it. Null for an unknown id. Works on standbys.';
+'The whole order as one document: its fields, "machine" (name), "refund_due" (what is owed back), "lines" by line_no, "payments" by kind and ref, "history" by version. Ids are strings, amounts numbers (strings with order_engine.amounts_as = text), times ISO 8601 in UTC; "private" is not in it. Null for an unknown id. Works on standbys.';
 REVOKE ALL ON FUNCTION order_engine.get_order(bigint) FROM PUBLIC;
 
 CREATE FUNCTION order_engine.get_orders(order_ids bigint[]) RETURNS TABLE (order_id bigint, "order" jsonb)

@@ -24,6 +24,7 @@
 #include "base/detail.h"
 #include "base/errors.h"
 #include "machine/machine_catalog.h"
+#include "order/adjustment.h"
 #include "order/order.h"
 #include "shop/order_id.h"
 #include "shop/slot.h"
@@ -268,6 +269,20 @@ settle_version(RowPatch *patch, const AttrNumber *attno, TupleTableSlot *slot)
 		patch_set(patch, attno[ORDER_VERSION], Int32GetDatum(1), false);
 }
 
+/* The same; whether the currency can express them is seen when it is settled. */
+static void
+fill_in_adjustments(RowPatch *patch, const AttrNumber *attno, TupleTableSlot *slot)
+{
+	bool  isnull;
+	Datum given = slot_getattr(slot, attno[ORDER_ADJUSTMENTS], &isnull);
+
+	if (isnull)
+		return;
+	(void) line_parse_adjustments(DatumGetJsonbP(given), 1, NULL);
+	patch_set(patch, attno[ORDER_ADJUSTMENTS],
+			  JsonbPGetDatum(adjustment_stored(DatumGetJsonbP(given))), false);
+}
+
 /* What was not given is as in any new order. */
 static void
 fill_in(RowPatch *patch, const AttrNumber *attno, TupleTableSlot *slot)
@@ -295,6 +310,7 @@ order_engine_orders_before_insert(PG_FUNCTION_ARGS)
 	check_new(slot, attno);
 	settle_version(&patch, attno, slot);
 	fill_in_currency(&patch, attno[ORDER_CURRENCY], slot);
+	fill_in_adjustments(&patch, attno, slot);
 	fill_in(&patch, attno, slot);
 	return patched(&patch, trigger->tg_relation, trigger->tg_trigtuple);
 }
@@ -334,6 +350,7 @@ check_inserted(TupleTableSlot *slot, const AttrNumber *attno, const OrderRow *ro
 	check_new(slot, attno);
 	if (currency && strcmp(row->currency, currency) != 0)
 		order_raise_direct_write(list_make1("currency"));
+	currency_check(currency, row->amount, "amount");
 	if (strcmp(row->state, machine->states[machine->creation->to]) != 0)
 		raise_first_state(row->state, machine);
 	if (row->version != 1)
@@ -359,7 +376,7 @@ inserted(TriggerData *trigger, const AttrNumber *attno, RowScope *scope)
 	order_row_read(attno, slot, &row);
 	change.machine = machine_get(row.machine_id);
 	check_inserted(slot, attno, &row, change.machine);
-	line_parse_adjustments(row.adjustments, 1);
+	(void) line_parse_adjustments(row.adjustments, 1, row.currency);
 	change.transition = change.machine->creation;
 	change.event = change.machine->events[change.transition->event];
 	change.lines = &none;

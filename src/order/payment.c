@@ -139,6 +139,7 @@ pay(LockedOrder *order, PaymentCall *call)
 	const Transition *move;
 	OrderLines		  lines;
 
+	currency_check(call->currency ? call->currency : row->currency, call->amount, "amount");
 	if (call->currency && row->currency && pg_strcasecmp(call->currency, row->currency) != 0)
 	{
 		apply(order, call, "payment_mismatch", "mismatch");
@@ -195,6 +196,8 @@ refund(LockedOrder *order, PaymentCall *call)
 
 	if (call->amount == NULL)
 		call->amount = left;
+	else
+		currency_check(row->currency, call->amount, "amount");
 	check_refund(row, left, call->amount);
 
 	call->update.refunded = amount_add(row->refunded, call->amount);

@@ -16,8 +16,8 @@ HUGE = "huge"
 KEYS = ["k1", "k2", "k'3", "ключ" * 31]
 REFS = ["p1", "p2", "p\"3"]
 MACHINES = ["m1", "m2", "m3"]
-CURRENCIES = ["EUR", "USD"]
-PRICES = ["0", "1", "2.50", "19.90", "0.001", "100", "7.5"]
+CURRENCIES = ["EUR", "EUR", "eur", "USD", "JPY", "Kwd", "PTS"]
+PRICES = ["0", "1", "2.50", "19.90", "0.001", "100", "7.5", "0.005", "0.30000000000000004"]
 SECRET = "planted secret"
 PAST = datetime(2024, 6, 1, tzinfo=timezone.utc)
 FUTURE = datetime(2100, 1, 1, tzinfo=timezone.utc)

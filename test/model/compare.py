@@ -101,10 +101,10 @@ def compare_history(cursor, world):
 
 
 def compare_payments(cursor, world):
-	cursor.execute("""SELECT order_id, kind, payment_ref, amount, outcome, version, attributes
-		FROM order_engine.payment""")
+	cursor.execute("""SELECT order_id, kind, payment_ref, amount, currency, outcome, version,
+		attributes FROM order_engine.payment""")
 	actual = {row[:3]: row[3:] for row in cursor.fetchall()}
-	expected = {(o.id, p.kind, p.ref): (p.amount, p.outcome, p.version, p.attributes)
+	expected = {(o.id, p.kind, p.ref): (p.amount, p.currency, p.outcome, p.version, p.attributes)
 		for o in orders_of(world).values() for p in o.payments}
 	return compare_rows("payment", expected, actual)
 

@@ -94,7 +94,9 @@ class HandCalls(Chooser):
 
 	def insert(self):
 		user = self.rng.choice(USERS)
-		given = self.rng.choice([{}, {}, {"state": "pending"}, {"version": 1}, {"currency": "EUR"},
+		given = self.rng.choice([{}, {}, {"state": "pending"}, {"version": 1}, {"currency": "eur"},
+			{"currency": "EURO"}, {"currency": "JPY", "amount": Decimal("0.5")},
+			{"currency": "usd", "amount": Decimal("2.50")},
 			{"attributes": {"raw": 1}, "private": {"name": SECRET}}, {"state": "paid"},
 			{"version": 0}, {"version": 2}, {"captured": 1}, {"machine_id": 77},
 			{"machine_id": self.rng.choice(self.pool.machine_ids())},

@@ -3,8 +3,9 @@
 from dataclasses import replace
 
 import order_rules
+from money import rounded, stored_currency
 from order_rules import creation_due, go, obstacles, record, stay
-from things import Order, Refused, refuse
+from things import ZERO, Order, Refused, refuse
 
 # what an UPDATE may change
 FREE = {"state", "version", "due_at", "updated_at", "attributes", "private"}
@@ -63,13 +64,17 @@ def insert_order(view, who, order_id, user, given):
 	for column in ("captured", "refunded"):
 		if given.get(column):
 			faults["OE014"] = None
+	currency = stored_currency(given.get("currency"))
+	amount = given.get("amount", ZERO)
+	if rounded(currency, amount) != amount:
+		faults["22023"] = None
 	key = given.get("idempotency_key")
 	if key is not None and view.get(("key", user, key)) is not None:
 		view.touched.add(("order", view.peek(("key", user, key))))
 		faults["23505"] = None
 	refuse(faults)
 	order = Order(order_id, user, machine, machine.creation.to, 1, key=key,
-		currency=given.get("currency"), attributes=given.get("attributes") or {},
+		amount=amount, currency=currency, attributes=given.get("attributes") or {},
 		private=given.get("private") or {}, due=creation_due(machine, None))
 	if key is not None:
 		view.put(("key", user, key), order_id)

@@ -44,7 +44,7 @@ def is_document(document, order):
 
 def document_part(value, key):
 	if key in ("payments", "history"):
-		value = [{k: v for k, v in part.items() if k not in ("at", "currency")} for part in value]
+		value = [{k: v for k, v in part.items() if k != "at"} for part in value]
 	return by_value(value) if key == "refund_due" else sql.canonical(value)
 
 

@@ -9,6 +9,7 @@ import sql
 from call import Call
 from chooser import (ABSENT, CURRENCIES, HUGE, KEYS, PRICES, REFS, SECRET, SKUS, USERS, Chooser,
 	plain_number, without_nulls)
+from money import stored_currency
 from things import Line, Request
 
 PAY_WITHIN = {"1 hour": timedelta(hours=1), "00:30": timedelta(minutes=30),
@@ -22,6 +23,8 @@ class OrderCalls(Chooser):
 	def line(self):
 		line = {"sku": self.rng.choice(SKUS if self.rng.random() < 0.97 else ABSENT),
 			"quantity": self.rng.randint(1, 4)}
+		if self.rng.random() < 0.1:
+			line["quantity"] = str(line["quantity"])
 		if self.rng.random() < 0.05:
 			line = {"sku": HUGE, "quantity": 2**31 - 1}
 		if self.rng.random() < 0.8:
@@ -39,8 +42,11 @@ class OrderCalls(Chooser):
 	def adjustment(self, lines):
 		given = {"kind": self.rng.choice(["discount", "shipping", "tax", "fee"]),
 			"amount": Decimal(self.rng.choice(["-1", "4.90", "0.5", "-0.25"]))}
+		if self.rng.random() < 0.2:
+			given["amount"] = sql.number(given["amount"])
 		if self.rng.random() < 0.3:
-			given["line_no"] = self.rng.randint(1, len(lines))
+			number = self.rng.randint(1, len(lines))
+			given["line_no"] = str(number) if self.rng.random() < 0.2 else number
 		if self.rng.random() < 0.3:
 			given["label"] = self.rng.choice(["spring", None])
 		return given
@@ -70,8 +76,8 @@ class OrderCalls(Chooser):
 		return Request(user, tuple(map(read_line, lines)),
 			key=self.given(arguments["idempotency_key"]),
 			pay_within=PAY_WITHIN[within] if within else None,
-			currency=self.given(arguments["currency"]),
-			adjustments=tuple(map(without_nulls, self.given(arguments["adjustments"]) or [])),
+			currency=stored_currency(self.given(arguments["currency"])),
+			adjustments=tuple(map(read_adjustment, self.given(arguments["adjustments"]) or [])),
 			attributes=self.given(arguments["attributes"]) or {},
 			private=self.given(arguments["private"]) or {},
 			machine=self.given(arguments["machine"]) or "order")
@@ -105,7 +111,7 @@ class OrderCalls(Chooser):
 		if what == 0:
 			lines = lines + [{"sku": "a", "quantity": 1}]
 		elif what == 1:
-			lines = [dict(lines[0], quantity=lines[0]["quantity"] % 9 + 1)] + lines[1:]
+			lines = [dict(lines[0], quantity=int(lines[0]["quantity"]) % 9 + 1)] + lines[1:]
 		elif what == 2:
 			arguments["currency"] = "JPY"
 		elif what == 3:
@@ -147,8 +153,8 @@ class OrderCalls(Chooser):
 		amount = plain_number(amount)
 		named = {"currency": currency, "attributes": attributes}
 		return self.row("pay_order", [order_id, ref, amount], named, lambda view, who, told:
-			order_rules.pay_order(view, who, order_id, ref, amount, self.given(currency),
-			self.given(attributes, {}), told))
+			order_rules.pay_order(view, who, order_id, ref, amount,
+			stored_currency(self.given(currency)), self.given(attributes, {}), told))
 
 	def refund(self):
 		order = self.order()
@@ -216,5 +222,13 @@ def read_line(given):
 	given = without_nulls(given)
 	sku = given["sku"]
 	return Line(sku, given.get("stock_key", sku) if given.get("stocked", True) else None,
-		given["quantity"], plain_number(Decimal(given.get("unit_price", 0))),
+		int(given["quantity"]), plain_number(Decimal(given.get("unit_price", 0))),
 		given.get("attributes", {}))
+
+
+def read_adjustment(given):
+	"""Kept as numbers, in whatever way they were given."""
+	kept = dict(without_nulls(given), amount=Decimal(given["amount"]))
+	if "line_no" in kept:
+		kept["line_no"] = int(kept["line_no"])
+	return kept

@@ -8,6 +8,7 @@ from dataclasses import replace
 from decimal import Decimal
 
 from machines import Machine
+from money import check_decimals, rounded
 from stock_rules import can_change_stock, change_stock
 from things import ZERO, Due, Happened, Message, Order, Payment, Refused, by_value, refuse
 
@@ -28,7 +29,7 @@ def create_order(view, who, request, told):
 	machine = newest_machine(view, request.machine)
 	if machine is None:
 		raise Refused("22023")
-	amount, subtotal = amounts(request)
+	amount, subtotal, adjustments = amounts(request)
 	if amount < 0 or (request.pay_within is not None and machine.creation.due is None):
 		raise Refused("22023")
 	if request.key is not None:
@@ -37,7 +38,7 @@ def create_order(view, who, request, told):
 			return repeat_creation(view, request, view.get(("order", earlier)))
 	order = Order(told.new_id, request.user, machine, machine.creation.to, 1,
 		subtotal=subtotal, amount=amount, currency=request.currency, key=request.key,
-		request=request.identity(), adjustments=request.adjustments,
+		request=request.identity(), adjustments=adjustments,
 		attributes=request.attributes, private=request.private, lines=request.lines,
 		due=creation_due(machine, request.pay_within))
 	change_stock(view, order, machine.creation.stock, 1, who)
@@ -57,9 +58,15 @@ def repeat_creation(view, request, order):
 
 
 def amounts(request):
+	for adjustment in request.adjustments:
+		check_decimals(request.currency, adjustment["amount"])
 	subtotal = sum((line.unit_price * line.quantity for line in request.lines), ZERO)
-	amount = subtotal + sum((Decimal(a["amount"]) for a in request.adjustments), ZERO)
-	return amount, subtotal
+	exact = subtotal + sum((a["amount"] for a in request.adjustments), ZERO)
+	amount = rounded(request.currency, exact)
+	if amount == exact:
+		return amount, subtotal, request.adjustments
+	rounding = {"kind": "rounding", "amount": amount - exact}
+	return amount, subtotal, request.adjustments + (rounding,)
 
 
 def creation_due(machine, pay_within):
@@ -191,6 +198,7 @@ def pay_order(view, who, order_id, ref, amount, currency, attributes, told):
 	earlier = find_payment(order, "capture", ref)
 	if earlier is not None:
 		return pay_result(order, earlier.outcome, True)
+	check_decimals(currency or order.currency, amount)
 	paid = replace(order, captured=order.captured + amount)
 	move = order.machine.find(order.state, "pay")
 	outcome = outcome_of(view, order, paid, move, currency, attributes, told)
@@ -253,6 +261,7 @@ def refund_order(view, who, order_id, ref, amount, attributes):
 		return refund_result(order, True)
 	left = order.captured - order.refunded
 	given = left if amount is None else amount
+	check_decimals(order.currency, given)
 	if given > left or left <= 0:
 		raise Refused("OE040")
 	payment = Payment("refund", ref, given, None, "refunded", order.version + 1, attributes)
@@ -334,7 +343,7 @@ def order_document(order):
 
 def payment_document(payment):
 	return {"kind": payment.kind, "ref": payment.ref, "amount": payment.amount,
-		"outcome": payment.outcome, "version": payment.version,
+		"currency": payment.currency, "outcome": payment.outcome, "version": payment.version,
 		"attributes": payment.attributes}
 
 

@@ -19,7 +19,7 @@ INSERT INTO step (call) VALUES
 	($$create_order(3, '[{"sku": "b", "quantity": 2, "unit_price": "7.50", "attributes": {"size": "L"}},
 		{"sku": "a", "quantity": 1}, {"sku": "b", "quantity": 3, "unit_price": 0.10},
 		{"sku": "gift", "quantity": 1, "stocked": false}, {"sku": "x", "stock_key": "B", "quantity": 4, "unit_price": 1}]',
-		currency => 'EUR', adjustments => '[{"kind": "discount", "amount": -5.00, "line_no": 1, "label": "spring"}, {"kind": "shipping", "amount": "4.90"}]',
+		currency => 'EUR', adjustments => '[{"kind": "discount", "amount": -5.00, "line_no": 1, "label": "spring"}, {"kind": "shipping", "amount": 4.90}]',
 		attributes => '{"channel": "web"}', private => '{"name": "Ann"}', pay_within => '2 hours',
 		context => '{"actor": "shop", "reason": "order", "traceparent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"}')$$),
 	($$create_order(4, '[{"sku": "few", "quantity": 1}, {"sku": "few", "quantity": 2}]')$$),

@@ -41,17 +41,17 @@ sub validate
 }
 
 # Every type of event there is, with all that they can hold.
-$shop->safe_psql('shop', <<'SQL');
+my $everything = <<'SQL';
 SET order_engine.actor = 'test';
 SELECT order_engine.receive_stock('tea', 100);
-CREATE FUNCTION pg_temp.new(amount numeric, OUT order_id bigint) LANGUAGE sql AS
-$$SELECT order_id FROM order_engine.create_order(-42, format('[{"sku": "tea", "quantity": 1, "unit_price": %s}]', amount)::jsonb, currency => 'EUR')$$;
+CREATE FUNCTION pg_temp.new(amount numeric, currency text DEFAULT 'EUR', OUT order_id bigint) LANGUAGE sql AS
+$$SELECT order_id FROM order_engine.create_order(-42, format('[{"sku": "tea", "quantity": 1, "unit_price": %s}]', amount)::jsonb, currency => new.currency)$$;
 DO $do$
 DECLARE
 	id bigint;
 BEGIN
 	PERFORM order_engine.create_order(9223372036854775807,
-		'[{"sku": "tea", "quantity": 2, "unit_price": "19.90", "attributes": {"color": "grün", "n": [1, null, "\n"]}}, {"sku": "card \" \\", "quantity": 1, "stocked": false}]', 'key',
+		'[{"sku": "tea", "quantity": 2, "unit_price": "19.90", "attributes": {"color": "grün", "n": [1, null, "\n"]}}, {"sku": "card \" \\", "quantity": 1, "stocked": false}]', 'key ' || current_setting('order_engine.amounts_as'),
 		adjustments => '[{"kind": "discount", "amount": -5.00, "line_no": 1, "label": "spring"}, {"kind": "shipping", "amount": "4.90"}]',
 		attributes => '{"channel": "web"}', private => '{"name": "Ann"}');
 	-- paid in parts, shipped, completed
@@ -60,12 +60,12 @@ BEGIN
 	PERFORM order_engine.refund_order(id, 'e', 1);
 	PERFORM order_engine.ship_order(id, attributes => '{"parcel": "1Z"}'), order_engine.complete_order(id);
 	-- overpaid, refund asked for, refused, given
-	id := pg_temp.new(0.00000000000000000000000000001);
+	id := pg_temp.new(0.00000000000000000000000000001, 'PTS');
 	PERFORM order_engine.pay_order(id, 'a', 99999999999999999999999999999999999999);
 	PERFORM order_engine.request_refund(id), order_engine.reject_refund(id), order_engine.request_refund(id), order_engine.confirm_refund(id);
 	PERFORM order_engine.refund_order(id, 'b');
-	-- refunded at once
-	id := pg_temp.new(3);
+	-- rounded, refunded at once
+	id := pg_temp.new(2.99999999999999997);
 	PERFORM order_engine.pay_order(id, 'a', 3);
 	PERFORM order_engine.refund_order(id, 'b');
 	-- cancelled, expired, changed by hand
@@ -76,7 +76,20 @@ BEGIN
 END $do$;
 CALL order_engine.tend(1000);
 SQL
+# Amounts as numbers and as text.
+$shop->safe_psql('shop', $everything);
 my @events = split /\n/, $shop->safe_psql('shop', 'SELECT payload FROM order_engine.outbox ORDER BY id');
+my $amount = qr/"(?:amount|unit_price|captured|refunded|refund_due)": ?+/;
+is(scalar(grep { /$amount"/ } @events), 0, 'amounts are numbers');
+like(join("\n", @events), qr/"kind": "rounding"/, 'one is rounded');
+# The keeper publishes too, and has begun with what the database had then.
+$shop->safe_psql('shop', 'ALTER DATABASE shop SET order_engine.amounts_as = text');
+$shop->restart;
+$shop->safe_psql('shop', $everything);
+my @texts = split /\n/, $shop->safe_psql('shop', 'SELECT payload FROM order_engine.outbox ORDER BY id OFFSET ' . @events);
+is(scalar(grep { /$amount(?!")/ } @texts), 0, 'or all of them are text');
+is(scalar(@texts), scalar(@events), 'which is all that differs');
+push @events, @texts;
 
 my %types = map { $_ => 1 } split /\n/, $shop->safe_psql('shop', 'SELECT DISTINCT type FROM order_engine.outbox');
 my @expected = split /\n/, $shop->safe_psql('shop',
@@ -109,7 +122,8 @@ is_deeply([ sort keys %unknown ], [], 'the contract names every field');
 # The validator can tell: the contract holds nothing that is not meant.
 my %spoilt = (
 	'an id that is a number' => sub { $_[0]{order_id} = 7 },
-	'an amount that is a string' => sub { $_[0]{amount} = '1.00' },
+	'an amount that is no decimal' => sub { $_[0]{amount} = '1,00' },
+	'an amount that is nothing' => sub { $_[0]{amount} = undef },
 	'a missing field' => sub { delete $_[0]{refund_due} },
 	'another schema version' => sub { $_[0]{schema_version} = 2 },
 	'a negative amount' => sub { $_[0]{captured} = -1 },
