@@ -4,7 +4,9 @@ CREATE EXTENSION order_engine;
 -- Before setup() there is nothing to publish into.
 SELECT order_engine.define_machine('m', '{}');
 SELECT order_engine.machine_diagram('order');
+SET client_min_messages = warning;
 SELECT order_engine.setup(4);
+RESET client_min_messages;
 
 -- setup() publishes the machine of orders.
 SELECT machine_id, name FROM order_engine.machine;

@@ -3,9 +3,9 @@
 \set SHOW_CONTEXT never
 SHOW shared_preload_libraries;
 CREATE EXTENSION order_engine;
-SET client_min_messages = error;
+\set VERBOSITY terse
 SELECT order_engine.setup(4);
-RESET client_min_messages;
+\set VERBOSITY default
 SELECT on_hand, available FROM order_engine.receive_stock('A', 10);
 
 -- An order's whole life.
@@ -43,8 +43,9 @@ CALL order_engine.tend();
 SELECT event, to_state, CASE actor WHEN session_user THEN 'session user' ELSE actor END AS actor FROM order_engine.order_history(:due);
 SELECT on_hand, reserved FROM order_engine.stock;
 
--- No relay: it says so, what waits can be seen, and a pause is kept for the day when there is one.
-SELECT state, publisher, pid, published, lag_events, lag_seconds >= 0 AS lag_seconds FROM order_engine.relay_status;
+-- No relay: it says so and why, what waits can be seen, and a pause is kept for the day when there is one.
+SELECT state, reason, publisher, pid, published, lag_events, lag_seconds FROM order_engine.relay_status;
+SELECT lag_events, lag_seconds >= 0 AS lag_seconds FROM order_engine.relay_lag();
 SELECT order_engine.pause_relay();
 SELECT order_engine.pause_relay();
 SELECT state FROM order_engine.relay_status;

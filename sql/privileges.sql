@@ -16,13 +16,17 @@ SELECT order_engine.grant_access('regress_privileges_owner', 'owner');
 -- From here on the owner of the shop needs no superuser.
 SET ROLE regress_privileges_owner;
 SELECT order_engine.grant_access('regress_privileges_monitor', 'monitor');
+SET client_min_messages = warning;
 SELECT order_engine.setup(2);
+RESET client_min_messages;
 SELECT order_engine.grant_access('regress_privileges_app', 'app');
 SELECT order_engine.grant_access('regress_privileges_operator', 'operator');
 SELECT order_engine.grant_access('regress_privileges_monitor', 'monitor');
 -- Again changes nothing.
 SELECT order_engine.grant_access('regress_privileges_app', 'app');
+SET client_min_messages = warning;
 SELECT order_engine.setup(2);
+RESET client_min_messages;
 
 -- What he cannot give, and what there is not.
 SELECT order_engine.grant_access('regress_privileges_nobody', 'owner');

@@ -1,9 +1,10 @@
 -- What the relay says and hears in SQL.  No worker runs here; test/t/relay_*.pl has one.
+-- needs to be preloaded
 \pset null '(null)'
 CREATE EXTENSION order_engine;
 
 -- Before setup() there is no view; the function answers all the same.
-SELECT state, publisher, pid, published FROM order_engine.relay_state();
+SELECT state, reason, publisher, pid, published FROM order_engine.relay_state();
 \set VERBOSITY sqlstate
 SELECT * FROM order_engine.relay_lag();
 SELECT order_engine.pause_relay();
@@ -15,28 +16,30 @@ SELECT order_engine.setup(4);
 RESET client_min_messages;
 SELECT * FROM order_engine.relay_status;
 
--- Events wait for a relay.
+-- With nobody to publish to there is no lag.  The function counts what the outbox keeps.
 SELECT count(order_engine.emit('parcel', 'P-' || n, 'parcel.sent', '{}')) FROM generate_series(1, 10) n;
 SELECT lag_events, lag_bytes BETWEEN 10 * 60 AND 10 * 300 AS lag_bytes, lag_seconds BETWEEN 0 AND 60 AS lag_seconds
-FROM order_engine.relay_status;
+FROM order_engine.relay_lag();
 BEGIN;
 SELECT order_engine.emit('parcel', 'P-11', 'parcel.sent', '{}') IS NOT NULL AS emitted;
-SELECT lag_events FROM order_engine.relay_status;
+SELECT lag_events FROM order_engine.relay_lag();
 ROLLBACK;
-SELECT lag_events FROM order_engine.relay_status;
+SELECT lag_events FROM order_engine.relay_lag();
 
 -- What is acknowledged does not count, what comes later does.
 SELECT order_engine.journal_tick('outbox') AS batch \gset
-SELECT lag_events FROM order_engine.relay_status;
+SELECT lag_events FROM order_engine.relay_lag();
 SELECT id AS fourth FROM order_engine.journal_batch('outbox', :batch) AS id ORDER BY id OFFSET 3 LIMIT 1 \gset
 SELECT order_engine.journal_acknowledge('outbox', :batch, :fourth);
-SELECT lag_events FROM order_engine.relay_status;
+SELECT lag_events FROM order_engine.relay_lag();
 SELECT order_engine.emit('parcel', 'P-12', 'parcel.sent', '{}') IS NOT NULL AS emitted;
-SELECT lag_events FROM order_engine.relay_status;
+SELECT lag_events FROM order_engine.relay_lag();
 SELECT order_engine.journal_acknowledge('outbox', :batch);
-SELECT lag_events FROM order_engine.relay_status;
+SELECT lag_events FROM order_engine.relay_lag();
 SELECT order_engine.journal_acknowledge('outbox', order_engine.journal_tick('outbox'));
-SELECT lag_events, lag_bytes, lag_seconds FROM order_engine.relay_status;
+SELECT lag_events, lag_bytes, lag_seconds FROM order_engine.relay_lag();
+
+SELECT state, lag_events, lag_bytes, lag_seconds FROM order_engine.relay_status;
 
 -- The brake is durable, and tells whether it moved.
 SELECT order_engine.pause_relay();

@@ -59,8 +59,10 @@ SELECT 1 + 1;
 SELECT now();
 
 SET ROLE regress_search_path_owner;
+SET client_min_messages = warning;
 SELECT order_engine.setup(2);
 SELECT order_engine.setup(2);
+RESET client_min_messages;
 SELECT order_engine.grant_access('regress_search_path_app', 'app');
 SELECT order_engine.grant_access('regress_search_path_operator', 'operator');
 SELECT order_engine.define_machine('ticket', '{"final": ["closed"], "transitions": [{"from": null, "event": "create", "to": "open"}, {"from": "open", "event": "close", "to": "closed"}]}');

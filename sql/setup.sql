@@ -65,6 +65,7 @@ RESET client_min_messages;
 SET ROLE regress_setup_other;
 SELECT order_engine.setup(2);
 SET ROLE regress_setup_owner;
+SET client_min_messages = warning;
 SELECT order_engine.setup(2);
 SELECT schema_version, partitions, relay_paused FROM order_engine.shop;
 SELECT DISTINCT tableowner FROM pg_tables WHERE schemaname = 'order_engine';

@@ -28,6 +28,7 @@
 #include "relay/relay.h"
 #include "shop/owner.h"
 #include "shop/row.h"
+#include "worker/service.h"
 
 #define LIMIT_MARGIN 4096  /* Kafka's own part of a message */
 #define QUEUE_KBYTES 65536 /* of messages in the client library, copied or in flight */
@@ -162,13 +163,28 @@ relay_status_start(void)
 	return status;
 }
 
-/* Of this database's relay; what the last one said, if none runs now. */
+/*
+ * Of this database's relay; what the last one said, if none runs now.  *reason: why it
+ * publishes nothing, NULL where last_error says it or nothing is wrong.
+ */
 static RelayStatus
-status_get(void)
+status_get(int pid, const char **reason)
 {
 	RelayStatus status = status_read();
+	bool		known = status.since != 0;
 
-	if (wake_pid(WAKE_RELAY) == 0)
+	*reason = NULL;
+	if (pid == 0)
+		status.state = RELAY_STOPPED;
+	if (!known || pid == 0)
+		status.publisher = outbox_publisher;
+	if (status.state == RELAY_DISABLED)
+		*reason = "order_engine.publisher is none";
+	else if (status.state == RELAY_PAUSED)
+		*reason = "pause_relay() was called";
+	else
+		*reason = service_reason(pid != 0, known);
+	if (*reason && status.state == RELAY_RUNNING)
 		status.state = RELAY_STOPPED;
 	return status;
 }
@@ -188,31 +204,37 @@ set_time(Datum *value, bool *isnull, TimestampTz time)
 	*isnull = (time == 0);
 }
 
+static inline void
+set_text(Datum *value, bool *isnull, const char *text)
+{
+	*isnull = (text == NULL);
+	*value = text ? CStringGetTextDatum(text) : (Datum) 0;
+}
+
 Datum
 order_engine_relay_state(PG_FUNCTION_ARGS)
 {
 	static TupleDesc shape; /* of call_row() */
-	RelayStatus		 status = status_get();
 	int				 pid = wake_pid(WAKE_RELAY);
-	bool			 known = status.since != 0;
-	Datum			 values[12];
-	bool			 nulls[12] = {false};
+	const char		*reason;
+	RelayStatus		 status = status_get(pid, &reason);
+	Datum			 values[13];
+	bool			 nulls[13] = {false};
 
 	values[0] = CStringGetTextDatum(state_names[status.state]);
-	values[1] =
-		CStringGetTextDatum(outbox_publisher_name(known ? status.publisher : outbox_publisher));
-	values[2] = Int32GetDatum(pid);
-	nulls[2] = (pid == 0);
-	set_id(&values[3], &nulls[3], status.generation);
-	set_id(&values[4], &nulls[4], status.batch);
-	set_id(&values[5], &nulls[5], status.event_id);
-	values[6] = Int64GetDatum(status.published);
-	values[7] = Int64GetDatum(status.refused);
-	set_time(&values[8], &nulls[8], status.since);
-	set_time(&values[9], &nulls[9], status.published_at);
-	nulls[10] = (status.error_at == 0);
-	values[10] = nulls[10] ? (Datum) 0 : CStringGetTextDatum(status.error);
-	set_time(&values[11], &nulls[11], status.error_at);
+	set_text(&values[1], &nulls[1], reason);
+	values[2] = CStringGetTextDatum(outbox_publisher_name(status.publisher));
+	values[3] = Int32GetDatum(pid);
+	nulls[3] = (pid == 0);
+	set_id(&values[4], &nulls[4], status.generation);
+	set_id(&values[5], &nulls[5], status.batch);
+	set_id(&values[6], &nulls[6], status.event_id);
+	values[7] = Int64GetDatum(status.published);
+	values[8] = Int64GetDatum(status.refused);
+	set_time(&values[9], &nulls[9], status.since);
+	set_time(&values[10], &nulls[10], status.published_at);
+	set_text(&values[11], &nulls[11], status.error_at == 0 ? NULL : status.error);
+	set_time(&values[12], &nulls[12], status.error_at);
 	return call_row(fcinfo, &shape, values, nulls);
 }
 

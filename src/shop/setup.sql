@@ -28,6 +28,7 @@ BEGIN
 					HINT = format('The number of partitions is fixed by the first setup(): call order_engine.setup(%s).', found);
 		END IF;
 		PERFORM order_engine.migrate();
+		PERFORM order_engine.notice_service();
 		RETURN;
 	END IF;
 	IF (SELECT r.rolsuper FROM pg_roles r WHERE r.rolname = current_user) THEN
@@ -35,10 +36,11 @@ BEGIN
 			USING HINT = 'What acts for them, triggers that users add among it, runs as a superuser. Give a role order_engine.grant_access(role, ''owner'') and let it run order_engine.setup().';
 	END IF;
 	PERFORM order_engine.create_tables(partitions);
+	PERFORM order_engine.notice_service();
 END
 $setup$;
 COMMENT ON FUNCTION order_engine.setup(int) IS
-'Creates the shop''s tables in schema order_engine, owned by the caller; run again after ALTER EXTENSION UPDATE, migrates them. partitions: leaves of each order table, a power of two from 1 to 1024, fixed for ever; more than 256 need a larger max_locks_per_transaction (53200 without it). Errors: 22023 for another number, 42501 if the tables belong to another role, 55000 if they exist with another number of partitions.';
+'Creates the shop''s tables in schema order_engine, owned by the caller; run again after ALTER EXTENSION UPDATE, migrates them. Says in a NOTICE why no worker serves this database, if none does, and which line the configuration needs. partitions: leaves of each order table, a power of two from 1 to 1024, fixed for ever; more than 256 need a larger max_locks_per_transaction (53200 without it). Errors: 22023 for another number, 42501 if the tables belong to another role, 55000 if they exist with another number of partitions.';
 REVOKE ALL ON FUNCTION order_engine.setup(int) FROM PUBLIC;
 
 /* Version 1 is the first: there is nothing to migrate from. */

@@ -7,6 +7,9 @@
  * when it ended, and ends it when the database leaves the list.  The dynamic
  * workers are never restarted by the postmaster, so that a database can be dropped
  * under them.
+ *
+ * Shared memory: one byte, written by the launcher alone and read by whoever asks
+ * why a worker does not run; no lock, since what it says is old news in any case.
  */
 #include "postgres.h"
 
@@ -16,6 +19,7 @@
 #include "access/tableam.h"
 #include "access/xact.h"
 #include "catalog/pg_database.h"
+#include "commands/dbcommands.h"
 #include "miscadmin.h"
 #include "postmaster/bgworker.h"
 #include "postmaster/interrupt.h"
@@ -27,6 +31,7 @@
 
 #include "base/clock.h"
 #include "base/compat.h"
+#include "base/shared.h"
 #include "base/wake.h"
 #include "worker/launcher.h"
 #include "worker/worker.h"
@@ -42,7 +47,12 @@ static const struct
 	[WAKE_KEEPER] = {"order_engine keeper", "keeper_main"},
 };
 
-static char *databases; /* order_engine.databases: PostgreSQL sets and resets it */
+char *launcher_databases; /* a setting, which PostgreSQL sets and resets */
+
+static bool preloaded = false; /* by the postmaster, for all its processes */
+
+/* a worker waits for a slot; NULL without preload */
+static volatile bool *shown_full;
 
 COMPAT_WORKER_MAIN(order_engine_launcher_main);
 
@@ -99,7 +109,7 @@ find_watched(const char *name)
 static void
 follow_list(void)
 {
-	char	 *names_text = pstrdup(databases);
+	char	 *names_text = pstrdup(launcher_databases);
 	List	 *names;
 	ListCell *cell;
 
@@ -226,7 +236,9 @@ note_missing(Watched *w, bool missing)
 			LOG,
 			(errmsg("database \"%s\" of order_engine.databases cannot be connected to", w->name),
 			 errdetail(
-				 "It does not exist, does not allow connections or is being dropped.  The launcher looks again every second.")));
+				 "It does not exist, does not allow connections or is being dropped.  The launcher looks again every second."),
+			 errhint(
+				 "Create it, or take it from order_engine.databases and reload.  A name with capital letters needs double quotes there.")));
 	w->missing = missing;
 }
 
@@ -284,6 +296,27 @@ tend_database(Watched *w, int64 now)
 	note_missing(w, !OidIsValid(database));
 }
 
+static void
+show_full(void)
+{
+	bool	  full = false;
+	ListCell *cell;
+
+	foreach(cell, watched)
+		full = full || ((Watched *) lfirst(cell))->full;
+	*shown_full = full;
+}
+
+/* Whoever reloads wants to know what is still missing. */
+static void
+forget_missing(void)
+{
+	ListCell *cell;
+
+	foreach(cell, watched)
+		((Watched *) lfirst(cell))->missing = false;
+}
+
 /* Without a worker that should be there, look again soon; a worker's end sets the latch. */
 static long
 launcher_timeout(void)
@@ -314,9 +347,40 @@ order_engine_launcher_main(Datum arg)
 		follow_list();
 		foreach(cell, watched)
 			tend_database(lfirst(cell), now);
-		(void) worker_wait(PGINVALID_SOCKET, launcher_timeout());
+		show_full();
+		if (worker_wait(PGINVALID_SOCKET, launcher_timeout()))
+			forget_missing();
 	}
 	proc_exit(1); /* 0 would mean never again */
+}
+
+/* ---- what others ask ---- */
+
+bool
+launcher_is_preloaded(void)
+{
+	return preloaded;
+}
+
+bool
+launcher_has_database(Oid database)
+{
+	char	 *copy = pstrdup(launcher_databases);
+	char	 *name = get_database_name(database);
+	List	 *names;
+	ListCell *cell;
+	bool	  found = false;
+
+	if (name && SplitIdentifierString(copy, ',', &names))
+		foreach(cell, names)
+			found = found || strcmp(lfirst(cell), name) == 0;
+	return found;
+}
+
+bool
+launcher_is_full(void)
+{
+	return shown_full && *shown_full;
 }
 
 /* ---- start of the module ---- */
@@ -333,6 +397,12 @@ check_databases(char **newval, void **extra, GucSource source)
 	list_free(names);
 	pfree(copy);
 	return valid;
+}
+
+static Size
+shown_size(void)
+{
+	return sizeof(*shown_full);
 }
 
 static void
@@ -357,9 +427,11 @@ launcher_init(void)
 {
 	DefineCustomStringVariable("order_engine.databases",
 							   "Databases in which the relay and the keeper run.",
-							   "A list of names. Takes effect on reload.", &databases, "",
+							   "A list of names. Takes effect on reload.", &launcher_databases, "",
 							   PGC_SIGHUP, GUC_LIST_INPUT, check_databases, NULL, NULL);
 	if (!process_shared_preload_libraries_in_progress || IsBinaryUpgrade)
 		return;
+	preloaded = true;
+	shared_request("order_engine launcher", shown_size, 0, (void **) &shown_full);
 	register_launcher();
 }

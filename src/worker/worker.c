@@ -2,14 +2,15 @@
  * worker.c
  *		The envelope that the engine's workers share.
  *
- * Keeps, for this process, whether it is in a transaction and whom it acts for; its place
- * to be woken is wake.c's.
+ * Keeps, for this process, whether it is in a transaction, whom it acts for and what its
+ * database lacks; its place to be woken is wake.c's.
  */
 #include "postgres.h"
 
 #include <signal.h>
 
 #include "access/xact.h"
+#include "commands/extension.h"
 #include "miscadmin.h"
 #include "pgstat.h"
 #include "postmaster/bgworker.h"
@@ -36,6 +37,17 @@ int worker_idle_timeout = 1000; /* a setting, which PostgreSQL sets and resets *
 /* of a worker: set by worker_begin(), reset by worker_end(), or by worker_try() after an error */
 static OwnerScope			 owner_scope; /* whom to go back to */
 static volatile sig_atomic_t in_transaction = false;
+
+/* of a worker: what its database lacks to be served, and the log says so; reset by a reload */
+typedef enum Lack
+{
+	LACKS_NOTHING,
+	LACKS_TABLES,
+	LACKS_EXTENSION,
+} Lack;
+
+static Lack lack = LACKS_NOTHING;
+static bool tells_lack = false; /* set once: of a database's workers one says it */
 
 /*
  * A worker in a transaction may be waiting for a lock: there it must die; outside it can end
@@ -95,6 +107,41 @@ reset_session(void)
 	LockReleaseAll(USER_LOCKMETHOD, true);
 }
 
+/* Said once: an empty database of the list may be empty for long. */
+static void
+note_lack(Lack found)
+{
+	bool is_new = found != lack && found != LACKS_NOTHING;
+
+	lack = found;
+	if (!is_new || !tells_lack)
+		return;
+	if (found == LACKS_EXTENSION)
+		ereport(
+			LOG,
+			(errmsg(
+				 "database \"%s\" of order_engine.databases does not have extension \"order_engine\"",
+				 worker_database()),
+			 errhint(
+				 "Run CREATE EXTENSION order_engine and SELECT order_engine.setup() there, and its workers begin; or take it from order_engine.databases and reload.")));
+	else
+		ereport(
+			LOG,
+			(errmsg(
+				 "database \"%s\" of order_engine.databases does not have all tables of order_engine",
+				 worker_database()),
+			 errhint(
+				 "Run SELECT order_engine.setup() there, or let the restore end, and its workers begin; or take it from order_engine.databases and reload.")));
+}
+
+static inline Lack
+find_lack(void)
+{
+	if (shop_is_whole())
+		return LACKS_NOTHING;
+	return OidIsValid(get_extension_oid("order_engine", true)) ? LACKS_TABLES : LACKS_EXTENSION;
+}
+
 void
 worker_start(WakeKind kind, Datum arg)
 {
@@ -104,6 +151,7 @@ worker_start(WakeKind kind, Datum arg)
 	BackgroundWorkerUnblockSignals();
 	BackgroundWorkerInitializeConnectionByOid(DatumGetObjectId(arg), InvalidOid, 0);
 	pin_settings();
+	tells_lack = kind == WAKE_KEEPER;
 
 	while (!wake_take_place(kind))
 	{
@@ -134,7 +182,8 @@ worker_begin(const char *activity)
 	SetCurrentStatementStartTimestamp();
 	StartTransactionCommand();
 	PushActiveSnapshot(GetTransactionSnapshot());
-	if (!shop_is_whole())
+	note_lack(find_lack());
+	if (lack != LACKS_NOTHING)
 	{
 		PopActiveSnapshot();
 		CommitTransactionCommand();
@@ -228,6 +277,7 @@ worker_wait(pgsocket fd, long timeout_ms)
 		return false;
 	ConfigReloadPending = false;
 	ProcessConfigFile(PGC_SIGHUP);
+	lack = LACKS_NOTHING;
 	return true;
 }
 

@@ -60,7 +60,7 @@ FROM (VALUES ('machine', 'definition', 'SELECT order_engine.machine_diagram(''or
 	('order_line', 'sku', format('SELECT order_engine.cancel_order(%s)', :order_id)),
 	('orders', 'attributes', format('SELECT order_engine.get_order(%s)', :order_id)),
 	('journal_position', 'identity', 'SELECT order_engine.journal_tick(''outbox'')'),
-	('outbox', 'created_at', 'SELECT lag_events FROM order_engine.relay_status')) AS v (relation, col, call);
+	('outbox', 'created_at', 'SELECT lag_events FROM order_engine.relay_lag()')) AS v (relation, col, call);
 
 -- The trigger functions on tables and for events that they were not made for.
 CREATE TABLE public.other (id int PRIMARY KEY, order_id text, user_id text, state text, machine_id text, version text, subtotal text, amount int, captured int,

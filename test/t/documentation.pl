@@ -11,7 +11,7 @@ use Test::More;
 use lib 'test/lib';
 use OrderEngine;
 
-my $node = OrderEngine::new_node('main', databases => '');
+my $node = OrderEngine::new_node('main');
 $node->start;
 $node->safe_psql('postgres', 'CREATE DATABASE shop');
 my $readme = slurp_file('README.md');

@@ -190,7 +190,7 @@ is(batch($batch, $other), 'new4', 'what is being loaded is not read yet');
 acknowledge($batch, $other);
 $loader->query_safe('COMMIT');
 $loader->quit;
-is(value('SELECT lag_events FROM order_engine.relay_status', $other), 1, 'it counts once it is there');
+is(value('SELECT lag_events FROM order_engine.relay_lag()', $other), 1, 'it counts once it is there');
 is(batch(tick($other), $other), 'late', '... and is read');
 
 $node->stop;
