@@ -35,11 +35,13 @@ FROM (SELECT id, counter(id) > coalesce(lag(counter(id)) OVER (ORDER BY n), 0) A
 -- Raw SQL, too.
 INSERT INTO order_engine.orders (order_id, user_id) VALUES (order_engine.next_order_id(3), 3) RETURNING state, version;
 
--- tend() does what the keeper would.
+-- tend() does what the keeper would; that there is none, and what is late, can be seen.
 SELECT order_id AS due FROM order_engine.create_order(4, '[{"sku": "A", "quantity": 3}]', pay_within => '1 hour') \gset
 SELECT on_hand, reserved FROM order_engine.stock;
-UPDATE order_engine.orders SET due_at = now() WHERE order_id = :due;
+UPDATE order_engine.orders SET due_at = now() - interval '2 minutes' WHERE order_id = :due;
+SELECT state, reason, pid, due, late, oldest_due_at < now() AS oldest_due_at, resting, since, last_pass_at, last_error FROM order_engine.keeper_status;
 CALL order_engine.tend();
+SELECT due, late, oldest_due_at, last_pass_at FROM order_engine.keeper_status;
 SELECT event, to_state, CASE actor WHEN session_user THEN 'session user' ELSE actor END AS actor FROM order_engine.order_history(:due);
 SELECT on_hand, reserved FROM order_engine.stock;
 
@@ -79,4 +81,6 @@ ROLLBACK;
 SELECT order_engine.create_order(5, '[{"sku": "A", "quantity": 1}]');
 SELECT order_engine.relay_state();
 SELECT order_engine.relay_lag();
+SELECT order_engine.keeper_state();
+SELECT order_engine.keeper_due();
 CALL order_engine.tend();

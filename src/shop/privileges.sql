@@ -65,6 +65,9 @@ VALUES
 
 	/* the keeper's work */
 	('function', 'tend', NULL, 'EXECUTE', NULL),
+	('table', 'keeper_status', NULL, 'SELECT', 'SELECT'),
+	('function', 'keeper_state', NULL, 'EXECUTE', 'EXECUTE'),
+	('function', 'keeper_due', NULL, 'EXECUTE', 'EXECUTE'),
 
 	/* events */
 	('function', 'emit', 'EXECUTE', 'EXECUTE', NULL),
@@ -98,6 +101,7 @@ VALUES
 	('function', 'migrate', NULL, NULL, NULL),
 	('function', 'create_machines', NULL, NULL, NULL),
 	('function', 'machine_changed', NULL, NULL, NULL),
+	('function', 'create_keeper', NULL, NULL, NULL),
 	('function', 'create_relay', NULL, NULL, NULL),
 	('function', 'refuse_direct_write', NULL, NULL, NULL),
 	('function', 'replay_step', NULL, NULL, NULL),

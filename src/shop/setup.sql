@@ -196,6 +196,7 @@ BEGIN
 	CREATE TRIGGER "0_order_engine_after" AFTER INSERT OR UPDATE OR DELETE ON order_engine.stock
 		FOR EACH ROW EXECUTE FUNCTION order_engine.stock_after();
 	PERFORM order_engine.create_machines();
+	PERFORM order_engine.create_keeper();
 	PERFORM order_engine.create_relay();
 END
 $create$;

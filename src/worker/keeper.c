@@ -40,6 +40,7 @@
 #include "order/order.h"
 #include "shop/owner.h"
 #include "worker/keeper.h"
+#include "worker/keeper_status_internal.h"
 #include "worker/worker.h"
 
 #define TEND_MS 1000
@@ -65,6 +66,7 @@ typedef struct KeeperPass
 	MemoryContext context;	/* outlives transactions */
 	bool		  commits;	/* each step is a transaction of its own */
 	bool		  worker;	/* nobody cancels it, and it waits for no lock for long */
+	int64		  number;	/* of passes so far */
 	HTAB		 *resting;	/* orders to pass over, and when to look at them again */
 	TimestampTz	  now;		/* what is due by then */
 	int64		  began_at; /* of clock_ms() */
@@ -96,6 +98,7 @@ typedef struct Rest
 	int64		order_id; /* hash key */
 	TimestampTz due_at;
 	int64		again_at; /* of clock_ms() */
+	int64		met_in;	  /* the last pass that found it due */
 	int			delay_ms;
 } Rest;
 
@@ -142,6 +145,7 @@ pass_init(KeeperPass *pass, MemoryContext parent, bool commits)
 static void
 pass_begin(KeeperPass *pass)
 {
+	pass->number++;
 	pass->now = GetCurrentTimestamp();
 	pass->began_at = clock_ms();
 	pass->ndue = pass->next = pass->alone = 0;
@@ -154,7 +158,10 @@ rests(KeeperPass *pass, const DueOrder *due)
 {
 	Rest *rest = hash_search(pass->resting, &due->order_id, HASH_FIND, NULL);
 
-	return rest && rest->due_at == due->due_at && rest->again_at > pass->began_at;
+	if (rest == NULL || rest->due_at != due->due_at)
+		return false;
+	rest->met_in = pass->number;
+	return rest->again_at > pass->began_at;
 }
 
 /* Lets it rest, each time twice as long. */
@@ -168,7 +175,27 @@ let_rest(KeeperPass *pass, const DueOrder *due, int first_ms)
 		found && rest->due_at == due->due_at ? Min(rest->delay_ms * 2, LAST_RETRY_MS) : first_ms;
 	rest->due_at = due->due_at;
 	rest->again_at = clock_ms() + rest->delay_ms;
+	rest->met_in = pass->number;
 	return rest->delay_ms;
+}
+
+/* Of a whole pass: forgets those that it has not met, which are not due any more; how many rest. */
+static int64
+count_resting(KeeperPass *pass)
+{
+	HASH_SEQ_STATUS scan;
+	Rest		   *rest;
+	int64			resting = 0;
+
+	hash_seq_init(&scan, pass->resting);
+	while ((rest = hash_seq_search(&scan)) != NULL)
+	{
+		if (rest->met_in != pass->number)
+			(void) hash_search(pass->resting, &rest->order_id, HASH_REMOVE, NULL);
+		else if (rest->again_at > pass->began_at)
+			resting++;
+	}
+	return resting;
 }
 
 /*
@@ -298,6 +325,15 @@ apply_stock(StockWorks *works, const char *actor)
 	row_scope_end(&scope);
 }
 
+/* Its writer set a due time that means nothing: it will never be fired. */
+static void
+note_meaningless(KeeperPass *pass, const DueOrder *due)
+{
+	(void) let_rest(pass, due, LAST_RETRY_MS);
+	keeper_status_error(due->order_id, ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+						"the order has a due time in a state that has no due event");
+}
+
 /* Fires the due event of an order that is still due and free. */
 static void
 fire_due(KeeperPass *pass, const DueOrder *due, const ActionContext *context, StockWorks *works)
@@ -309,9 +345,10 @@ fire_due(KeeperPass *pass, const DueOrder *due, const ActionContext *context, St
 
 	if (order_begin_if_free(&order, due->order_id, "tend()"))
 	{
-		int event = order.state >= 0 ? order.machine->due_event[order.state] : -1;
+		int	 event = order.state >= 0 ? order.machine->due_event[order.state] : -1;
+		bool is_due = order.row.has_due_at && order.row.due_at <= pass->now;
 
-		if (order.row.has_due_at && order.row.due_at <= pass->now && event >= 0)
+		if (is_due && event >= 0)
 		{
 			update.transition = machine_move(order.machine, order.state, event);
 			change.event = order.machine->events[event];
@@ -323,8 +360,8 @@ fire_due(KeeperPass *pass, const DueOrder *due, const ActionContext *context, St
 			collect_stock(works, &order, change.transition ? change.transition->stock : STOCK_NONE,
 						  &lines);
 		}
-		else if (event < 0)
-			let_rest(pass, due, LAST_RETRY_MS); /* its writer set a due time that means nothing */
+		else if (is_due)
+			note_meaningless(pass, due);
 	}
 	order_end(&order);
 }
@@ -393,6 +430,7 @@ note_failure(KeeperPass *pass, const DueOrder *due, ErrorData *error)
 {
 	int delay_ms = let_rest(pass, due, FIRST_RETRY_MS);
 
+	keeper_status_error(due->order_id, error->sqlerrcode, error->message);
 	ereport(LOG, (errcode(error->sqlerrcode),
 				  errmsg("due event of order " INT64_FORMAT " failed: %s", due->order_id,
 						 error->message),
@@ -444,6 +482,8 @@ learn(KeeperPass *pass)
 	if (note->nfiring == 1)
 	{
 		note->culprits[note->nculprits++ % MAX_CULPRITS] = note->firing;
+		keeper_status_error(note->firing.order_id, ERRCODE_TRIGGERED_ACTION_EXCEPTION,
+							"the due event of the order ended the keeper");
 		ereport(LOG, (errcode(ERRCODE_TRIGGERED_ACTION_EXCEPTION),
 					  errmsg("due event of order " INT64_FORMAT " ended the keeper",
 							 note->firing.order_id),
@@ -608,6 +648,51 @@ call_expire_outbox(void)
 	commit_as_owner(rotate_outbox);
 }
 
+/* Each step is a transaction of its own; without tables, or told to stop, it is no whole pass. */
+static void
+run_steps(KeeperPass *pass)
+{
+	bool more = true;
+
+	wake_clear();
+	while (more)
+	{
+		if (worker_stopping() || !worker_begin("keeper: firing due events"))
+			return;
+		more = pass_step(pass);
+		worker_end();
+		if (more)
+			worker_wait(PGINVALID_SOCKET, 0);
+	}
+	keeper_status_pass(count_resting(pass));
+}
+
+/* The error ends this process: keeper_status shall show it all the same. */
+static void
+tell_error(void)
+{
+	ErrorData *error;
+
+	MemoryContextSwitchTo(TopMemoryContext);
+	error = CopyErrorData();
+	keeper_status_error(0, error->sqlerrcode, error->message);
+}
+
+static void
+run_pass(KeeperPass *pass)
+{
+	PG_TRY();
+	{
+		run_steps(pass);
+	}
+	PG_CATCH();
+	{
+		tell_error();
+		PG_RE_THROW();
+	}
+	PG_END_TRY();
+}
+
 void
 keeper_main(Datum arg)
 {
@@ -621,22 +706,10 @@ keeper_main(Datum arg)
 	before_shmem_exit(forget_firing, (Datum) 0);
 	pass_begin(&pass);
 	learn(&pass);
+	keeper_status_start();
 	while (!worker_stopping())
 	{
-		bool more = true;
-
-		wake_clear();
-		while (more && !worker_stopping())
-		{
-			more = false;
-			if (worker_begin("keeper: firing due events"))
-			{
-				more = pass_step(&pass);
-				worker_end();
-			}
-			if (more)
-				worker_wait(PGINVALID_SOCKET, 0);
-		}
+		run_pass(&pass);
 		worker_expire_outbox(&expire_at);
 		worker_wait(PGINVALID_SOCKET, Min(worker_idle_timeout, IDLE_MS));
 		pass_begin(&pass);
@@ -676,6 +749,8 @@ order_engine_tend(PG_FUNCTION_ARGS)
 		if (!atomic)
 			commit();
 	} while (more && (clock_ms() < deadline || pass.alone > 0));
+	if (!more && !atomic)
+		keeper_status_pass(count_resting(&pass));
 	if (!atomic && outbox_publisher == OUTBOX_TO_NOBODY)
 		call_expire_outbox();
 	SPI_finish();
@@ -686,4 +761,5 @@ void
 keeper_init(void)
 {
 	note_part = database_slot_request(sizeof(Note), NULL);
+	keeper_status_init();
 }

@@ -10,7 +10,7 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 
 my $crowd = $ENV{ORDER_ENGINE_LONG} ? 100_000 : 10_000;
-my $shop = OrderEngine::new_shop('keeper');
+my $shop = OrderEngine::new_shop('keeper', conf => 'restart_after_crash = on');
 my $sql = sub { my ($query) = @_; return $shop->safe_psql('shop', $query) };
 my $becomes_true = sub { my ($query, $name) = @_; ok($shop->poll_query_until('shop', $query), $name) };
 my $order = sub {
@@ -57,6 +57,10 @@ my $locked = $sql->("SELECT xmax FROM order_engine.orders WHERE order_id = $held
 $pass->();
 isnt($locked, 0, 'the keeper looks at an order whose due time means nothing');
 is($sql->("SELECT xmax FROM order_engine.orders WHERE order_id = $held"), $locked, 'but not again');
+$becomes_true->("SELECT resting = 1 AND last_error_order_id = $held AND last_error LIKE '%has no due event' FROM order_engine.keeper_status",
+	'keeper_status says which and why');
+$sql->("UPDATE order_engine.orders SET due_at = NULL WHERE order_id = $held");
+$becomes_true->('SELECT resting = 0 FROM order_engine.keeper_status', 'until it is put right');
 
 # A stock row that somebody holds on to: what is due with it waits, other orders and
 # other stock do not wait with it.
@@ -98,8 +102,19 @@ $becomes_true->("SELECT count(*) = 20 $gone", 'those beside one that raises expi
 is($sql->("SELECT count(*) FROM order_engine.orders WHERE state = 'open'"), 20, 'and those that raise stay');
 is($sql->("SELECT reserved FROM order_engine.stock WHERE sku = 'guarded'"), 20, 'with their stock');
 ok($shop->log_contains(qr/due event of order \d+ failed: not this one/), 'and the log says why');
+$becomes_true->('SELECT resting = 20 AND due = 20 FROM order_engine.keeper_status', 'keeper_status counts them');
+is($sql->("SELECT state, reason, last_error, last_error_code IN ('P0001', '57014'), last_error_order_id IN (SELECT order_id FROM order_engine.orders WHERE state = 'open'),
+		last_pass_at >= since, pid = (SELECT pid FROM pg_stat_activity WHERE backend_type = 'order_engine keeper') FROM order_engine.keeper_status"),
+	'running||not this one|t|t|t|t', 'and says why');
+# What a guard raises may be taken from what an order keeps private.
+$sql->("CREATE ROLE keeper_monitor; SELECT order_engine.grant_access('keeper_monitor', 'monitor');
+	CREATE ROLE keeper_operator; SELECT order_engine.grant_access('keeper_operator', 'operator')");
+my $errors = 'SELECT last_error, last_error_code IS NOT NULL, last_error_order_id IS NOT NULL FROM order_engine.keeper_status';
+is($sql->("SET ROLE keeper_monitor; $errors"), '|t|t', 'a monitor is told its code and the order');
+is($sql->("SET ROLE keeper_operator; $errors"), 'not this one|t|t', 'who may read orders the text too');
 $sql->("CREATE OR REPLACE $stubborn LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS 'SELECT true'");
 $becomes_true->("SELECT count(*) = 40 $gone", 'once it no longer raises, they expire too');
+$becomes_true->('SELECT resting = 0 AND due = 0 FROM order_engine.keeper_status', 'and none rests');
 
 # One whose guard ends the process, which any error does under exit_on_error, delays no
 # other either: the next keeper lets it rest.
@@ -124,6 +139,18 @@ my $theirs = 'FROM order_engine.orders WHERE user_id BETWEEN 301 AND 340';
 $becomes_true->("SELECT count(*) = 36 $theirs AND state = 'gone'", 'those beside some that end the keeper expire');
 is($sql->("SELECT count(*) $theirs AND state = 'open'"), 4, 'and those stay');
 ok($shop->log_contains(qr/due event of order \d+ ended the keeper/), 'and the log says which');
+$becomes_true->("SELECT resting = 4 AND last_error ~ 'ended the keeper' AND last_error_order_id IN (SELECT order_id $theirs)
+	FROM order_engine.keeper_status", 'so does keeper_status');
+# The one after a keeper that was terminated knows them still.
+my $pid = $sql->("SELECT pid FROM order_engine.keeper_status");
+$sql->("SELECT pg_terminate_backend($pid)");
+$becomes_true->("SELECT pid <> $pid AND last_pass_at > since AND resting = 4 AND last_error ~ 'ended the keeper' FROM order_engine.keeper_status",
+	'a keeper that takes the place of a terminated one tells the same');
+# A crash takes what the keeper told with it, and the next one tells it anew.
+$pid = $sql->("SELECT pid FROM order_engine.keeper_status");
+kill 'KILL', $pid;
+$becomes_true->("SELECT pid <> $pid AND last_pass_at > since AND due >= 4 FROM order_engine.keeper_status", 'after a crash it is told anew');
+$sql->("UPDATE order_engine.orders SET due_at = NULL WHERE order_id IN (SELECT order_id $theirs)");
 
 # A crowd due at the same time, while payments for some of them run.
 # In many transactions: one that updates a row a hundred thousand times is slow by itself.
@@ -167,6 +194,26 @@ $sql->('SELECT pg_reload_conf()');
 $becomes_true->('SELECT count(*) = 0 FROM order_engine.outbox', 'or for as long as order_engine.outbox_retention says');
 is($sql->("SELECT sum(n_tup_del + n_tup_upd) FROM pg_stat_user_tables WHERE relname ~ '^outbox'"), 0,
 	'without a dead row');
+
+# A shop without a keeper: that, and what is late, is seen; tend() in its place is seen at work.
+my $status = "SELECT state, reason, due, late, resting FROM order_engine.keeper_status";
+my $late = $order->('a', '1 hour');
+my $present = $order->('a', '1 hour');
+$sql->("ALTER SYSTEM SET order_engine.databases = ''");
+$sql->('SELECT pg_reload_conf()');
+$becomes_true->("SELECT state = 'stopped' FROM order_engine.keeper_status", 'a keeper is taken away');
+$sql->("UPDATE order_engine.orders SET due_at = now() - CASE order_id WHEN $late THEN interval '61 seconds' ELSE '10 seconds' END WHERE order_id IN ($late, $present)");
+is($sql->($status), 'stopped|this database is not in order_engine.databases|2|1|0', 'keeper_status shows that, and what is late');
+is($sql->("SELECT oldest_due_at = due_at FROM order_engine.keeper_status, order_engine.orders WHERE order_id = $late"), 't', 'and since when');
+my $passed = $sql->('SELECT last_pass_at FROM order_engine.keeper_status');
+$sql->('CALL order_engine.tend()');
+is($sql->($status), 'stopped|this database is not in order_engine.databases|0|0|0', 'tend() does that');
+is($sql->("SELECT last_pass_at > '$passed' FROM order_engine.keeper_status"), 't', 'which is seen');
+
+# A count that stays cheap, whatever is due.
+$sql->("SELECT count(order_engine.create_order(n, '[{\"sku\": \"b\", \"quantity\": 1}]')) FROM generate_series(1, 10001) n");
+$sql->("UPDATE order_engine.orders SET due_at = now() - interval '2 minutes' WHERE state = 'pending'");
+is($sql->($status), 'stopped|this database is not in order_engine.databases|10000|10000|0', 'no more than 10000 are counted');
 
 $shop->stop;
 done_testing();

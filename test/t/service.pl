@@ -140,6 +140,8 @@ is(times_logged('cannot be connected to'), 2, 'a database that does not exist is
 make('empty');
 is(setup('empty', 'owner_of_shops'), '', 'a database that comes back under its name is in the list');
 wait_status('empty', 'running: ', 'and served');
+ok($node->poll_query_until('empty', "SELECT state = 'running' AND last_pass_at IS NOT NULL AND last_error_at IS NULL FROM order_engine.keeper_status"),
+	'with nothing left of what the other one told');
 
 # ---- no slot for a worker ----
 

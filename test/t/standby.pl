@@ -63,6 +63,8 @@ my ($status, $out, $err) = $standby->psql('shop', "\\set VERBOSITY sqlstate\nCAL
 like($err, qr/25006/, 'nor does tend()');
 is($standby->safe_psql('shop', 'SELECT state FROM order_engine.relay_state()'), 'stopped', 'no relay runs on it');
 is($standby->safe_psql('shop', 'SELECT lag_events >= 0 FROM order_engine.relay_status'), 't', 'its status can be read');
+is($standby->safe_psql('shop', 'SELECT state, reason, due, late FROM order_engine.keeper_status'),
+	'stopped|this server is a standby: workers start when it is promoted|0|0', 'and that of a keeper, which there is none');
 
 # ---- promoted, while orders come in ----
 

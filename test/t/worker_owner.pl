@@ -165,7 +165,7 @@ END $$;
 EOF
 my $offset = -s $node->logfile;
 my $id = $node->safe_psql('shop', q{SELECT order_id FROM order_engine.create_order(10, '[{"sku": "a", "quantity": 1, "unit_price": 5}]', pay_within => '1 second')});
-$node->safe_psql('shop', "SELECT count(*) FROM order_engine.get_order($id), order_engine.user_orders(10), order_engine.order_history($id), order_engine.allowed_events($id), order_engine.available('a'), order_engine.relay_status");
+$node->safe_psql('shop', "SELECT count(*) FROM order_engine.get_order($id), order_engine.user_orders(10), order_engine.order_history($id), order_engine.allowed_events($id), order_engine.available('a'), order_engine.relay_status, order_engine.keeper_status");
 # not by SQL of our own, which PostgreSQL plans as whoever asks
 ok($node->poll_query_until('shop', "SELECT order_engine.allowed_events($id) = '{}'"), 'calls and workers meet the functions of the owner');
 ok($node->log_contains(qr/owner code runs as keeps_shop/, $offset), 'which run as the owner');
