@@ -92,6 +92,8 @@ VALUES
 	('function', 'create_direct_write_triggers', NULL, NULL, NULL),
 	('function', 'create_journals', NULL, NULL, NULL),
 	('function', 'notice_service', NULL, NULL, NULL),
+	('function', 'table_comments', NULL, NULL, NULL),
+	('function', 'comment_tables', NULL, NULL, NULL),
 	('function', 'outbox_before_insert', NULL, NULL, NULL),
 	('function', 'journal_tick', NULL, NULL, NULL),
 	('function', 'journal_batch', NULL, NULL, NULL),

@@ -28,6 +28,7 @@ BEGIN
 					HINT = format('The number of partitions is fixed by the first setup(): call order_engine.setup(%s).', found);
 		END IF;
 		PERFORM order_engine.migrate();
+		PERFORM order_engine.comment_tables();
 		PERFORM order_engine.notice_service();
 		RETURN;
 	END IF;
@@ -36,6 +37,7 @@ BEGIN
 			USING HINT = 'What acts for them, triggers that users add among it, runs as a superuser. Give a role order_engine.grant_access(role, ''owner'') and let it run order_engine.setup().';
 	END IF;
 	PERFORM order_engine.create_tables(partitions);
+	PERFORM order_engine.comment_tables();
 	PERFORM order_engine.notice_service();
 END
 $setup$;

@@ -46,6 +46,10 @@ CREATE OPERATOR CLASS order_engine.order_slot_ops FOR TYPE bigint USING hash FAM
 	OPERATOR 1 pg_catalog.= (bigint, bigint),
 	FUNCTION 1 order_engine.slot_hash(bigint),
 	FUNCTION 2 order_engine.slot_hash_extended(bigint, bigint);
+COMMENT ON OPERATOR FAMILY order_engine.order_slot_ops USING hash IS
+'partitioning by an order''s slot: leaf = slot mod partitions';
+COMMENT ON OPERATOR CLASS order_engine.order_slot_ops USING hash IS
+'for order ids: PARTITION BY HASH (order_id order_engine.order_slot_ops) gives a table the partitions of orders';
 ALTER OPERATOR FAMILY order_engine.order_slot_ops USING hash ADD
 	OPERATOR 1 pg_catalog.= (bigint, int),
 	OPERATOR 1 pg_catalog.= (bigint, smallint),
