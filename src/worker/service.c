@@ -87,11 +87,11 @@ databases_value(void)
 static int
 consequence(void)
 {
+	if (outbox_publisher == OUTBOX_TO_NOBODY)
+		return errdetail(
+			"Unless somebody calls tend(), orders that are due stay as they are, and events are not dropped after order_engine.outbox_retention; with order_engine.publisher none they are not published.");
 	return errdetail(
-		"Orders that are due stay as they are, unless somebody calls tend(); events are not published, and the outbox grows.%s",
-		outbox_publisher == OUTBOX_TO_NOBODY
-			? "  With a worker, and order_engine.publisher none as it is now, events are kept for order_engine.outbox_retention and then dropped."
-			: "");
+		"Orders that are due stay as they are, unless somebody calls tend(); events are not published, and the outbox grows.");
 }
 
 static void
