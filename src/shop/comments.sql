@@ -26,7 +26,7 @@ VALUES
 
 	('orders', NULL, 'Orders, one row each, partitioned by the slot of order_id; written by the calls, or by hand within the same rules.'),
 	('orders', 'order_id', 'Identifies the order; from next_order_id(user_id), so the user''s slot is in it.'),
-	('orders', 'user_id', 'Whose order it is; the caller''s own number.'),
+	('orders', 'user_id', 'Whose order it is; the caller''s own number, or user_id_of() of the caller''s text.'),
 	('orders', 'state', 'The state in the order''s machine.'),
 	('orders', 'machine_id', 'The machine that it follows, for as long as it lives.'),
 	('orders', 'version', 'Raised by one with each change, from 1; the number of its events.'),
@@ -37,7 +37,7 @@ VALUES
 	('orders', 'currency', 'The currency of all its amounts; null if none was given.'),
 	('orders', 'idempotency_key', 'The key of the call that created it, unique for its user; null if there was none.'),
 	('orders', 'request_hash', 'Tells whether a call with the same key is the same request; empty without a key, null for an order that raw SQL inserted.'),
-	('orders', 'adjustments', 'Discounts, shipping, taxes, fees: a JSON array of {"kind", "amount", "line_no", "label"}.'),
+	('orders', 'adjustments', 'Discounts, shipping, taxes, fees, rounding: a JSON array of {"kind", "amount", "line_no", "label"}.'),
 	('orders', 'attributes', 'The caller''s own JSON object; published with each event.'),
 	('orders', 'private', 'The caller''s own JSON object, which leaves this column for no event, history, document, error or log.'),
 	('orders', 'created_at', 'When it was created.'),
