@@ -21,6 +21,11 @@
 #define pg_noreturn __attribute__((noreturn))
 #endif
 
+/* 16 took VARDATA() and its like out of postgres.h */
+#if PG_VERSION_NUM >= 160000
+#include "varatt.h"
+#endif
+
 #include "access/genam.h"
 #include "catalog/index.h"
 #include "commands/trigger.h"

@@ -14,6 +14,7 @@
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
 
+#include "base/compat.h"
 #include "shop/slot.h"
 
 /*
