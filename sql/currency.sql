@@ -1,4 +1,5 @@
 -- Currencies: how they are written, and which one an order has.
+-- needs to be preloaded
 \i `echo "$PG_ABS_SRCDIR"`/test/lib/shop.sql
 SELECT on_hand FROM receive_stock('tea', 100);
 -- An order for 10.

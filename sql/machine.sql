@@ -1,4 +1,5 @@
 -- State machines: what is published, what is refused, what is drawn.
+-- needs a superuser called postgres
 \set SHOW_CONTEXT never
 CREATE EXTENSION order_engine;
 -- Before setup() there is nothing to publish into.

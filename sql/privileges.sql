@@ -1,4 +1,5 @@
 -- Who may do what: the matrix of access_rules(), compared with what PostgreSQL says.
+-- needs a superuser called postgres
 \set SHOW_CONTEXT never
 CREATE EXTENSION order_engine;
 CREATE ROLE regress_privileges_owner;

@@ -1,4 +1,5 @@
 -- setup(): who may, what it makes, what it refuses; and that the tables are nobody's but the owner's.
+-- needs a superuser called postgres
 \set SHOW_CONTEXT never
 -- All of it is in its own schema, wherever one says it should go.
 CREATE SCHEMA elsewhere;
