@@ -70,7 +70,7 @@ VALUES
 	('payment', 'order_id', 'The order that it belongs to.'),
 	('payment', 'kind', 'payment, or refund.'),
 	('payment', 'payment_ref', 'The payment provider''s or the caller''s reference, unique for order and kind.'),
-	('payment', 'amount', 'What was captured or given back, in its currency; positive.'),
+	('payment', 'amount', 'What was captured or given back, in its currency; not negative.'),
 	('payment', 'currency', 'The currency of the amount; null if none was given.'),
 	('payment', 'outcome', 'What pay_order() answered: paid, overpaid, partly_paid, refund_due or mismatch; of a refund refunded.'),
 	('payment', 'version', 'The version of the order that it made.'),
