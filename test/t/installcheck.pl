@@ -30,7 +30,8 @@ sub installcheck
 	local %ENV = (%ENV, PGHOST => $node->host, PGPORT => $node->port, PGUSER => 'postgres');
 	my @make = ('make', '-C', $folder, '-f', "$top/Makefile", "VPATH=$top", 'installcheck', @arguments);
 	my $done = IPC::Run::run(\@make, '<', \undef, '>', \$out, '2>', \$err);
-	ok($done, join(' ', $node->name, 'make installcheck', @arguments)) or diag($out, $err);
+	ok($done, join(' ', $node->name, 'make installcheck', @arguments))
+	  or diag($out, $err, map { slurp_file($_) } glob("$folder/regression.diffs $folder/output_iso/regression.diffs"));
 	return ($out, $err);
 }
 
