@@ -68,7 +68,7 @@ VALUES
 
 	('payment', NULL, 'Money in and back, one row for each payment or refund; appended by pay_order() and refund_order(), never changed.'),
 	('payment', 'order_id', 'The order that it belongs to.'),
-	('payment', 'kind', 'payment, or refund.'),
+	('payment', 'kind', 'capture, or refund.'),
 	('payment', 'payment_ref', 'The payment provider''s or the caller''s reference, unique for order and kind.'),
 	('payment', 'amount', 'What was captured or given back, in its currency; not negative.'),
 	('payment', 'currency', 'The currency of the amount; null if none was given.'),

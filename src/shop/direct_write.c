@@ -20,7 +20,7 @@ static const char *
 hint_for(const char *operation)
 {
 	if (strcmp(operation, "DELETE") == 0 || strcmp(operation, "TRUNCATE") == 0)
-		return "The order engine itself removes what it no longer needs.";
+		return "What is recorded is kept; only delivered events are removed, by the order engine.";
 	return "Only the order engine writes this.  Call its functions instead.";
 }
 
