@@ -10,6 +10,7 @@
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
+#include "utils/timestamp.h"
 
 #include "base/call.h"
 
@@ -118,6 +119,20 @@ call_empty_array(void)
 	SET_VARSIZE(&empty, sizeof(Jsonb));
 	empty.root.header = JB_FARRAY;
 	return &empty;
+}
+
+void
+call_set_time(Datum *value, bool *isnull, TimestampTz time)
+{
+	*value = TimestampTzGetDatum(time);
+	*isnull = (time == 0);
+}
+
+void
+call_set_text(Datum *value, bool *isnull, const char *text)
+{
+	*value = text ? CStringGetTextDatum(text) : (Datum) 0;
+	*isnull = (text == NULL);
 }
 
 Datum

@@ -7,6 +7,7 @@
 
 #include "access/tupdesc.h"
 #include "commands/trigger.h"
+#include "datatype/timestamp.h"
 #include "fmgr.h"
 #include "utils/jsonb.h"
 
@@ -43,6 +44,10 @@ extern void call_check_object(Jsonb *value, const char *name);
 /* The JSON object {} and the array []: constants, to be left as they are. */
 extern Jsonb *call_empty_object(void);
 extern Jsonb *call_empty_array(void);
+
+/* Columns of a row to be returned: null for a time of 0, and for a text that is NULL. */
+extern void call_set_time(Datum *value, bool *isnull, TimestampTz time);
+extern void call_set_text(Datum *value, bool *isnull, const char *text);
 
 /*
  * The row that a function with OUT parameters returns.  `cache` is a static

@@ -337,47 +337,65 @@ check_decimals(const Place *place, Numeric amount, const char *currency)
 					 decimals)));
 }
 
+static void
+check_kind(const JsonbValue *value, const Place *place)
+{
+	static const char *const kinds[] = {"discount", "shipping", "tax", "fee"};
+	char					*kind = value_string(value, place, 63);
+
+	if (strcmp(kind, LINE_ROUNDING) == 0)
+		raise_rounding(place);
+	for (int i = 0; i < lengthof(kinds); i++)
+		if (strcmp(kind, kinds[i]) == 0)
+			return;
+	raise_place(place, "must be discount, shipping, tax or fee");
+}
+
+typedef struct Adjustment
+{
+	bool	has_kind;
+	Numeric amount; /* NULL: not given yet */
+} Adjustment;
+
+static void
+set_adjustment_key(Adjustment *adjustment, const Place *place, const JsonbValue *value, int nlines,
+				   const char *currency)
+{
+	if (strcmp(place->key, "kind") == 0)
+	{
+		check_kind(value, place);
+		adjustment->has_kind = true;
+	}
+	else if (strcmp(place->key, "amount") == 0)
+	{
+		adjustment->amount = value_decimal(value, place);
+		check_decimals(place, adjustment->amount, currency);
+	}
+	else if (strcmp(place->key, "line_no") == 0)
+		(void) value_count(value, place, nlines);
+	else if (strcmp(place->key, "label") == 0)
+		(void) value_string(value, place, MAX_LABEL_LENGTH);
+}
+
 static Numeric
 parse_adjustment(JsonbIterator **it, int number, int nlines, const char *currency)
 {
-	static const char *const kinds[] = {"discount", "shipping", "tax", "fee"};
 	static const char *const keys[] = {"kind", "amount", "line_no", "label", NULL};
 	Place					 place = {"adjustment", number, NULL};
-	bool					 has_kind = false;
-	Numeric					 amount = NULL;
+	Adjustment				 adjustment = {false, NULL};
 	JsonbValue				 value;
 
 	while (JsonbIteratorNext(it, &value, true) == WJB_KEY)
 	{
 		place.key = pnstrdup(value.val.string.val, value.val.string.len);
 		JsonbIteratorNext(it, &value, true);
-		if (!is_given(&value, &place, keys))
-			continue;
-		if (strcmp(place.key, "kind") == 0)
-		{
-			char *kind = value_string(&value, &place, 63);
-
-			if (strcmp(kind, LINE_ROUNDING) == 0)
-				raise_rounding(&place);
-			for (int i = 0; i < lengthof(kinds); i++)
-				has_kind |= strcmp(kind, kinds[i]) == 0;
-			if (!has_kind)
-				raise_place(&place, "must be discount, shipping, tax or fee");
-		}
-		else if (strcmp(place.key, "amount") == 0)
-		{
-			amount = value_decimal(&value, &place);
-			check_decimals(&place, amount, currency);
-		}
-		else if (strcmp(place.key, "line_no") == 0)
-			(void) value_count(&value, &place, nlines);
-		else if (strcmp(place.key, "label") == 0)
-			(void) value_string(&value, &place, MAX_LABEL_LENGTH);
+		if (is_given(&value, &place, keys))
+			set_adjustment_key(&adjustment, &place, &value, nlines, currency);
 	}
-	place.key = has_kind ? "amount" : "kind";
-	if (!has_kind || amount == NULL)
+	place.key = adjustment.has_kind ? "amount" : "kind";
+	if (!adjustment.has_kind || adjustment.amount == NULL)
 		raise_place(&place, "is missing");
-	return amount;
+	return adjustment.amount;
 }
 
 Numeric

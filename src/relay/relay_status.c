@@ -197,20 +197,6 @@ set_id(Datum *value, bool *isnull, int64 id)
 	*isnull = (id == 0);
 }
 
-static inline void
-set_time(Datum *value, bool *isnull, TimestampTz time)
-{
-	*value = TimestampTzGetDatum(time);
-	*isnull = (time == 0);
-}
-
-static inline void
-set_text(Datum *value, bool *isnull, const char *text)
-{
-	*isnull = (text == NULL);
-	*value = text ? CStringGetTextDatum(text) : (Datum) 0;
-}
-
 Datum
 order_engine_relay_state(PG_FUNCTION_ARGS)
 {
@@ -222,7 +208,7 @@ order_engine_relay_state(PG_FUNCTION_ARGS)
 	bool			 nulls[13] = {false};
 
 	values[0] = CStringGetTextDatum(state_names[status.state]);
-	set_text(&values[1], &nulls[1], reason);
+	call_set_text(&values[1], &nulls[1], reason);
 	values[2] = CStringGetTextDatum(outbox_publisher_name(status.publisher));
 	values[3] = Int32GetDatum(pid);
 	nulls[3] = (pid == 0);
@@ -231,10 +217,10 @@ order_engine_relay_state(PG_FUNCTION_ARGS)
 	set_id(&values[6], &nulls[6], status.event_id);
 	values[7] = Int64GetDatum(status.published);
 	values[8] = Int64GetDatum(status.refused);
-	set_time(&values[9], &nulls[9], status.since);
-	set_time(&values[10], &nulls[10], status.published_at);
-	set_text(&values[11], &nulls[11], status.error_at == 0 ? NULL : status.error);
-	set_time(&values[12], &nulls[12], status.error_at);
+	call_set_time(&values[9], &nulls[9], status.since);
+	call_set_time(&values[10], &nulls[10], status.published_at);
+	call_set_text(&values[11], &nulls[11], status.error_at == 0 ? NULL : status.error);
+	call_set_time(&values[12], &nulls[12], status.error_at);
 	return call_row(fcinfo, &shape, values, nulls);
 }
 

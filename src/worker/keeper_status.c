@@ -132,31 +132,17 @@ may_read_orders(void)
 		   pg_class_aclcheck(shop_table(SHOP_ORDERS), GetUserId(), ACL_SELECT) == ACLCHECK_OK;
 }
 
-static inline void
-set_time(Datum *value, bool *isnull, TimestampTz time)
-{
-	*value = TimestampTzGetDatum(time);
-	*isnull = (time == 0);
-}
-
-static inline void
-set_text(Datum *value, bool *isnull, const char *text)
-{
-	*isnull = (text == NULL);
-	*value = text ? CStringGetTextDatum(text) : (Datum) 0;
-}
-
 /* The columns last_error, last_error_code, last_error_order_id, last_error_at. */
 static void
 set_error(Datum *values, bool *nulls, const KeeperStatus *status)
 {
 	bool known = status->error_at != 0;
 
-	set_text(&values[0], &nulls[0], known && may_read_orders() ? status->error : NULL);
-	set_text(&values[1], &nulls[1], known ? unpack_sql_state(status->error_code) : NULL);
+	call_set_text(&values[0], &nulls[0], known && may_read_orders() ? status->error : NULL);
+	call_set_text(&values[1], &nulls[1], known ? unpack_sql_state(status->error_code) : NULL);
 	values[2] = Int64GetDatum(status->error_order_id);
 	nulls[2] = (status->error_order_id == 0);
-	set_time(&values[3], &nulls[3], status->error_at);
+	call_set_time(&values[3], &nulls[3], status->error_at);
 }
 
 Datum
@@ -169,12 +155,12 @@ order_engine_keeper_state(PG_FUNCTION_ARGS)
 	Datum			 values[10];
 	bool			 nulls[10] = {false};
 
-	set_text(&values[0], &nulls[0], reason ? "stopped" : "running");
-	set_text(&values[1], &nulls[1], reason);
+	call_set_text(&values[0], &nulls[0], reason ? "stopped" : "running");
+	call_set_text(&values[1], &nulls[1], reason);
 	values[2] = Int32GetDatum(pid);
 	nulls[2] = (pid == 0);
-	set_time(&values[3], &nulls[3], status.since);
-	set_time(&values[4], &nulls[4], status.passed_at);
+	call_set_time(&values[3], &nulls[3], status.since);
+	call_set_time(&values[4], &nulls[4], status.passed_at);
 	values[5] = Int64GetDatum(status.resting);
 	nulls[5] = (status.passed_at == 0);
 	set_error(&values[6], &nulls[6], &status);
