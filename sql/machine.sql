@@ -84,6 +84,12 @@ SELECT r.* FROM pg_temp.refused('{}', NULL) r;
 SELECT r.* FROM unnest(ARRAY['null', '1', '"x"', 'true', '[]', '{}', '{"final": [], "transitions": [], "colour": 1}',
 	'{"transitions": {}}', '{"transitions": "x"}', '{"transitions": [1]}', '{"transitions": [[]]}', '{"transitions": [null]}', '{"transitions": []}']::jsonb[])
 	WITH ORDINALITY AS d (definition, n), pg_temp.refused(definition) r ORDER BY n;
+-- null is a key that is not there; but null publishes nothing
+SELECT pg_temp.refused(pg_temp.machine() || '{"final": null, "void": null}') = pg_temp.refused(pg_temp.machine() - 'final') AS same;
+SELECT order_engine.define_machine('nulls', '{"final": ["b"], "void": null, "transitions": [
+	{"from": null, "event": "create", "to": "a", "stock": null, "due": null, "due_event": null, "guard": null, "requires_payment": null, "keeper_only": null, "publish": null},
+	{"from": "a", "event": "go", "to": "b"}]}') > 0 AS defined;
+SELECT from_state, stock, publish, due, due_event, guard, requires_payment, keeper_only, to_void FROM order_engine.machine_transition WHERE name = 'nulls' ORDER BY transition_no;
 -- its name
 SELECT r.message, r.detail FROM unnest(ARRAY['', ' ', ' m', 'm ', E'a\nb', E'\x01', repeat('m', 64), repeat('ä', 32)])
 	WITH ORDINALITY AS d (name, n), pg_temp.refused(pg_temp.machine(), name) r ORDER BY n;

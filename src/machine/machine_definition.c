@@ -179,10 +179,20 @@ check_keys(const Place *place, const char *const *known, int nknown)
 	}
 }
 
-/* The value of a key, NULL if it is not there. */
+static bool
+is_null(const Place *place, const char *key)
+{
+	JsonbValue *value = getKeyJsonValueFromContainer(place->object, key, strlen(key), NULL);
+
+	return value && value->type == jbvNull;
+}
+
+/* The value of a key; NULL if it is not there or null, which says the same. */
 static JsonbValue *
 field(const Place *place, const char *key)
 {
+	if (is_null(place, key))
+		return NULL;
 	return getKeyJsonValueFromContainer(place->object, key, strlen(key), NULL);
 }
 
@@ -294,9 +304,7 @@ intern_event(Machine *machine, const char *name)
 static int
 read_from(Machine *machine, const Place *place)
 {
-	JsonbValue *value = field(place, "from");
-
-	if (value && value->type == jbvNull)
+	if (is_null(place, "from"))
 		return -1;
 	return intern_state(machine, name_field(place, "from"));
 }
@@ -340,14 +348,14 @@ read_publish(Machine *machine, const Place *place, Transition *transition)
 	JsonbValue *value = field(place, "publish");
 	const char *event = machine->events[transition->event];
 
+	if (is_null(place, "publish")) /* unlike a key that is not there */
+		return;
 	if (value == NULL)
 	{
 		transition->publish = psprintf("%s.%s", ORDER_AGGREGATE_TYPE, event);
 		transition->publish_attached = psprintf("%s.%s", machine->name, event);
 		return;
 	}
-	if (value->type == jbvNull)
-		return;
 	transition->publish = string_value(place, "publish", value);
 	if (transition->publish[0] == '\0' || call_has_control_characters(transition->publish))
 		ereport(
