@@ -6,12 +6,14 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math/big"
 	"math/rand"
 	"os"
 	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgtype"
 	"github.com/jackc/pgx/v5/pgxpool"
 )
 
@@ -231,6 +233,13 @@ func testBindings(ctx context.Context, pool *pgxpool.Pool) {
 	}
 	state, _ := sqlState(pool.QueryRow(ctx, create, 42, []Line(nil)).Scan(&amount))
 	is(state, "22004", "a nil slice is null")
+	// the call is found; the order is not
+	for _, number := range []any{"19.90", 20, pgtype.Numeric{Int: big.NewInt(1990), Exp: -2, Valid: true}} {
+		state, _ = sqlState(pool.QueryRow(ctx, "SELECT outcome FROM order_engine.pay_order($1, 'ref', $2)", int64(1), number).Scan(&amount))
+		is(state, "OE012", fmt.Sprintf("an amount as %T", number))
+	}
+	state, _ = sqlState(pool.QueryRow(ctx, "SELECT state FROM order_engine.ship_order($1, $2)", int64(1), int64(1)).Scan(&amount))
+	is(state, "OE012", "a version as int64")
 }
 
 func main() {

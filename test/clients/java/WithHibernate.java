@@ -1,13 +1,43 @@
-/* Hibernate ORM at home, with the entity that doc/clients.md shows, ShopOrder. */
+/* Hibernate ORM at home: see doc/clients.md, which shows the marked region and the entity, ShopOrder. */
+import com.fasterxml.jackson.databind.JsonNode;
 import jakarta.persistence.OptimisticLockException;
+import java.math.BigDecimal;
 import java.util.List;
 import java.util.Map;
+import org.hibernate.JDBCException;
 import org.hibernate.Session;
 import org.hibernate.SessionFactory;
 import org.hibernate.boot.MetadataSources;
 import org.hibernate.boot.registry.StandardServiceRegistryBuilder;
 
 class WithHibernate {
+    // snippet: calls
+    /** Whole transactions are repeated, with the same key, as in the code above. */
+    static Object[] checkout(SessionFactory factory, long userId, String key, String lines) {
+        return factory.fromTransaction(session -> session.createNativeQuery("""
+                SELECT order_id, replayed
+                FROM order_engine.create_order(:user, CAST(:lines AS jsonb), :key, currency => 'EUR')""", Object[].class)
+            .setParameter("user", userId).setParameter("lines", lines).setParameter("key", key)
+            .getSingleResult());
+    }
+
+    /** As often as the provider calls; with refund_due and mismatch the money has to go back. */
+    static String paymentCaptured(SessionFactory factory, long orderId, String ref, BigDecimal amount) {
+        return factory.fromTransaction(session -> session.createNativeQuery(
+                "SELECT outcome FROM order_engine.pay_order(:order, :ref, :amount, 'EUR')", String.class)
+            .setParameter("order", orderId).setParameter("ref", ref).setParameter("amount", amount)
+            .getSingleResult());
+    }
+
+    static boolean is(JDBCException error, String state) {
+        return state.equals(error.getSQLState());
+    }
+
+    static JsonNode detail(JDBCException error) {
+        return Shop.detail(error.getSQLException());
+    }
+    // end snippet
+
     /** allColumns: as without @DynamicUpdate. */
     private static SessionFactory factory(boolean allColumns) {
         var registry = new StandardServiceRegistryBuilder().applySetting("hibernate.connection.url", Tap.url()).build();
@@ -77,8 +107,29 @@ class WithHibernate {
         Tap.is(Shop.detail(error).get("allowed").toString(), "[\"complete\"]", "with what is allowed");
     }
 
+    private static String cups(int quantity) {
+        return "[{\"sku\": \"cup\", \"quantity\": %d, \"unit_price\": \"19.90\"}]".formatted(quantity);
+    }
+
+    private static void testCalls(SessionFactory factory) {
+        Object[] order = checkout(factory, 42, "basket", cups(2));
+        Object[] again = checkout(factory, 42, "basket", cups(2));
+        Tap.is(List.of(again), List.of(order[0], true), "a native query creates an order, once");
+        try {
+            checkout(factory, 42, "basket-short", cups(500));
+            Tap.is("sold", "refused", "what is not there is not sold");
+        } catch (JDBCException error) {
+            Tap.is(is(error, "OE001"), true, "what is not there is not sold");
+            Tap.is(detail(error).at("/short/0/available").asInt(), 8, "what is short is parsed");
+        }
+        Tap.is(paymentCaptured(factory, (Long) order[0], "psp-1", new BigDecimal("39.80")), "paid", "and one pays it");
+    }
+
     public static void main(String[] arguments) {
         Tap.run(() -> {
+            try (SessionFactory factory = factory(false)) {
+                testCalls(factory);
+            }
             for (boolean allColumns : new boolean[] { false, true }) {
                 try (SessionFactory factory = factory(allColumns)) {
                     long id = testInsert(factory);

@@ -106,6 +106,10 @@ async function testBindings(pool) {
   const create = 'SELECT order_engine.create_order($1, $2)';
   await refused(pool.query(create, [42, cup]), '22P02', 'an array needs JSON.stringify()');
   await refused(pool.query(create, [42, cup[0]]), '22023', 'an object is sent as JSON');
+  for (const amount of ['19.90', 19.9, 20n]) { // the call is found; the order is not
+    await refused(pool.query("SELECT order_engine.pay_order(1, 'ref', $1)", [amount]), 'OE012', `an amount as a ${typeof amount}`);
+  }
+  await refused(pool.query('SELECT order_engine.ship_order($1, $2)', ['1', 1]), 'OE012', 'an id as a string, a version as a number');
   await refused(pool.query('SELECT order_engine.ship_order($1)', [2 ** 60 + 0.5]), 'OE012', 'an id that was a number has lost digits');
 }
 
