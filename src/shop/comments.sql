@@ -169,7 +169,7 @@ VALUES
 	('keeper_status', 'resting', 'Orders that are passed over for a while since their due event failed, at the last pass; null if there was none.'),
 	('keeper_status', 'since', 'The keeper''s start; null if there was none since the server''s.'),
 	('keeper_status', 'last_pass_at', 'When the keeper, or tend(), had looked at all that was due; null for not since the server''s start, or not known without shared_preload_libraries.'),
-	('keeper_status', 'last_error', 'What failed last, up to 255 bytes; null for nothing since the server''s start, and for who may not read orders.'),
+	('keeper_status', 'last_error', 'What failed last, up to 255 bytes; null for nothing since the server''s start, and for who may not read all orders.'),
 	('keeper_status', 'last_error_code', 'Its SQLSTATE; null for nothing.'),
 	('keeper_status', 'last_error_order_id', 'The order that it failed for; null where it was not for one order.'),
 	('keeper_status', 'last_error_at', 'When that was; null for never.')

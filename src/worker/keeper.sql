@@ -28,7 +28,7 @@ BEGIN
 			s.last_error, s.last_error_code, s.last_error_order_id, s.last_error_at
 		FROM order_engine.keeper_state() s, order_engine.keeper_due() d;
 	COMMENT ON VIEW order_engine.keeper_status IS
-		'This database''s keeper, which fires due events (expiry of unpaid orders), in one row. state: running, or stopped (no keeper runs, or it has no tables: reason says why). due, late: orders that are due now, and for more than a minute; each counted up to 10000. resting: orders that are passed over for a while, since their due event failed. last_error: what failed last since the server''s start, with last_error_order_id; the text is for who may read the orders. Without shared_preload_libraries last_pass_at, resting and the errors are not known: null.';
+		'This database''s keeper, which fires due events (expiry of unpaid orders), in one row. state: running, or stopped (no keeper runs, or it has no tables: reason says why). due, late: orders that are due now, and for more than a minute; each counted up to 10000. resting: orders that are passed over for a while, since their due event failed. last_error: what failed last since the server''s start, with last_error_order_id; the text is for who may read all orders. Without shared_preload_libraries last_pass_at, resting and the errors are not known: null.';
 END
 $keeper$;
 COMMENT ON FUNCTION order_engine.create_keeper() IS 'internal: creates the view keeper_status; called by setup()';

@@ -6,7 +6,7 @@
  * database's keeper and by whoever calls tend() there, covered by the slots' lock.
  *
  * What an error says can be the words of a guard or a trigger, and those can be
- * taken from an order's `private`.  So the text is for who may read the orders; the
+ * taken from an order's `private`.  So the text is for who may read all orders; the
  * others, a monitor among them, are told its SQLSTATE and its order.
  */
 #include "postgres.h"
@@ -18,6 +18,7 @@
 #include "miscadmin.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
+#include "utils/rls.h"
 #include "utils/timestamp.h"
 
 #include "base/call.h"
@@ -125,11 +126,17 @@ read_status(void)
 	return status;
 }
 
+/* All of them: a policy may keep the order that has failed from the caller. */
 static bool
 may_read_orders(void)
 {
-	return shop_is_whole() &&
-		   pg_class_aclcheck(shop_table(SHOP_ORDERS), GetUserId(), ACL_SELECT) == ACLCHECK_OK;
+	Oid orders;
+
+	if (!shop_is_whole())
+		return false;
+	orders = shop_table(SHOP_ORDERS);
+	return pg_class_aclcheck(orders, GetUserId(), ACL_SELECT) == ACLCHECK_OK &&
+		   check_enable_rls(orders, InvalidOid, true) != RLS_ENABLED;
 }
 
 /* The columns last_error, last_error_code, last_error_order_id, last_error_at. */

@@ -112,6 +112,9 @@ $sql->("CREATE ROLE keeper_monitor; SELECT order_engine.grant_access('keeper_mon
 my $errors = 'SELECT last_error, last_error_code IS NOT NULL, last_error_order_id IS NOT NULL FROM order_engine.keeper_status';
 is($sql->("SET ROLE keeper_monitor; $errors"), '|t|t', 'a monitor is told its code and the order');
 is($sql->("SET ROLE keeper_operator; $errors"), 'not this one|t|t', 'who may read orders the text too');
+$sql->('ALTER TABLE order_engine.orders ENABLE ROW LEVEL SECURITY; CREATE POLICY of_one ON order_engine.orders TO keeper_operator USING (user_id = 2)');
+is($sql->("SET ROLE keeper_operator; $errors"), '|t|t', 'not who may read some orders only');
+$sql->('DROP POLICY of_one ON order_engine.orders; ALTER TABLE order_engine.orders DISABLE ROW LEVEL SECURITY');
 $sql->("CREATE OR REPLACE $stubborn LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS 'SELECT true'");
 $becomes_true->("SELECT count(*) = 40 $gone", 'once it no longer raises, they expire too');
 $becomes_true->('SELECT resting = 0 AND due = 0 FROM order_engine.keeper_status', 'and none rests');
