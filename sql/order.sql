@@ -119,6 +119,10 @@ SELECT attempt(format('SELECT fire(%s, ''pay'')', :order_id));
 SELECT attempt(format('SELECT cancel_order(%s, 7)', :order_id));
 SELECT attempt('SELECT ship_order(1)'), attempt('SELECT ship_order(-1)'), attempt('SELECT ship_order(NULL)');
 SELECT attempt(format('SELECT fire(%s, NULL)', :order_id)), attempt(format('SELECT fire(%s, '''')', :order_id));
+-- What the hints say can be done.
+SELECT code, hint FROM refusal('SELECT fire(1, ''ship'')');
+SELECT code, hint FROM refusal(format('UPDATE orders SET amount = 1 WHERE order_id = %s', :order_id));
+SELECT code, hint FROM refusal('DELETE FROM orders');
 SELECT attempt(format('SELECT fire(%s, ''cancel'', attributes => ''[]'')', :order_id));
 SELECT attempt(format('SELECT fire(%s, ''cancel'', attributes => jsonb_build_object(''x'', repeat(''x'', 9000)))', :order_id));
 SELECT attempt(format('SELECT cancel_order(%s, idempotency_key => '''')', :order_id));
