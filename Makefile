@@ -18,7 +18,9 @@ DATA_built = $(EXTENSION_SQL)
 EXTRA_CLEAN = $(EXTENSION_SQL)
 
 # make installcheck: what the running server allows, each in a database of its own (test/README.md).
-ALLOWED = $(shell PATH="$(bindir):$$PATH" $(srcdir)/test/lib/allowed_tests $(1))
+# Older makes do not hand on to $(shell) what is set on their command line.
+SERVER = $(foreach name,PGHOST PGPORT PGUSER,$(if $($(name)),$(name)='$($(name))'))
+ALLOWED = $(shell PATH="$(bindir):$$PATH" $(SERVER) $(srcdir)/test/lib/allowed_tests $(1))
 FRESH_DATABASE = --launcher=$(abspath $(srcdir))/test/lib/fresh_database
 REGRESS = $(call ALLOWED,regress)
 REGRESS_OPTS = $(FRESH_DATABASE)

@@ -27,8 +27,10 @@ sub installcheck
 	my ($node, @arguments) = @_;
 	my $folder = PostgreSQL::Test::Utils::tempdir();
 	my ($out, $err) = ('', '');
-	local %ENV = (%ENV, PGHOST => $node->host, PGPORT => $node->port, PGUSER => 'postgres');
-	my @make = ('make', '-C', $folder, '-f', "$top/Makefile", "VPATH=$top", 'installcheck', @arguments);
+	# by the environment or, as here the port, on the command line
+	local %ENV = (%ENV, PGHOST => $node->host, PGUSER => 'postgres');
+	delete $ENV{PGPORT};
+	my @make = ('make', '-C', $folder, '-f', "$top/Makefile", "VPATH=$top", 'installcheck', 'PGPORT=' . $node->port, @arguments);
 	my $done = IPC::Run::run(\@make, '<', \undef, '>', \$out, '2>', \$err);
 	ok($done, join(' ', $node->name, 'make installcheck', @arguments))
 	  or diag($out, $err, map { slurp_file($_) } glob("$folder/regression.diffs $folder/output_iso/regression.diffs"));
