@@ -46,8 +46,8 @@ SELECT payload -> 'amount' AS amount, payload -> 'lines' -> 0 -> 'quantity' AS q
 SET order_engine.amounts_as = 'number';
 SELECT amounts(get_order(:id)), adjustments FROM orders WHERE order_id = :id;
 SET order_engine.amounts_as = 'float';
-CREATE ROLE amount_app;
-SET ROLE amount_app;
+CREATE ROLE regress_amount_app;
+SET ROLE regress_amount_app;
 SET order_engine.amounts_as = 'text';
 RESET ROLE;
-DROP ROLE amount_app;
+DROP ROLE regress_amount_app;

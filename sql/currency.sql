@@ -54,11 +54,11 @@ RESET order_engine.default_currency;
 -- Bad settings; who may set it, and where.
 SET order_engine.default_currency = 'EURO';
 SET order_engine.default_currency = 'E1';
-CREATE ROLE currency_app;
-SET ROLE currency_app;
+CREATE ROLE regress_currency_app;
+SET ROLE regress_currency_app;
 SET order_engine.default_currency = 'EUR';
 RESET ROLE;
-DROP ROLE currency_app;
+DROP ROLE regress_currency_app;
 DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET order_engine.default_currency = ''nok''', current_database()); END $$;
 \c
 SHOW order_engine.default_currency;
