@@ -62,7 +62,7 @@ UPDATE order_engine.shop SET relay_paused = true;
 
 -- Settings of the relay are the server's, and those that may hold secrets a superuser's.
 SET order_engine.publisher = 'kafka';
-SELECT name, setting, unit, context FROM pg_settings
+SELECT name, boot_val, unit, context FROM pg_settings
 WHERE name IN ('order_engine.databases', 'order_engine.publisher', 'order_engine.topic_prefix', 'order_engine.kafka_config',
 	'order_engine.kafka_config_file', 'order_engine.worker_idle_timeout')
 ORDER BY name COLLATE "C";
