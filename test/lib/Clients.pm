@@ -51,7 +51,9 @@ sub new_shop
 	$option{conf} = "listen_addresses = '127.0.0.1'\n" . ($option{conf} // '');
 	my $node = OrderEngine::new_node('main', %option);
 	$node->start;
-	$node->safe_psql('postgres', 'CREATE ROLE shop_owner LOGIN; CREATE ROLE web LOGIN; CREATE DATABASE shop');
+	$node->safe_psql('postgres', 'CREATE ROLE shop_owner LOGIN; CREATE ROLE web LOGIN');
+	# psycopg has bytes for text where the encoding is SQL_ASCII, as it is where there is no locale
+	$node->safe_psql('postgres', q{CREATE DATABASE shop TEMPLATE template0 ENCODING 'UTF8' LOCALE 'C'});
 	$node->safe_psql('shop', q{
 		CREATE EXTENSION order_engine;
 		SELECT order_engine.grant_access('shop_owner', 'owner')});
