@@ -50,6 +50,14 @@ SET order_engine.default_currency = 'SEK';
 SELECT o.currency, r.replayed FROM create_order(1, '[{"sku": "tea", "quantity": 1, "unit_price": 10}]', 'by default') r JOIN orders o USING (order_id);
 SELECT o.currency, r.replayed FROM create_order(1, '[{"sku": "tea", "quantity": 1, "unit_price": 10}]', 'silent') r JOIN orders o USING (order_id);
 SELECT attempt($$SELECT new_order('CHF', 'by default')$$) ~ '^OE020' AS refused;
+-- Neither does one that would not take it any more.
+CREATE FUNCTION public.with_fee(key text, OUT order_id bigint, OUT amount numeric, OUT replayed boolean) LANGUAGE sql AS $$
+	SELECT order_id, amount, replayed FROM order_engine.create_order(1, '[{"sku": "tea", "quantity": 1, "unit_price": 10}]', key, adjustments => '[{"kind": "fee", "amount": 0.5}]')
+$$;
+SELECT order_id AS id FROM with_fee('fee') \gset
+SET order_engine.default_currency = 'JPY';
+SELECT order_id = :id AS same, amount, replayed FROM with_fee('fee');
+SELECT attempt($$SELECT with_fee('another fee')$$);
 RESET order_engine.default_currency;
 -- Bad settings; who may set it, and where.
 SET order_engine.default_currency = 'EURO';

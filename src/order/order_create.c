@@ -84,14 +84,13 @@ round_amount(CreateRequest *request, Numeric sum)
 	if (request->amount == sum)
 		return;
 	request->rounding = amount_subtract(request->amount, sum);
-	amount_check_length(request->rounding, "rounding");
 }
 
 static void
 check_amount(CreateRequest *request)
 {
-	Numeric adjustments =
-		line_parse_adjustments(request->adjustments, request->lines.nlines, request->currency);
+	Numeric adjustments = line_parse_adjustments(request->adjustments, request->lines.nlines,
+												 request->given_currency);
 	Numeric sum;
 
 	request->subtotal = line_subtotal(&request->lines);
@@ -385,6 +384,19 @@ check_written(RowTable *table, TupleTableSlot *slot, TupleTableSlot *meant, cons
 		order_raise_direct_write(list_make2("state", "version"));
 }
 
+/*
+ * What the default currency makes of a request is of no interest to one that has its order
+ * already, perhaps by another default.
+ */
+static void
+check_by_currency(const CreateRequest *request, const OrderRow *row)
+{
+	if (request->given_currency == NULL && row->currency)
+		(void) line_parse_adjustments(request->adjustments, request->lines.nlines, row->currency);
+	if (request->rounding)
+		amount_check_length(request->rounding, "rounding");
+}
+
 static void
 create(CreateRequest *request, CreateResult *result)
 {
@@ -420,6 +432,7 @@ create(CreateRequest *request, CreateResult *result)
 		order_row_read(table->attno, slot, &row);
 		if (meant)
 			check_written(table, slot, meant, &row, machine);
+		check_by_currency(request, &row);
 		order_check_move(table, slot, machine, &row, machine->creation, row.attributes);
 		order_apply_stock(&scope, &row, &change);
 		line_insert(&scope, row.order_id, &request->lines);
