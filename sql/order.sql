@@ -41,6 +41,8 @@ BEGIN;
 SELECT state, amount, replayed FROM create_order(41, '[{"sku": "tea", "quantity": 1}]', 'nulls', NULL, NULL, NULL, NULL, NULL, NULL, NULL);
 SELECT replayed FROM create_order(41, '[{"sku": "tea", "quantity": 1}]', 'nulls');
 SELECT replayed FROM create_order(41, '[{"sku": "tea", "quantity": 1}]', 'nulls', adjustments => '[]', attributes => '{}', private => '{}', machine => 'order');
+-- JSON has a null of its own.
+SELECT replayed FROM create_order(41, '[{"sku": "tea", "quantity": 1}]', 'nulls', adjustments => 'null', attributes => 'null', private => 'null', context => 'null');
 SELECT l.line_no, l.stock_key, o.adjustments, o.attributes, o.private FROM orders o JOIN order_line l USING (order_id) WHERE o.user_id = 41;
 -- What is null is not kept, except in what is the shop's own.
 SELECT order_id AS adjusted FROM create_order(41, '[{"sku": "tea", "quantity": 1}]', adjustments => '[{"kind": "fee", "amount": 1, "line_no": null, "label": null}]', attributes => '{"gift": null}') \gset

@@ -100,6 +100,8 @@ SELECT attempt('INSERT INTO orders (order_id, user_id, refunded) VALUES (next_or
 SELECT attempt(format('INSERT INTO orders_%s (order_id, user_id) VALUES (next_order_id(4), 4)', (slot_of_user(4) + 1) % 4));
 SELECT attempt(format('INSERT INTO orders_%s SELECT next_order_id(4), 4, ''pending'', 1, 1, 0, 0, 0, 0, NULL, NULL, NULL, ''[]'', ''{}'', ''{}'', now(), now(), now()', (slot_of_user(4) + 1) % 4));
 INSERT INTO orders (order_id, user_id, adjustments, attributes, private) VALUES (next_order_id(4), 4, NULL, NULL, NULL) RETURNING adjustments, attributes, private;
+-- Some ORMs send the null of JSON.
+INSERT INTO orders (order_id, user_id, adjustments, attributes, private) VALUES (next_order_id(4), 4, 'null', 'null', 'null') RETURNING adjustments, attributes, private;
 -- A key that raw SQL claimed is taken for create_order() too.
 INSERT INTO orders (order_id, user_id, idempotency_key) VALUES (next_order_id(4), 4, 'raw');
 SELECT left(attempt($$SELECT create_order(4, '[{"sku": "tea", "quantity": 1}]', 'raw')$$), 50);

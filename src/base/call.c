@@ -57,9 +57,17 @@ call_text(FunctionCallInfo fcinfo, int n)
 }
 
 Jsonb *
+call_present(Jsonb *value)
+{
+	bool is_null = JB_ROOT_IS_SCALAR(value) && JBE_ISNULL(value->root.children[0]);
+
+	return is_null ? NULL : value;
+}
+
+Jsonb *
 call_jsonb(FunctionCallInfo fcinfo, int n)
 {
-	return PG_ARGISNULL(n) ? NULL : PG_GETARG_JSONB_P(n);
+	return PG_ARGISNULL(n) ? NULL : call_present(PG_GETARG_JSONB_P(n));
 }
 
 bool

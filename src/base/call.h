@@ -27,7 +27,10 @@ extern TriggerData *call_row_trigger(FunctionCallInfo fcinfo, int timing, int ev
 /* Argument n as a C string, palloc'ed, NULL for null. */
 extern char *call_text(FunctionCallInfo fcinfo, int n);
 
-/* Argument n as jsonb, where it is or palloc'ed, NULL for null. */
+/* NULL for the null of JSON, which is what many clients send for what they do not have. */
+extern Jsonb *call_present(Jsonb *value);
+
+/* Argument n as jsonb, where it is or palloc'ed, NULL for null, be it SQL's or JSON's. */
 extern Jsonb *call_jsonb(FunctionCallInfo fcinfo, int n);
 
 /* True if one of its characters is below the space, or DEL. */

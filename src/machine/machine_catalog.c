@@ -428,7 +428,7 @@ order_engine_define_machine(PG_FUNCTION_ARGS)
 {
 	call_require(fcinfo, 0, "name");
 	call_require(fcinfo, 1, "definition");
-	PG_RETURN_INT32(publish(call_text(fcinfo, 0), call_jsonb(fcinfo, 1)));
+	PG_RETURN_INT32(publish(call_text(fcinfo, 0), PG_GETARG_JSONB_P(1)));
 }
 
 /*

@@ -129,7 +129,9 @@ parse_request(FunctionCallInfo fcinfo, CreateRequest *request)
 	check_interval(request->pay_within);
 	request->given_currency = currency_parse(call_text(fcinfo, 4));
 	request->currency = request->given_currency ? request->given_currency : currency_default();
-	request->adjustments = PG_ARGISNULL(5) ? call_empty_array() : PG_GETARG_JSONB_P(5);
+	request->adjustments = call_jsonb(fcinfo, 5);
+	if (request->adjustments == NULL)
+		request->adjustments = call_empty_array();
 	request->attributes = read_object(fcinfo, 6, "attributes");
 	request->private = read_object(fcinfo, 7, "private");
 	request->machine = PG_ARGISNULL(8) ? ORDER_DEFAULT_MACHINE : call_text(fcinfo, 8);

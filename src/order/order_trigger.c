@@ -171,7 +171,6 @@ static void
 check_new(TupleTableSlot *slot, const AttrNumber *attno)
 {
 	check_amounts(slot, attno);
-	check_given(slot, attno);
 	check_name(slot, attno[ORDER_IDEMPOTENCY_KEY], "idempotency_key");
 }
 
@@ -269,18 +268,34 @@ settle_version(RowPatch *patch, const AttrNumber *attno, TupleTableSlot *slot)
 		patch_set(patch, attno[ORDER_VERSION], Int32GetDatum(1), false);
 }
 
+/* NULL for null, SQL's or JSON's: some ORMs send the one for what they do not have, some the other. */
+static Jsonb *
+get_jsonb(TupleTableSlot *slot, AttrNumber attno)
+{
+	bool  isnull;
+	Datum value = slot_getattr(slot, attno, &isnull);
+
+	return isnull ? NULL : call_present(DatumGetJsonbP(value));
+}
+
+static bool
+is_given(TupleTableSlot *slot, const AttrNumber *attno, int column)
+{
+	if (column == ORDER_ADJUSTMENTS || column == ORDER_ATTRIBUTES || column == ORDER_PRIVATE)
+		return get_jsonb(slot, attno[column]) != NULL;
+	return !slot_attisnull(slot, attno[column]);
+}
+
 /* The same; whether the currency can express them is seen when it is settled. */
 static void
 fill_in_adjustments(RowPatch *patch, const AttrNumber *attno, TupleTableSlot *slot)
 {
-	bool  isnull;
-	Datum given = slot_getattr(slot, attno[ORDER_ADJUSTMENTS], &isnull);
+	Jsonb *given = get_jsonb(slot, attno[ORDER_ADJUSTMENTS]);
 
-	if (isnull)
+	if (given == NULL)
 		return;
-	(void) line_parse_adjustments(DatumGetJsonbP(given), 1, NULL);
-	patch_set(patch, attno[ORDER_ADJUSTMENTS],
-			  JsonbPGetDatum(adjustment_stored(DatumGetJsonbP(given))), false);
+	(void) line_parse_adjustments(given, 1, NULL);
+	patch_set(patch, attno[ORDER_ADJUSTMENTS], JsonbPGetDatum(adjustment_stored(given)), false);
 }
 
 /* What was not given is as in any new order. */
@@ -293,7 +308,7 @@ fill_in(RowPatch *patch, const AttrNumber *attno, TupleTableSlot *slot)
 
 	order_row_new(&new, machine, GetCurrentTimestamp(), due_given ? NULL : machine->creation->due);
 	for (int i = 0; i < ORDER_COLUMNS; i++)
-		if (!new.nulls[i] && slot_attisnull(slot, attno[i]))
+		if (!new.nulls[i] && !is_given(slot, attno, i))
 			patch_set(patch, attno[i], new.values[i], false);
 }
 
@@ -308,6 +323,8 @@ order_engine_orders_before_insert(PG_FUNCTION_ARGS)
 	row_layout(trigger->tg_relation, &order_columns, attno);
 	settle_id(&patch, trigger->tg_relation, attno, slot);
 	check_new(slot, attno);
+	call_check_object(get_jsonb(slot, attno[ORDER_ATTRIBUTES]), "attributes");
+	call_check_object(get_jsonb(slot, attno[ORDER_PRIVATE]), "private");
 	settle_version(&patch, attno, slot);
 	fill_in_currency(&patch, attno[ORDER_CURRENCY], slot);
 	fill_in_adjustments(&patch, attno, slot);
@@ -348,6 +365,7 @@ check_inserted(TupleTableSlot *slot, const AttrNumber *attno, const OrderRow *ro
 
 	check_id(row->order_id, row->user_id);
 	check_new(slot, attno);
+	check_given(slot, attno);
 	if (currency && strcmp(row->currency, currency) != 0)
 		order_raise_direct_write(list_make1("currency"));
 	currency_check(currency, row->amount, "amount");
