@@ -14,6 +14,9 @@ SELECT replayed FROM create_order(1, '[{"sku": "tea", "quantity": 2, "unit_price
 SELECT attempt($$SELECT create_order(1, '[{"sku": "tea", "quantity": 2, "unit_price": 19.9}, {"sku": "tea", "quantity": 1, "unit_price": 7}]', 'key',
 	adjustments => '[{"kind": "discount", "amount": -1.5, "line_no": 1}, {"kind": "fee", "amount": 0}]')$$) ~ '^OE020' AS refused;
 INSERT INTO orders (order_id, user_id, amount, adjustments) VALUES (next_order_id(1), 1, 1, '[{"kind": "fee", "amount": "1.00", "line_no": "1", "label": null}]') RETURNING adjustments;
+-- A line's number is a line's number, with however many zeros.
+SELECT order_id AS id FROM create_order(1, '[{"sku": "tea", "quantity": 1}]', adjustments => jsonb_build_array(jsonb_build_object('kind', 'fee', 'amount', 1, 'line_no', '1.' || repeat('0', 20000)))) \gset
+SELECT adjustments FROM orders WHERE order_id = :id;
 -- What is no decimal is refused by name.
 SELECT n.number, attempt(format('SELECT create_order(1, ''[{"sku": "tea", "quantity": %s}]'')', n.number)) AS quantity,
 	attempt(format('SELECT create_order(1, ''[{"sku": "tea", "quantity": 1, "unit_price": %s}]'')', n.number)) AS unit_price

@@ -102,6 +102,11 @@ SELECT attempt(format('INSERT INTO orders_%s SELECT next_order_id(4), 4, ''pendi
 INSERT INTO orders (order_id, user_id, adjustments, attributes, private) VALUES (next_order_id(4), 4, NULL, NULL, NULL) RETURNING adjustments, attributes, private;
 -- Some ORMs send the null of JSON.
 INSERT INTO orders (order_id, user_id, adjustments, attributes, private) VALUES (next_order_id(4), 4, 'null', 'null', 'null') RETURNING adjustments, attributes, private;
+-- Adjustments are stored in one form, whoever wrote them last.
+CREATE FUNCTION public.adjust() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN NEW.adjustments := '[{"kind": "fee", "amount": "1.50", "label": null}]'; RETURN NEW; END $$;
+CREATE TRIGGER z_adjust BEFORE INSERT ON orders FOR EACH ROW EXECUTE FUNCTION public.adjust();
+SELECT attempt('INSERT INTO orders (order_id, user_id) VALUES (next_order_id(4), 4)');
+DROP TRIGGER z_adjust ON orders;
 -- A key that raw SQL claimed is taken for create_order() too.
 INSERT INTO orders (order_id, user_id, idempotency_key) VALUES (next_order_id(4), 4, 'raw');
 SELECT left(attempt($$SELECT create_order(4, '[{"sku": "tea", "quantity": 1}]', 'raw')$$), 50);

@@ -19,12 +19,18 @@ key_is(const JsonbValue *key, const char *name)
 		   memcmp(key->val.string.val, name, key->val.string.len) == 0;
 }
 
+/* Of a line's number only what says which line, whatever zeros there are behind its point. */
 static void
 to_number(const JsonbValue *key, JsonbValue *value)
 {
-	if (value->type != jbvString || !(key_is(key, "amount") || key_is(key, "line_no")))
+	bool  is_line_no = key_is(key, "line_no");
+	char *text;
+
+	if (value->type != jbvString || !(is_line_no || key_is(key, "amount")))
 		return;
-	value->val.numeric = amount_parse(pnstrdup(value->val.string.val, value->val.string.len));
+	text = pnstrdup(value->val.string.val, value->val.string.len);
+	value->val.numeric =
+		is_line_no ? int64_to_numeric(strtoll(text, NULL, 10)) : amount_parse(text);
 	value->type = jbvNumeric;
 }
 

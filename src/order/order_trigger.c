@@ -355,6 +355,18 @@ raise_first_version(const OrderRow *row)
 					errhint("Leave the version null, 0 or 1.")));
 }
 
+/* A user's trigger may have written them after they were brought into the form that is stored. */
+static void
+check_adjustments(const OrderRow *row)
+{
+	Jsonb *stored;
+
+	(void) line_parse_adjustments(row->adjustments, 1, row->currency);
+	stored = adjustment_stored(row->adjustments);
+	if (compareJsonbContainers(&stored->root, &row->adjustments->root) != 0)
+		order_raise_direct_write(list_make1("adjustments"));
+}
+
 /* What a new order by raw SQL must be: unpaid, in its first state and version. */
 static void
 check_inserted(TupleTableSlot *slot, const AttrNumber *attno, const OrderRow *row,
@@ -369,6 +381,7 @@ check_inserted(TupleTableSlot *slot, const AttrNumber *attno, const OrderRow *ro
 	if (currency && strcmp(row->currency, currency) != 0)
 		order_raise_direct_write(list_make1("currency"));
 	currency_check(currency, row->amount, "amount");
+	check_adjustments(row);
 	if (strcmp(row->state, machine->states[machine->creation->to]) != 0)
 		raise_first_state(row->state, machine);
 	if (row->version != 1)
@@ -394,7 +407,6 @@ inserted(TriggerData *trigger, const AttrNumber *attno, RowScope *scope)
 	order_row_read(attno, slot, &row);
 	change.machine = machine_get(row.machine_id);
 	check_inserted(slot, attno, &row, change.machine);
-	(void) line_parse_adjustments(row.adjustments, 1, row.currency);
 	change.transition = change.machine->creation;
 	change.event = change.machine->events[change.transition->event];
 	change.lines = &none;
