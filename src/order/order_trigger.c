@@ -268,7 +268,7 @@ settle_version(RowPatch *patch, const AttrNumber *attno, TupleTableSlot *slot)
 		patch_set(patch, attno[ORDER_VERSION], Int32GetDatum(1), false);
 }
 
-/* NULL for null, SQL's or JSON's: some ORMs send the one for what they do not have, some the other. */
+/* NULL for null, SQL's or JSON's: ORMs send either for what they do not have. */
 static Jsonb *
 get_jsonb(TupleTableSlot *slot, AttrNumber attno)
 {
