@@ -1,5 +1,6 @@
 -- What the relay says and hears in SQL.  No worker runs here; test/t/relay_*.pl has one.
 -- needs to be preloaded
+-- needs no publisher
 \pset null '(null)'
 CREATE EXTENSION order_engine;
 

@@ -46,14 +46,22 @@ is($plain->safe_psql('postgres', q{SELECT count(*) FROM pg_database WHERE datnam
 	0, 'the databases of the tests are gone');
 $plain->stop;
 
-my $preloaded = start_server('preloaded', "shared_preload_libraries = 'order_engine'\nmax_prepared_transactions = 5\n");
-installcheck($preloaded, 'REGRESS=context order transaction', @short);
-my ($allowed, $left_out);
+my $preloaded = start_server('preloaded', "shared_preload_libraries = 'order_engine'\norder_engine.databases = 'shop'\nmax_prepared_transactions = 5\n");
+installcheck($preloaded, 'REGRESS=context order relay transaction', @short);
+
+# What is left out of the regress tests there.
+sub left_out
 {
+	my ($allowed, $left_out);
 	local %ENV = (%ENV, PGHOST => $preloaded->host, PGPORT => $preloaded->port, PGUSER => 'postgres');
 	IPC::Run::run([ "$top/test/lib/allowed_tests", 'regress' ], '>', \$allowed, '2>', \$left_out);
+	return $left_out;
 }
-like($left_out, qr{\A[^\n]*sql/not_preloaded\.sql, which needs not to be preloaded\n\z}, 'there, one test is left out');
+
+like(left_out(), qr{\A[^\n]*sql/not_preloaded\.sql, which needs not to be preloaded\n\z}, 'there, one test is left out');
+$preloaded->append_conf('postgresql.conf', "order_engine.publisher = 'log'");
+$preloaded->restart;
+like(left_out(), qr{sql/relay\.sql, which needs no publisher\n\z}, 'one more where events are published');
 $preloaded->stop;
 
 done_testing();
