@@ -19,7 +19,9 @@ def rounded(currency, amount):
 	if currency not in DECIMALS:
 		return amount
 	nearest = amount.quantize(Decimal(1).scaleb(-DECIMALS[currency]), ROUND_HALF_UP)
-	return amount if nearest == amount else nearest
+	if nearest == amount:
+		return amount
+	return nearest if nearest else nearest.copy_abs()  # numeric has no -0
 
 
 def check_decimals(currency, amount):
