@@ -1,8 +1,11 @@
 """What a currency can express, from doc/orders.md."""
 
-from decimal import ROUND_HALF_UP, Decimal
+from decimal import ROUND_HALF_UP, Decimal, DefaultContext, getcontext
 
 from things import Refused
+
+# as exact as numeric, in every thread
+DefaultContext.prec = getcontext().prec = 1000
 
 DECIMALS = {"EUR": 2, "USD": 2, "JPY": 0, "KWD": 3}
 
