@@ -92,7 +92,8 @@ keeper_status_pass(int64 resting)
 void
 keeper_status_error(int64 order_id, int sqlerrcode, const char *message)
 {
-	int			  length = pg_mbcliplen(message, strlen(message), ERROR_LENGTH - 1);
+	const char	 *text = message ? message : "missing error text";
+	int			  length = pg_mbcliplen(text, strlen(text), ERROR_LENGTH - 1);
 	KeeperStatus *status = lock_status(LW_EXCLUSIVE);
 
 	if (status == NULL)
@@ -100,7 +101,7 @@ keeper_status_error(int64 order_id, int sqlerrcode, const char *message)
 	status->error_at = GetCurrentTimestamp();
 	status->error_order_id = order_id;
 	status->error_code = sqlerrcode;
-	memcpy(status->error, message, length);
+	memcpy(status->error, text, length);
 	status->error[length] = '\0';
 	unlock_status();
 }

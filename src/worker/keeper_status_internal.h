@@ -13,7 +13,7 @@ extern void keeper_status_start(void);
 /* All that was due has been looked at; so many orders rest. */
 extern void keeper_status_pass(int64 resting);
 
-/* What went wrong last, with which order (0: with none).  The message is cut. */
+/* What went wrong last, with which order (0: none).  The message is cut; NULL: it has none. */
 extern void keeper_status_error(int64 order_id, int sqlerrcode, const char *message);
 
 /* Asks for shared memory. */
