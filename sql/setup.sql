@@ -39,7 +39,8 @@ CREATE FUNCTION remove_shop() RETURNS void LANGUAGE plpgsql SET client_min_messa
 BEGIN
 	DROP SEQUENCE order_engine.order_id_lease;
 	DROP TABLE order_engine.shop, order_engine.orders, order_engine.order_line, order_engine.order_event, order_engine.payment, order_engine.machine,
-		order_engine.stock, order_engine.stock_movement, order_engine.journal_position, order_engine.outbox CASCADE;
+		order_engine.stock, order_engine.stock_movement, order_engine.journal_position, order_engine.outbox,
+		order_engine.stock_journal CASCADE;
 	DROP VIEW order_engine.relay_status, order_engine.keeper_status;
 END $$;
 CREATE FUNCTION answer_of(statement text) RETURNS text LANGUAGE sql AS $$ SELECT coalesce(code || ' ' || message, 'accepted') FROM refusal(statement) $$;

@@ -31,9 +31,10 @@
 typedef enum Journal
 {
 	JOURNAL_OUTBOX,
+	JOURNAL_STOCK,
 } Journal;
 
-#define JOURNALS (JOURNAL_OUTBOX + 1)
+#define JOURNALS (JOURNAL_STOCK + 1)
 
 /* As the last id of a position: every row of the batch is consumed. */
 #define JOURNAL_WHOLE PG_INT64_MAX

@@ -63,7 +63,7 @@ BEGIN
 		ring int NOT NULL
 	) PARTITION BY LIST (ring);
 	CREATE INDEX journal_position_entry ON order_engine.journal_position (journal, era, entry);
-	FOR leaf IN 0 .. 1 LOOP
+	FOR leaf IN 0 .. 3 LOOP
 		EXECUTE format('CREATE TABLE order_engine.journal_position_%s PARTITION OF order_engine.journal_position FOR VALUES IN (%s) WITH (autovacuum_vacuum_insert_threshold = -1)', leaf, leaf);
 	END LOOP;
 
@@ -87,20 +87,37 @@ BEGIN
 		EXECUTE format('CREATE TABLE order_engine.outbox_%s PARTITION OF order_engine.outbox FOR VALUES IN (%s) WITH (autovacuum_vacuum_insert_threshold = -1)', leaf, leaf);
 	END LOOP;
 
+	CREATE TABLE order_engine.stock_journal (
+		id bigint NOT NULL,
+		sku text COLLATE "C" NOT NULL,
+		on_hand bigint NOT NULL,
+		reserved bigint NOT NULL,
+		epoch bigint NOT NULL,
+		created_at timestamptz NOT NULL,
+		xid xid8 NOT NULL,
+		era bigint NOT NULL,
+		ring int NOT NULL
+	) PARTITION BY LIST (ring);
+	CREATE INDEX stock_journal_xid ON order_engine.stock_journal (era, xid, id) INCLUDE (sku);
+	FOR leaf IN 0 .. 2 LOOP
+		EXECUTE format('CREATE TABLE order_engine.stock_journal_%s PARTITION OF order_engine.stock_journal FOR VALUES IN (%s) WITH (autovacuum_vacuum_insert_threshold = -1)', leaf, leaf);
+	END LOOP;
+
 	-- fires after the users' own: what it checks and sets is what is written
 	CREATE TRIGGER "~order_engine_before" BEFORE INSERT ON order_engine.outbox
 		FOR EACH ROW EXECUTE FUNCTION order_engine.outbox_before_insert();
 	CREATE TRIGGER "0_order_engine_direct_write" BEFORE UPDATE OR DELETE ON order_engine.outbox
 		FOR EACH ROW EXECUTE FUNCTION order_engine.refuse_direct_write();
-	CREATE TRIGGER "0_order_engine_direct_write" BEFORE INSERT OR UPDATE OR DELETE ON order_engine.journal_position
-		FOR EACH ROW EXECUTE FUNCTION order_engine.refuse_direct_write();
+	FOREACH relation IN ARRAY ARRAY['order_engine.stock_journal', 'order_engine.journal_position']::regclass[] LOOP
+		EXECUTE format('CREATE TRIGGER "0_order_engine_direct_write" BEFORE INSERT OR UPDATE OR DELETE ON %s FOR EACH ROW EXECUTE FUNCTION order_engine.refuse_direct_write()', relation);
+	END LOOP;
 	FOR relation IN
-		SELECT leaf.relid FROM unnest(ARRAY['order_engine.outbox', 'order_engine.journal_position']::regclass[]) AS parent,
+		SELECT leaf.relid FROM unnest(ARRAY['order_engine.outbox', 'order_engine.stock_journal', 'order_engine.journal_position']::regclass[]) AS parent,
 			pg_partition_tree(parent) AS leaf
 	LOOP
 		EXECUTE format('CREATE TRIGGER "0_order_engine_truncate" BEFORE TRUNCATE ON %s FOR EACH STATEMENT EXECUTE FUNCTION order_engine.refuse_direct_write()', relation);
 	END LOOP;
 END
 $journals$;
-COMMENT ON FUNCTION order_engine.create_journals() IS 'internal: creates the outbox and the table of positions; called by setup()';
+COMMENT ON FUNCTION order_engine.create_journals() IS 'internal: creates the journals and the table of positions; called by setup()';
 REVOKE ALL ON FUNCTION order_engine.create_journals() FROM PUBLIC;

@@ -15,6 +15,12 @@ const JournalKind journals[JOURNALS] = {
 			.table = SHOP_OUTBOX,
 			.entry = {[ENTRY_ID] = OUTBOX_ID, [ENTRY_CREATED_AT] = OUTBOX_CREATED_AT},
 		},
+	[JOURNAL_STOCK] =
+		{
+			.name = "stock_journal",
+			.table = SHOP_STOCK_JOURNAL,
+			.entry = {[ENTRY_ID] = STOCK_JOURNAL_ID, [ENTRY_CREATED_AT] = STOCK_JOURNAL_CREATED_AT},
+		},
 };
 
 int64

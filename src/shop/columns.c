@@ -94,6 +94,8 @@ static const RowColumn stock[] = {
 	[STOCK_VERSION] = {"version", INT8OID, true},
 	[STOCK_MODE] = {"mode", TEXTOID, true},
 	[STOCK_AUTO_MODE] = {"auto_mode", BOOLOID, true},
+	[STOCK_OPEN] = {"open", BOOLOID, true},
+	[STOCK_EPOCH] = {"epoch", INT8OID, true},
 };
 
 const RowColumns stock_columns = {"stock", STOCK_COLUMNS, stock};
@@ -151,6 +153,21 @@ static const RowColumn outbox[] = {
 const RowColumns outbox_columns = {"outbox", OUTBOX_COLUMNS,		  outbox,
 								   false,	 PARTITION_STRATEGY_LIST, "ring"};
 
+static const RowColumn stock_journal[] = {
+	[STOCK_JOURNAL_ID] = {"id", INT8OID, true},
+	[STOCK_JOURNAL_SKU] = {"sku", TEXTOID, true},
+	[STOCK_JOURNAL_ON_HAND] = {"on_hand", INT8OID, true},
+	[STOCK_JOURNAL_RESERVED] = {"reserved", INT8OID, true},
+	[STOCK_JOURNAL_EPOCH] = {"epoch", INT8OID, true},
+	[STOCK_JOURNAL_CREATED_AT] = {"created_at", TIMESTAMPTZOID, true},
+	[STOCK_JOURNAL_XID] = {"xid", XID8OID, true},
+	[STOCK_JOURNAL_ERA] = {"era", INT8OID, true},
+	[STOCK_JOURNAL_RING] = {"ring", INT4OID, true},
+};
+
+const RowColumns stock_journal_columns = {
+	"stock_journal", STOCK_JOURNAL_COLUMNS, stock_journal, true, PARTITION_STRATEGY_LIST, "ring"};
+
 static const RowColumn shop[] = {
 	[SHOP_RELAY_PAUSED] = {"relay_paused", BOOLOID, true},
 };
@@ -167,6 +184,7 @@ const RowColumns *const columns_tables[] = {
 	[SHOP_STOCK_MOVEMENT] = &movement_columns,
 	[SHOP_JOURNAL_POSITION] = &position_columns,
 	[SHOP_OUTBOX] = &outbox_columns,
+	[SHOP_STOCK_JOURNAL] = &stock_journal_columns,
 	[SHOP_TABLES] = &shop_columns,
 	NULL,
 };

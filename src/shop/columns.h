@@ -109,6 +109,8 @@ enum
 	STOCK_VERSION,
 	STOCK_MODE,
 	STOCK_AUTO_MODE,
+	STOCK_OPEN,
+	STOCK_EPOCH,
 	STOCK_COLUMNS
 };
 
@@ -165,6 +167,20 @@ enum
 
 enum
 {
+	STOCK_JOURNAL_ID,
+	STOCK_JOURNAL_SKU,
+	STOCK_JOURNAL_ON_HAND,
+	STOCK_JOURNAL_RESERVED,
+	STOCK_JOURNAL_EPOCH,
+	STOCK_JOURNAL_CREATED_AT,
+	STOCK_JOURNAL_XID,
+	STOCK_JOURNAL_ERA,
+	STOCK_JOURNAL_RING,
+	STOCK_JOURNAL_COLUMNS
+};
+
+enum
+{
 	SHOP_RELAY_PAUSED,
 	SHOP_COLUMNS
 };
@@ -178,6 +194,7 @@ extern const RowColumns stock_columns;
 extern const RowColumns movement_columns;
 extern const RowColumns position_columns;
 extern const RowColumns outbox_columns;
+extern const RowColumns stock_journal_columns;
 extern const RowColumns shop_columns;
 
 /* Those of each ShopTable; behind them those of `shop`, and NULL. */

@@ -18,6 +18,7 @@ VALUES
 	('table', 'stock_movement', NULL, 'SELECT', NULL),
 	/* id: for RETURNING, as ORMs have it; it tells when there was an event, and nothing of it */
 	('table', 'outbox', 'INSERT, SELECT (id)', 'INSERT, SELECT', NULL),
+	('table', 'stock_journal', NULL, NULL, NULL),
 	('table', 'journal_position', NULL, NULL, NULL),
 	('table', 'shop', NULL, NULL, NULL),
 	('sequence', 'order_id_lease', NULL, NULL, NULL),

@@ -169,6 +169,8 @@ BEGIN
 		version bigint NOT NULL DEFAULT 1,
 		mode text COLLATE "C" NOT NULL DEFAULT 'row' CHECK (mode IN ('row', 'escrow')),
 		auto_mode boolean NOT NULL DEFAULT false,
+		open boolean NOT NULL DEFAULT true,
+		epoch bigint NOT NULL DEFAULT 0,
 		CONSTRAINT stock_reserved_check CHECK (0 <= reserved AND reserved <= on_hand)
 	) WITH (fillfactor = 50);
 

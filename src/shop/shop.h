@@ -24,9 +24,10 @@ typedef enum ShopTable
 	/* journals and where their consumers are, partitioned by ring */
 	SHOP_JOURNAL_POSITION,
 	SHOP_OUTBOX,
+	SHOP_STOCK_JOURNAL,
 } ShopTable;
 
-#define SHOP_TABLES (SHOP_OUTBOX + 1)
+#define SHOP_TABLES (SHOP_STOCK_JOURNAL + 1)
 
 /*
  * True if setup() has run in this database, and no restore of its tables is

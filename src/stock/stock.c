@@ -289,6 +289,8 @@ insert_empty(Stock *stock, const char *sku)
 	row_set(stock->table, stock->next, STOCK_VERSION, Int64GetDatum(0));
 	row_set(stock->table, stock->next, STOCK_MODE, CStringGetTextDatum(STOCK_ROW_MODE));
 	row_set(stock->table, stock->next, STOCK_AUTO_MODE, BoolGetDatum(false));
+	row_set(stock->table, stock->next, STOCK_OPEN, BoolGetDatum(true));
+	row_set(stock->table, stock->next, STOCK_EPOCH, Int64GetDatum(0));
 	if (row_insert_unless(stock->table, stock->next, stock->index, &other))
 	{
 		check_written(stock);

@@ -102,6 +102,10 @@ forbidden_in_insert(const HandWrite *write)
 		columns = lappend_int(columns, STOCK_MODE);
 	if (column_differs(write, STOCK_AUTO_MODE, BoolGetDatum(false)))
 		columns = lappend_int(columns, STOCK_AUTO_MODE);
+	if (column_differs(write, STOCK_OPEN, BoolGetDatum(true)))
+		columns = lappend_int(columns, STOCK_OPEN);
+	if (column_differs(write, STOCK_EPOCH, Int64GetDatum(0)))
+		columns = lappend_int(columns, STOCK_EPOCH);
 	return columns;
 }
 
@@ -109,7 +113,8 @@ forbidden_in_insert(const HandWrite *write)
 static List *
 forbidden_in_update(const HandWrite *write)
 {
-	static const int fixed[] = {STOCK_SKU, STOCK_RESERVED, STOCK_MODE, STOCK_AUTO_MODE};
+	static const int fixed[] = {STOCK_SKU,		 STOCK_RESERVED, STOCK_MODE,
+								STOCK_AUTO_MODE, STOCK_OPEN,	 STOCK_EPOCH};
 	int64			 step = column_changed(write, STOCK_ON_HAND) ? 1 : 0;
 	List			*columns = NIL;
 
