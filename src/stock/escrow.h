@@ -1,0 +1,103 @@
+/*
+ * escrow.h
+ *		Stock in mode escrow: the free quantity of a hot SKU in shared memory.
+ *
+ * Whoever changes stock of a SKU pins it first, to the end of his transaction, then
+ * claims, takes or returns, then appends to stock_journal:
+ *
+ *		EscrowPin *pin = escrow_pin(sku);
+ *
+ *		if (pin && escrow_claim(pin, quantity))
+ *		{
+ *			escrow_take(pin, quantity);
+ *			stock_journal_append(scope, &(StockChange){sku, 0, quantity, escrow_epoch(pin)});
+ *		}
+ *
+ * What was claimed goes back when the transaction, or the savepoint, is rolled back;
+ * what was returned is there for others when it has committed, for itself at once.
+ */
+#ifndef ORDER_ENGINE_ESCROW_H
+#define ORDER_ENGINE_ESCROW_H
+
+#include "c.h"
+
+/* What the current transaction has to do with a SKU; lives until it ends. */
+typedef struct EscrowPin EscrowPin;
+
+/* ---- changing stock: backend or worker, in a transaction that may write ---- */
+
+/*
+ * The pin of a SKU, made if there is none yet.  NULL if shared memory has no entry of it:
+ * it is in row mode, or not loaded yet, which its row tells.  Waits for a switch of its
+ * mode that is under way.  55000 if this transaction has switched it.
+ */
+extern EscrowPin *escrow_pin(const char *sku);
+
+/*
+ * The same for a SKU whose row, as the caller sees it, is in mode escrow, while
+ * escrow_pin() gave NULL.  Loads it, with all others that are not yet; where there is no
+ * room, or no shared memory, the pin is the SKU's lock, and takes are refused.  NULL if it
+ * is in row mode by now.
+ */
+extern EscrowPin *escrow_pin_unloaded(const char *sku);
+
+/*
+ * Makes sure that so many more units can be taken: of what this transaction returned, or
+ * claimed before, else of what is free.  False if there are not as many, and claims
+ * nothing.  Never waits.  55000 or 53400 (with the hint what to do) if the SKU has no entry.
+ */
+extern bool escrow_claim(EscrowPin *pin, int64 quantity);
+
+/* Takes units that were claimed. */
+extern void escrow_take(EscrowPin *pin, int64 quantity);
+
+/* Returns, or receives, units; without an entry too. */
+extern void escrow_return(EscrowPin *pin, int64 quantity);
+
+/*
+ * What this transaction could take; without an entry 0.
+ */
+extern int64 escrow_free(const EscrowPin *pin);
+
+/* Of the row of stock: what StockChange.epoch must say. */
+extern int64 escrow_epoch(const EscrowPin *pin);
+
+/*
+ * Waits, at most so long, for the end of other transactions that have pins of this SKU now.  True
+ * if there was one to wait for: then claim again.
+ */
+extern bool escrow_wait_for_others(EscrowPin *pin, int timeout_ms);
+
+/* ---- looking ---- */
+
+/*
+ * What this transaction could take of a SKU, by shared memory alone, and without a pin:
+ * true and *quantity; false if it has no entry, or that is not open now.  As any role, in
+ * parallel workers too.  One atomic read where the database has no entries.
+ */
+extern bool escrow_look(const char *sku, int64 *quantity);
+
+/* ---- switching the mode: under the lock of the row of stock, FOR UPDATE ---- */
+
+/*
+ * Locks the SKU and keeps new pins away until the transaction ends; waits for those that
+ * there are (55P03 after order_engine.stock_switch_timeout).  A SKU without an entry gets
+ * one, if `make` (53400 if there is no room).  55000 if this transaction has pinned it.
+ */
+extern void escrow_bar(const char *sku, bool make);
+
+/* At commit, the entry that is barred gets this epoch and free quantity, and is open. */
+extern void escrow_open_at_commit(const char *sku, int64 epoch, int64 quantity);
+
+/* At commit, the entry that is barred is removed. */
+extern void escrow_remove_at_commit(const char *sku);
+
+/* ---- the keeper ---- */
+
+/* Loads all SKUs in mode escrow that have no entry, as far as nobody is in the way. */
+extern void escrow_load_all(void);
+
+/* Settings, shared memory, callbacks; from _PG_init. */
+extern void escrow_init(void);
+
+#endif /* ORDER_ENGINE_ESCROW_H */
