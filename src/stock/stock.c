@@ -16,6 +16,7 @@
 #include "postgres.h"
 
 #include "access/stratnum.h"
+#include "access/xact.h"
 #include "common/int.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
@@ -35,6 +36,7 @@
 #define REASON_DEDUCT "deduct"
 #define REASON_CONFIRM "confirm"
 #define REASON_RESTOCK "restock"
+#define REASON_RESERVATION "reservation"
 
 /* What one unit of an order's line does to a row. */
 static const struct
@@ -385,16 +387,19 @@ movement_is_replay(RowScope *scope, const StockMovement *movement)
 
 /* ---- effects of orders ---- */
 
-typedef struct Report
-{
-	List *short_lines; /* as DETAIL shows them */
-	List *unknown;	   /* SKUs */
-} Report;
-
 static inline bool
-report_is_clean(const Report *report)
+nothing_short(const StockShortage *shortage)
 {
-	return report->short_lines == NIL && report->unknown == NIL;
+	return shortage->short_lines == NIL && shortage->unknown == NIL;
+}
+
+static void
+raise_shortage(const StockShortage *shortage)
+{
+	if (shortage->unknown)
+		raise_unknown(shortage->unknown, shortage->short_lines);
+	if (shortage->short_lines)
+		raise_short(shortage->short_lines);
 }
 
 static bool
@@ -421,7 +426,7 @@ raise_not_reserved(const Stock *stock, int64 quantity)
 }
 
 static void
-report_misfit(Report *report, const Stock *stock, StockEffect effect, int64 quantity)
+report_misfit(StockShortage *report, const Stock *stock, StockEffect effect, int64 quantity)
 {
 	if (effects[effect].reserved < 0)
 		raise_not_reserved(stock, quantity);
@@ -448,12 +453,12 @@ lock_for_effect(Stock *stock, StockEffect effect, const char *sku)
  * that what is reported was true of all of them at one time.
  */
 static void
-apply_line(Stock *stock, StockEffect effect, const StockLine *line, Report *report)
+apply_line(Stock *stock, StockEffect effect, const StockLine *line, StockShortage *report)
 {
 	int64 on_hand = effects[effect].on_hand * line->quantity;
 	int64 reserved = effects[effect].reserved * line->quantity;
 
-	if (report_is_clean(report) && stock_find(stock, line->stock_key) &&
+	if (nothing_short(report) && stock_find(stock, line->stock_key) &&
 		effect_fits(stock, effect, line->quantity) && change_if_unchanged(stock, on_hand, reserved))
 		return;
 
@@ -462,20 +467,20 @@ apply_line(Stock *stock, StockEffect effect, const StockLine *line, Report *repo
 		report->unknown = lappend(report->unknown, unconstify(char *, line->stock_key));
 	else if (!effect_fits(stock, effect, line->quantity))
 		report_misfit(report, stock, effect, line->quantity);
-	else if (report_is_clean(report))
+	else if (nothing_short(report))
 		change_locked(stock, on_hand, reserved);
 }
 
 static void
-insert_movements(RowScope *scope, StockEffect effect, const StockLine *lines, int nlines,
-				 const char *ref, const char *actor)
+insert_movements(RowScope *scope, StockEffect effect, const char *reason, const StockLine *lines,
+				 int nlines, const char *ref, const char *actor)
 {
-	for (int i = 0; i < nlines; i++)
+	for (int i = 0; reason && i < nlines; i++)
 	{
 		StockMovement movement = {
 			.sku = lines[i].stock_key,
 			.quantity = effects[effect].on_hand * lines[i].quantity,
-			.reason = effects[effect].reason,
+			.reason = reason,
 			.ref = ref,
 			.actor = actor,
 		};
@@ -484,15 +489,12 @@ insert_movements(RowScope *scope, StockEffect effect, const StockLine *lines, in
 	}
 }
 
-void
-stock_apply(RowScope *scope, StockEffect effect, const StockLine *lines, int nlines,
-			const char *ref, const char *actor)
+static void
+apply(RowScope *scope, StockEffect effect, const StockLine *lines, int nlines)
 {
-	Stock  stock;
-	Report report = {0};
+	Stock		  stock;
+	StockShortage report = {0};
 
-	if (effect == STOCK_NONE || nlines == 0)
-		return;
 	stock_open(&stock, scope);
 	for (int i = 0; i < nlines; i++)
 	{
@@ -500,12 +502,89 @@ stock_apply(RowScope *scope, StockEffect effect, const StockLine *lines, int nli
 		Assert(i == 0 || strcmp(lines[i - 1].stock_key, lines[i].stock_key) < 0);
 		apply_line(&stock, effect, &lines[i], &report);
 	}
-	if (report.unknown)
-		raise_unknown(report.unknown, report.short_lines);
-	if (report.short_lines)
-		raise_short(report.short_lines);
-	if (effects[effect].reason)
-		insert_movements(scope, effect, lines, nlines, ref, actor);
+	raise_shortage(&report);
+}
+
+void
+stock_apply(RowScope *scope, StockEffect effect, const StockLine *lines, int nlines,
+			const char *ref, const char *actor)
+{
+	if (effect == STOCK_NONE || nlines == 0)
+		return;
+	apply(scope, effect, lines, nlines);
+	insert_movements(scope, effect, effects[effect].reason, lines, nlines, ref, actor);
+}
+
+void
+stock_confirm_reservation(RowScope *scope, const StockLine *lines, int nlines, const char *ref,
+						  const char *actor)
+{
+	if (nlines == 0)
+		return;
+	apply(scope, STOCK_CONFIRM, lines, nlines);
+	insert_movements(scope, STOCK_CONFIRM, REASON_RESERVATION, lines, nlines, ref, actor);
+}
+
+void
+stock_hold(RowScope *scope, const StockLine *lines, int nlines)
+{
+	Stock		  stock;
+	StockShortage report = {0};
+
+	if (nlines == 0)
+		return;
+	stock_open(&stock, scope);
+	for (int i = 0; i < nlines; i++)
+	{
+		StockLine line = {lines[i].stock_key, Abs(lines[i].quantity)};
+
+		apply_line(&stock, lines[i].quantity > 0 ? STOCK_RESERVE : STOCK_RELEASE, &line, &report);
+	}
+	raise_shortage(&report);
+}
+
+/*
+ * True if all of it is there, by the snapshot or, `locked`, now and until the
+ * transaction ends.
+ */
+static bool
+judge_lines(Stock *stock, const StockLine *lines, int nlines, bool locked, StockShortage *shortage)
+{
+	*shortage = (StockShortage){0};
+	for (int i = 0; i < nlines; i++)
+	{
+		const StockLine *line = &lines[i];
+
+		if (!(locked ? stock_lock(stock, line->stock_key) : stock_find(stock, line->stock_key)))
+			shortage->unknown = lappend(shortage->unknown, unconstify(char *, line->stock_key));
+		else if (!effect_fits(stock, STOCK_RESERVE, line->quantity))
+			report_misfit(shortage, stock, STOCK_RESERVE, line->quantity);
+	}
+	return nothing_short(shortage);
+}
+
+/*
+ * Rows are locked before the first is written, since nothing undoes what is written.
+ * What an old snapshot says is short is a matter of the lock: it raises 40001.
+ */
+bool
+stock_try(RowScope *scope, const StockLine *lines, int nlines, StockShortage *shortage)
+{
+	Stock stock;
+
+	stock_open(&stock, scope);
+	if (!judge_lines(&stock, lines, nlines, false, shortage) && !IsolationUsesXactSnapshot())
+		return false;
+	if (nlines == 1)
+	{
+		*shortage = (StockShortage){0};
+		apply_line(&stock, STOCK_RESERVE, lines, shortage);
+		return nothing_short(shortage);
+	}
+	if (!judge_lines(&stock, lines, nlines, true, shortage))
+		return false;
+	apply(scope, STOCK_RESERVE, lines, nlines);
+	return true;
 }
 
 bool
@@ -534,7 +613,7 @@ static const char *
 read_reason(FunctionCallInfo fcinfo, const char *by_default)
 {
 	static const char *const reserved[] = {STOCK_REASON_DIRECT, REASON_DEDUCT, REASON_CONFIRM,
-										   REASON_RESTOCK};
+										   REASON_RESTOCK, REASON_RESERVATION};
 	const char				*reason;
 
 	if (PG_ARGISNULL(2))

@@ -6,6 +6,7 @@
 #define ORDER_ENGINE_STOCK_H
 
 #include "machine/machine.h"
+#include "nodes/pg_list.h"
 #include "shop/row.h"
 
 typedef struct StockLine
@@ -39,5 +40,33 @@ extern void stock_apply(RowScope *scope, StockEffect effect, const StockLine *li
  * Raises 55000 and 40001 as that does.
  */
 extern bool stock_suffices(RowScope *scope, StockEffect effect, const StockLine *lines, int nlines);
+
+/* Why nothing could be reserved: lists of C strings. */
+typedef struct StockShortage
+{
+	List *short_lines; /* JSON objects, as the DETAIL of OE001 shows them */
+	List *unknown;	   /* SKUs */
+} StockShortage;
+
+/*
+ * STOCK_RESERVE of all of the lines, or false, with nothing changed and every line
+ * that is short, every key that is unknown in the shortage.  Under READ COMMITTED
+ * what is short as the scope's snapshot sees it takes no lock and no transaction id.
+ * Else as stock_apply(), 55000, 22003 and 40001 too.
+ */
+extern bool stock_try(RowScope *scope, const StockLine *lines, int nlines, StockShortage *shortage);
+
+/*
+ * Changes what is held, all of it or, raising as stock_apply(), nothing: a positive
+ * quantity is reserved, a negative one released.  Lines as there.
+ */
+extern void stock_hold(RowScope *scope, const StockLine *lines, int nlines);
+
+/*
+ * STOCK_CONFIRM of what a reservation holds: as stock_apply(), but its movements have
+ * a reason of their own, so that their refs are not an order's.
+ */
+extern void stock_confirm_reservation(RowScope *scope, const StockLine *lines, int nlines,
+									  const char *ref, const char *actor);
 
 #endif /* ORDER_ENGINE_STOCK_H */
