@@ -16,7 +16,8 @@
 #include "shop/direct_write.h"
 #include "shop/owner.h"
 #include "shop/shop.h"
-#include "stock/stock_internal.h"
+#include "stock/stock_movement_internal.h"
+#include "stock/stock_row_internal.h"
 
 PG_FUNCTION_INFO_V1(order_engine_stock_before);
 PG_FUNCTION_INFO_V1(order_engine_stock_after);

@@ -1,0 +1,84 @@
+/*
+ * stock_movement.c
+ *		What came in and what went out, and why.
+ *
+ * A movement is written only together with its stock row.  So who has locked
+ * that row sees every movement of the SKU, row_find_locked() taking a new
+ * snapshot if the row had changed, and nobody writes one in between.
+ */
+#include "postgres.h"
+
+#include "access/stratnum.h"
+#include "utils/builtins.h"
+#include "utils/fmgroids.h"
+#include "utils/timestamp.h"
+
+#include "base/detail.h"
+#include "base/errors.h"
+#include "stock/stock_movement_internal.h"
+
+static RowTable *
+movement_open(RowScope *scope)
+{
+	return row_open(scope, shop_table(SHOP_STOCK_MOVEMENT), &movement_columns);
+}
+
+void
+stock_movement_insert(RowScope *scope, const StockMovement *movement)
+{
+	RowTable	   *table = movement_open(scope);
+	TupleTableSlot *slot = row_slot(table);
+
+	row_new(table, slot);
+	row_set(table, slot, MOVEMENT_SKU, CStringGetTextDatum(movement->sku));
+	row_set(table, slot, MOVEMENT_QUANTITY, Int64GetDatum(movement->quantity));
+	row_set(table, slot, MOVEMENT_REASON, CStringGetTextDatum(movement->reason));
+	if (movement->ref)
+		row_set(table, slot, MOVEMENT_REF, CStringGetTextDatum(movement->ref));
+	row_set(table, slot, MOVEMENT_ACTOR, CStringGetTextDatum(movement->actor));
+	row_set(table, slot, MOVEMENT_AT, TimestampTzGetDatum(GetCurrentTimestamp()));
+	row_insert(table, slot);
+}
+
+static void
+raise_ref_mismatch(RowTable *table, TupleTableSlot *slot, const StockMovement *movement)
+{
+	TimestampTz at = DatumGetTimestampTz(row_get_required(table, slot, MOVEMENT_AT));
+
+	ereport(ERROR,
+			(errcode(ERRCODE_OE_IDEMPOTENCY_KEY_MISMATCH),
+			 errmsg("ref \"%s\" has been used for another quantity of SKU \"%s\"", movement->ref,
+					movement->sku),
+			 detail_set("key", detail_text(movement->ref), "first_seen", detail_time(at), NULL),
+			 errhint("A retry must repeat its first call; a new one needs a new ref.")));
+}
+
+static void
+init_key(ScanKey key, AttrNumber attno, const char *value)
+{
+	ScanKeyInit(key, attno, BTEqualStrategyNumber, F_TEXTEQ, CStringGetTextDatum(value));
+}
+
+bool
+stock_movement_is_replay(RowScope *scope, const StockMovement *movement)
+{
+	static const int columns[] = {MOVEMENT_SKU, MOVEMENT_REASON, MOVEMENT_REF};
+	RowTable		*table;
+	TupleTableSlot	*slot;
+	ScanKeyData		 keys[lengthof(columns)];
+
+	if (movement->ref == NULL)
+		return false;
+
+	table = movement_open(scope);
+	slot = row_slot(table);
+	init_key(&keys[0], 1, movement->sku);
+	init_key(&keys[1], 2, movement->reason);
+	init_key(&keys[2], 3, movement->ref);
+	if (!row_find(table, row_unique_index(table, lengthof(columns), columns), lengthof(keys), keys,
+				  slot))
+		return false;
+	if (DatumGetInt64(row_get_required(table, slot, MOVEMENT_QUANTITY)) != movement->quantity)
+		raise_ref_mismatch(table, slot, movement);
+	return true;
+}

@@ -1,0 +1,211 @@
+/*
+ * stock_row.c
+ *		A row of stock: found, locked, changed, made.
+ *
+ * What makes it safe is that a row is written only as the next version of the very
+ * row that was judged: either row_update_if_unchanged() finds it unchanged, or the
+ * row is locked (FOR NO KEY UPDATE), judged again and written under that lock, which
+ * is held until the transaction ends.  Rows of several SKUs are locked in the order
+ * of their keys.
+ */
+#include "postgres.h"
+
+#include "access/stratnum.h"
+#include "common/int.h"
+#include "utils/builtins.h"
+#include "utils/fmgroids.h"
+
+#include "base/errors.h"
+#include "stock/stock_row_internal.h"
+
+void
+stock_row_open(StockRow *stock, RowScope *scope)
+{
+	static const int	   key[] = {STOCK_SKU};
+	static const ShopTable tables[] = {SHOP_STOCK, SHOP_STOCK_MOVEMENT};
+
+	row_lock_tables(tables, lengthof(tables), RowExclusiveLock);
+	stock->scope = scope;
+	stock->table = row_open(scope, shop_table(SHOP_STOCK), &stock_columns);
+	stock->index = row_unique_index(stock->table, lengthof(key), key);
+	stock->row = row_slot(stock->table);
+	stock->next = row_slot(stock->table);
+}
+
+static int64
+get_quantity(StockRow *stock, int column)
+{
+	return DatumGetInt64(row_get_required(stock->table, stock->row, column));
+}
+
+static void
+check_mode(StockRow *stock)
+{
+	text *mode = DatumGetTextPP(row_get_required(stock->table, stock->row, STOCK_MODE));
+
+	if (VARSIZE_ANY_EXHDR(mode) != strlen(STOCK_ROW_MODE) ||
+		memcmp(VARDATA_ANY(mode), STOCK_ROW_MODE, strlen(STOCK_ROW_MODE)) != 0)
+		ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+						errmsg("stock of SKU \"%s\" is in mode \"%s\", which is not available",
+							   stock->sku, text_to_cstring(mode)),
+						errhint("This version of the order engine knows the mode \"%s\" only.",
+								STOCK_ROW_MODE)));
+}
+
+static void
+read_row(StockRow *stock)
+{
+	stock->on_hand = get_quantity(stock, STOCK_ON_HAND);
+	stock->reserved = get_quantity(stock, STOCK_RESERVED);
+	stock->version = get_quantity(stock, STOCK_VERSION);
+	check_mode(stock);
+}
+
+static void
+init_key(StockRow *stock, const char *sku, ScanKey key)
+{
+	stock->sku = sku;
+	ScanKeyInit(key, 1, BTEqualStrategyNumber, F_TEXTEQ, CStringGetTextDatum(sku));
+}
+
+bool
+stock_row_find(StockRow *stock, const char *sku)
+{
+	ScanKeyData key;
+
+	init_key(stock, sku, &key);
+	if (!row_find(stock->table, stock->index, 1, &key, stock->row))
+		return false;
+	read_row(stock);
+	return true;
+}
+
+bool
+stock_row_lock(StockRow *stock, const char *sku)
+{
+	ScanKeyData key;
+
+	init_key(stock, sku, &key);
+	if (!row_find_locked(stock->table, stock->index, 1, &key, LockWaitBlock, stock->row))
+		return false;
+	read_row(stock);
+	return true;
+}
+
+static int64
+add_quantity(const StockRow *stock, int64 quantity, int64 delta)
+{
+	int64 sum;
+
+	if (pg_add_s64_overflow(quantity, delta, &sum))
+		ereport(ERROR, (errcode(ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE),
+						errmsg("quantity of SKU \"%s\" is out of range", stock->sku)));
+	return sum;
+}
+
+/*
+ * Makes the next version of the row, with one version more.  Afterwards *stock
+ * is what it will be.  Returns how many `columns` change.
+ */
+static int
+make_next(StockRow *stock, int64 on_hand, int64 reserved, int *columns)
+{
+	int ncolumns = 0;
+
+	row_copy(stock->table, stock->next, stock->row);
+	stock->version++;
+	row_set(stock->table, stock->next, STOCK_VERSION, Int64GetDatum(stock->version));
+	columns[ncolumns++] = STOCK_VERSION;
+	if (on_hand != 0)
+	{
+		stock->on_hand = add_quantity(stock, stock->on_hand, on_hand);
+		row_set(stock->table, stock->next, STOCK_ON_HAND, Int64GetDatum(stock->on_hand));
+		columns[ncolumns++] = STOCK_ON_HAND;
+	}
+	if (reserved != 0)
+	{
+		stock->reserved = add_quantity(stock, stock->reserved, reserved);
+		row_set(stock->table, stock->next, STOCK_RESERVED, Int64GetDatum(stock->reserved));
+		columns[ncolumns++] = STOCK_RESERVED;
+	}
+	return ncolumns;
+}
+
+/* A user's BEFORE trigger may have a column of his own, but not a say in ours. */
+static void
+check_written(StockRow *stock)
+{
+	const int64		 expected[] = {stock->on_hand, stock->reserved, stock->version};
+	static const int columns[] = {STOCK_ON_HAND, STOCK_RESERVED, STOCK_VERSION};
+
+	for (int i = 0; stock->table->user_triggers && i < lengthof(columns); i++)
+		if (DatumGetInt64(row_get_required(stock->table, stock->next, columns[i])) != expected[i])
+			ereport(ERROR, (errcode(ERRCODE_TRIGGERED_ACTION_EXCEPTION),
+							errmsg("a trigger on table \"%s\" changed column \"%s\" of SKU \"%s\"",
+								   stock_columns.table, stock_columns.columns[columns[i]].name,
+								   stock->sku),
+							errhint("A BEFORE trigger there may change columns of its own only.")));
+}
+
+void
+stock_row_change(StockRow *stock, int64 on_hand, int64 reserved)
+{
+	int columns[STOCK_COLUMNS];
+	int ncolumns = make_next(stock, on_hand, reserved, columns);
+
+	row_update(stock->table, stock->row, stock->next, ncolumns, columns);
+	check_written(stock);
+}
+
+bool
+stock_row_change_if_unchanged(StockRow *stock, int64 on_hand, int64 reserved)
+{
+	int columns[STOCK_COLUMNS];
+	int ncolumns = make_next(stock, on_hand, reserved, columns);
+
+	return row_update_if_unchanged(stock->table, stock->row, stock->next, ncolumns, columns);
+}
+
+/*
+ * Creates the row, empty; what comes in next makes it version 1.  Under
+ * READ COMMITTED another may have created it meanwhile.
+ */
+static bool
+insert_empty(StockRow *stock, const char *sku)
+{
+	ItemPointerData other;
+
+	stock->on_hand = stock->reserved = stock->version = 0;
+	row_new(stock->table, stock->next);
+	row_set(stock->table, stock->next, STOCK_SKU, CStringGetTextDatum(sku));
+	row_set(stock->table, stock->next, STOCK_ON_HAND, Int64GetDatum(0));
+	row_set(stock->table, stock->next, STOCK_RESERVED, Int64GetDatum(0));
+	row_set(stock->table, stock->next, STOCK_VERSION, Int64GetDatum(0));
+	row_set(stock->table, stock->next, STOCK_MODE, CStringGetTextDatum(STOCK_ROW_MODE));
+	row_set(stock->table, stock->next, STOCK_AUTO_MODE, BoolGetDatum(false));
+	row_set(stock->table, stock->next, STOCK_OPEN, BoolGetDatum(true));
+	row_set(stock->table, stock->next, STOCK_EPOCH, Int64GetDatum(0));
+	if (row_insert_unless(stock->table, stock->next, stock->index, &other))
+	{
+		check_written(stock);
+		return true;
+	}
+	row_check_conflict(NULL);
+	return false;
+}
+
+void
+stock_row_lock_or_create(StockRow *stock, const char *sku)
+{
+	bool created = false;
+
+	while (!stock_row_lock(stock, sku))
+	{
+		if (created)
+			ereport(ERROR, (errcode(ERRCODE_TRIGGERED_ACTION_EXCEPTION),
+							errmsg("a trigger on table \"%s\" changed SKU \"%s\"",
+								   stock_columns.table, sku)));
+		created = insert_empty(stock, sku);
+		row_scope_refresh(stock->scope);
+	}
+}

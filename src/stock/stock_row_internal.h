@@ -1,0 +1,59 @@
+/*
+ * stock_row_internal.h
+ *		A row of stock: found, locked, changed, made.
+ */
+#ifndef ORDER_ENGINE_STOCK_ROW_INTERNAL_H
+#define ORDER_ENGINE_STOCK_ROW_INTERNAL_H
+
+#include "shop/row.h"
+
+#define STOCK_ROW_MODE "row"
+
+/* The row that is being worked on. */
+typedef struct StockRow
+{
+	RowScope	   *scope;
+	RowTable	   *table;
+	Oid				index; /* on sku */
+	TupleTableSlot *row;   /* as read */
+	TupleTableSlot *next;  /* as it will be written */
+	const char	   *sku;
+	int64			on_hand;
+	int64			reserved;
+	int64			version;
+} StockRow;
+
+static inline int64
+stock_row_free(const StockRow *stock)
+{
+	return stock->on_hand - stock->reserved;
+}
+
+/* Locks the tables of stock, and opens the rows' own in this scope. */
+extern void stock_row_open(StockRow *stock, RowScope *scope);
+
+/*
+ * Reads the row as the scope's snapshot sees it; another may change it.  False if there
+ * is none.
+ */
+extern bool stock_row_find(StockRow *stock, const char *sku);
+
+/*
+ * Locks the row and reads its latest version.  False if there is none; 40001 as
+ * row_find_locked().
+ */
+extern bool stock_row_lock(StockRow *stock, const char *sku);
+
+/* The same, but a row that is not there is made, empty; what comes in next is version 1. */
+extern void stock_row_lock_or_create(StockRow *stock, const char *sku);
+
+/*
+ * Writes the next version of the row, which is locked: so many units more, or fewer.  *stock
+ * is the new one.  22003 beyond bigint; raises as row_update().
+ */
+extern void stock_row_change(StockRow *stock, int64 on_hand, int64 reserved);
+
+/* The same of a row that was only found; false if another changed it since. */
+extern bool stock_row_change_if_unchanged(StockRow *stock, int64 on_hand, int64 reserved);
+
+#endif /* ORDER_ENGINE_STOCK_ROW_INTERNAL_H */

@@ -1,0 +1,71 @@
+/*
+ * stock_shortage.c
+ *		What is short and what is unknown, line by line.
+ */
+#include "postgres.h"
+
+#include "base/detail.h"
+#include "base/errors.h"
+#include "stock/stock_shortage_internal.h"
+
+void
+stock_shortage_add_short(StockShortage *shortage, const char *sku, int64 requested, int64 available)
+{
+	char *line = detail_object("sku", detail_text(sku), "requested", detail_number(requested),
+							   "available", detail_number(available), NULL);
+
+	shortage->short_lines = lappend(shortage->short_lines, line);
+}
+
+void
+stock_shortage_add_unknown(StockShortage *shortage, const char *sku)
+{
+	shortage->unknown = lappend(shortage->unknown, unconstify(char *, sku));
+}
+
+static void
+raise_short(const List *lines)
+{
+	ereport(
+		ERROR,
+		(errcode(ERRCODE_OE_INSUFFICIENT_STOCK), errmsg("insufficient stock"),
+		 detail_set("short", detail_array(lines), NULL),
+		 errhint("Ask for no more than is available, or try again when more has been received.")));
+}
+
+static List *
+unknown_lines(const List *skus)
+{
+	List	 *lines = NIL;
+	ListCell *lc;
+
+	foreach(lc, skus)
+		lines = lappend(lines, detail_object("sku", detail_text(lfirst(lc)), NULL));
+	return lines;
+}
+
+static void
+raise_unknown(const List *skus, const List *lines)
+{
+	const char *first = linitial(skus);
+	int			others = list_length(skus) - 1;
+
+	ereport(
+		ERROR,
+		(errcode(ERRCODE_OE_UNKNOWN_SKU),
+		 others > 0 ? errmsg("unknown SKU \"%s\", and %d more", first, others)
+					: errmsg("unknown SKU \"%s\"", first),
+		 detail_set("unknown", detail_array(unknown_lines(skus)), "short", detail_array(lines),
+					NULL),
+		 errhint(
+			 "Receive it first with order_engine.receive_stock().  A line of a new order that takes no stock says \"stocked\": false.")));
+}
+
+void
+stock_shortage_raise(const StockShortage *shortage)
+{
+	if (shortage->unknown)
+		raise_unknown(shortage->unknown, shortage->short_lines);
+	if (shortage->short_lines)
+		raise_short(shortage->short_lines);
+}

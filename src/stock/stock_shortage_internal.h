@@ -1,0 +1,25 @@
+/*
+ * stock_shortage_internal.h
+ *		What is short and what is unknown, line by line.
+ */
+#ifndef ORDER_ENGINE_STOCK_SHORTAGE_INTERNAL_H
+#define ORDER_ENGINE_STOCK_SHORTAGE_INTERNAL_H
+
+#include "stock/stock.h"
+
+extern void stock_shortage_add_short(StockShortage *shortage, const char *sku, int64 requested,
+									 int64 available);
+
+/* `sku` is kept, not copied. */
+extern void stock_shortage_add_unknown(StockShortage *shortage, const char *sku);
+
+static inline bool
+stock_shortage_is_none(const StockShortage *shortage)
+{
+	return shortage->short_lines == NIL && shortage->unknown == NIL;
+}
+
+/* OE002 if anything is unknown, OE001 if anything is short, else nothing. */
+extern void stock_shortage_raise(const StockShortage *shortage);
+
+#endif /* ORDER_ENGINE_STOCK_SHORTAGE_INTERNAL_H */
