@@ -72,7 +72,7 @@ count_other(IndexScanDesc scan, const LeafEntry *entry, void *argument)
 	const JournalState *state = count->state;
 	uint64				writer;
 
-	if (scan_era_consumed(count->eras, count->journal, entry) ||
+	if (scan_era_consumed(count->eras, count->journal, scan, entry) ||
 		!index_fetch_heap(scan, count->slot))
 		return true;
 	writer = scan_row_writer(count->slot);

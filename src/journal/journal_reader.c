@@ -160,7 +160,7 @@ collect_other(IndexScanDesc scan, const LeafEntry *entry, void *argument)
 	if (entry->id <= reader->after || entry->id >= reader->bound)
 		return collect_entry(scan, entry, argument);
 	old = MemoryContextSwitchTo(reader->context);
-	consumed = scan_era_consumed(&reader->eras, state->journal, entry);
+	consumed = scan_era_consumed(&reader->eras, state->journal, scan, entry);
 	MemoryContextSwitchTo(old);
 	if (consumed || !index_fetch_heap(scan, collector->slot))
 		return true;

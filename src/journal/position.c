@@ -164,18 +164,39 @@ find_in_leaf(Leaf *leaf, Snapshot snapshot, Journal journal, int64 era, int64 ba
 	return found;
 }
 
+/* In leaves that were locked before the snapshot was taken; `batch` negative: of any batch. */
+static bool
+find_in_leaves(Leaf *leaves, int nleaves, Snapshot snapshot, Journal journal, int64 era,
+			   int64 batch, JournalState *state)
+{
+	bool found = false;
+
+	memset(state, 0, sizeof(JournalState));
+	for (int i = 0; i < nleaves; i++)
+		found |= find_in_leaf(&leaves[i], snapshot, journal, era, batch, state);
+	return found;
+}
+
 bool
 position_find(Journal journal, int64 era, int64 batch, JournalState *state)
 {
 	int		 nleaves;
 	Leaf	*leaves = ring_lock(SHOP_JOURNAL_POSITION, AccessShareLock, &nleaves);
 	Snapshot snapshot = RegisterSnapshot(GetLatestSnapshot());
-	bool	 found = false;
+	bool	 found = find_in_leaves(leaves, nleaves, snapshot, journal, era, batch, state);
 
-	memset(state, 0, sizeof(JournalState));
-	for (int i = 0; i < nleaves; i++)
-		found |= find_in_leaf(&leaves[i], snapshot, journal, era, batch, state);
 	UnregisterSnapshot(snapshot);
+	pfree(leaves);
+	return found;
+}
+
+bool
+position_seen(Journal journal, int64 era, Snapshot snapshot, JournalState *state)
+{
+	int	  nleaves;
+	Leaf *leaves = ring_leaves(SHOP_JOURNAL_POSITION, &nleaves);
+	bool  found = find_in_leaves(leaves, nleaves, snapshot, journal, era, -1, state);
+
 	pfree(leaves);
 	return found;
 }

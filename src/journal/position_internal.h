@@ -48,7 +48,13 @@ extern bool position_lock_if_free(Journal journal);
  */
 extern bool position_read(Journal journal, int64 era, JournalState *state);
 
-/* The same for the newest position of a batch. */
+/*
+ * The same under a given snapshot, which was taken after the table of positions was
+ * locked.  Runs in parallel workers, too.
+ */
+extern bool position_seen(Journal journal, int64 era, Snapshot snapshot, JournalState *state);
+
+/* As position_read(), the newest position of a batch. */
 extern bool position_find(Journal journal, int64 era, int64 batch, JournalState *state);
 
 /* Appends the position, with entry + 1, to its leaf.  Under the journal's lock. */

@@ -7,6 +7,7 @@
 #include "postgres.h"
 
 #include "access/genam.h"
+#include "access/htup_details.h"
 #include "access/table.h"
 #include "catalog/pg_am.h"
 #include "catalog/pg_class.h"
@@ -14,6 +15,7 @@
 #include "nodes/primnodes.h"
 #include "storage/bufmgr.h"
 #include "storage/lmgr.h"
+#include "utils/fmgroids.h"
 #include "utils/guc.h"
 #include "utils/inval.h"
 #include "utils/lsyscache.h"
@@ -185,6 +187,47 @@ ring_lock(ShopTable table, LOCKMODE mode, int *nleaves)
 		*nleaves = n;
 		if (same)
 			return leaves;
+	}
+}
+
+/*
+ * By the leaf's row of pg_class as the snapshot sees it.  If it sees none, the leaf is
+ * younger, and so is what stands there.
+ */
+static bool
+sees_files(Relation rel, Snapshot snapshot)
+{
+	Relation	pg_class = table_open(RelationRelationId, AccessShareLock);
+	ScanKeyData key;
+	SysScanDesc scan;
+	HeapTuple	tuple;
+	bool		seen;
+
+	ScanKeyInit(&key, Anum_pg_class_oid, BTEqualStrategyNumber, F_OIDEQ,
+				ObjectIdGetDatum(RelationGetRelid(rel)));
+	scan = systable_beginscan(pg_class, ClassOidIndexId, true, snapshot, 1, &key);
+	tuple = systable_getnext(scan);
+	seen = !HeapTupleIsValid(tuple) ||
+		   ((Form_pg_class) GETSTRUCT(tuple))->relfilenode == rel->rd_rel->relfilenode;
+	systable_endscan(scan);
+	table_close(pg_class, AccessShareLock);
+	return seen;
+}
+
+void
+ring_check_seen(ShopTable table, const Leaf *leaves, int nleaves, Snapshot snapshot)
+{
+	for (int i = 0; i < nleaves; i++)
+	{
+		Relation rel = table_open(leaves[i].relid, NoLock);
+
+		if (unlikely(!row_sees_table(rel, table, snapshot)) && !sees_files(rel, snapshot))
+			ereport(ERROR, (errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+							errmsg("could not serialize access due to concurrent update"),
+							errdetail("Table \"%s\" has been emptied since the snapshot.",
+									  RelationGetRelationName(rel)),
+							errhint("Retry the transaction.")));
+		table_close(rel, NoLock);
 	}
 }
 

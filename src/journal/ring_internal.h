@@ -8,6 +8,7 @@
 #include "storage/block.h"
 #include "storage/lockdefs.h"
 #include "utils/relcache.h"
+#include "utils/snapshot.h"
 
 #include "journal/journals_internal.h"
 #include "shop/shop.h"
@@ -46,6 +47,13 @@ extern Leaf *ring_leaves(ShopTable table, int *nleaves);
  * what was written anew meanwhile.
  */
 extern Leaf *ring_lock(ShopTable table, LOCKMODE mode, int *nleaves);
+
+/*
+ * 40001 unless the snapshot, which may be older than their locks, sees the files that
+ * these leaves have: in those of a leaf that was emptied or written anew since it would
+ * find nothing.  On a standby nothing else keeps that from it.
+ */
+extern void ring_check_seen(ShopTable table, const Leaf *leaves, int nleaves, Snapshot snapshot);
 
 /* The leaf with this number; 55000 if there is none. */
 extern Oid ring_leaf(ShopTable table, int number);

@@ -17,6 +17,7 @@
 #include "postgres.h"
 
 #include "access/genam.h"
+#include "access/relscan.h"
 #include "access/sysattr.h"
 #include "access/table.h"
 #include "access/tableam.h"
@@ -208,7 +209,7 @@ scan_has_rows(LeafScan *leaf, int64 era, const TickSnapshot *before, const TickS
 }
 
 static const EraPosition *
-era_position(List **eras, Journal journal, int64 era)
+era_position(List **eras, Journal journal, int64 era, Snapshot snapshot)
 {
 	EraPosition *position;
 	ListCell	*lc;
@@ -220,16 +221,16 @@ era_position(List **eras, Journal journal, int64 era)
 			return position;
 	}
 	position = palloc0(sizeof(EraPosition));
-	position->known = position_read(journal, era, &position->state);
+	position->known = position_seen(journal, era, snapshot, &position->state);
 	position->state.era = era;
 	*eras = lappend(*eras, position);
 	return position;
 }
 
 bool
-scan_era_consumed(List **eras, Journal journal, const LeafEntry *entry)
+scan_era_consumed(List **eras, Journal journal, IndexScanDesc scan, const LeafEntry *entry)
 {
-	const EraPosition  *position = era_position(eras, journal, entry->era);
+	const EraPosition  *position = era_position(eras, journal, entry->era, scan->xs_snapshot);
 	const JournalState *state = &position->state;
 
 	if (!position->known)
@@ -244,7 +245,7 @@ look_at_other(IndexScanDesc scan, const LeafEntry *entry, void *argument)
 {
 	Look *look = argument;
 
-	if (look->eras && scan_era_consumed(look->eras, look->journal, entry))
+	if (look->eras && scan_era_consumed(look->eras, look->journal, scan, entry))
 		return true;
 	return !index_fetch_heap(scan, look->slot) ||
 		   snapshot_past(look->adopted, scan_row_writer(look->slot));

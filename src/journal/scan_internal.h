@@ -85,9 +85,11 @@ extern bool scan_leaves_have_others(Journal journal, const Leaf *leaves, int nle
 
 /*
  * True if the cluster that a row comes from had consumed it, as far as what was
- * restored with it knows; *eras remembers.
+ * restored with it knows, by what the scan's snapshot sees of the positions, whose
+ * leaves are locked from before it; *eras remembers.
  */
-extern bool scan_era_consumed(List **eras, Journal journal, const LeafEntry *entry);
+extern bool
+scan_era_consumed(List **eras, Journal journal, IndexScanDesc scan, const LeafEntry *entry);
 
 /*
  * The transaction that really wrote the row in the slot, a subtransaction perhaps; 0,

@@ -955,14 +955,19 @@ see_table(RowTable *table)
 	row_scope_refresh(table->scope);
 }
 
+bool
+row_sees_table(Relation rel, ShopTable table, Snapshot snapshot)
+{
+	return is_seen(layout_get(rel, columns_tables[table])->changed_by, snapshot);
+}
+
 Snapshot
 row_reading_snapshot(const Relation *rels, const ShopTable *tables, int n)
 {
 	bool seen = true;
 
 	for (int i = 0; i < n; i++)
-		seen = seen && is_seen(layout_get(rels[i], columns_tables[tables[i]])->changed_by,
-							   GetActiveSnapshot());
+		seen = seen && row_sees_table(rels[i], tables[i], GetActiveSnapshot());
 	if (seen)
 		return RegisterSnapshot(GetActiveSnapshot());
 

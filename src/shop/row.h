@@ -119,6 +119,9 @@ extern Relation row_open_leaf_for_reading(ShopTable table, int slot);
  */
 extern Snapshot row_reading_snapshot(const Relation *rels, const ShopTable *tables, int n);
 
+/* True if the snapshot sees the last change of a table that is open and locked. */
+extern bool row_sees_table(Relation rel, ShopTable table, Snapshot snapshot);
+
 /* A slot of the table's shape that lives until the scope ends. */
 extern TupleTableSlot *row_slot(RowTable *table);
 
