@@ -85,7 +85,8 @@ SELECT array_agg(order_id ORDER BY order_id) AS sold FROM generate_series(6, 8) 
 SELECT outcome, state FROM unnest(:'sold'::bigint[]) id, pay_order(id, 'p', 10);
 SELECT state FROM request_refund((:'sold'::bigint[])[2]);
 SELECT state FROM request_refund((:'sold'::bigint[])[3]);
-DELETE FROM stock WHERE lower(sku) = 'gone' RETURNING sku, on_hand;
+WITH gone AS (DELETE FROM stock WHERE lower(sku) = 'gone' RETURNING sku, on_hand)
+SELECT * FROM gone ORDER BY sku;
 SELECT state, refunded FROM refund_order((:'sold'::bigint[])[1], 'r');
 SELECT sku, on_hand, reserved, version, mode FROM stock WHERE lower(sku) IN ('gone', 'apple') ORDER BY sku;
 SELECT state FROM confirm_refund((:'sold'::bigint[])[2]);
