@@ -96,7 +96,13 @@ SELECT r.request, attempt(format('SELECT create_order(1, ''[{"sku": "tea", "quan
 	('[{"kind": "tax", "amount": "NaN"}]'), ('[{"kind": "tax", "amount": 1, "line_no": 2}]'),
 	('[{"kind": "tax", "amount": 1, "label": 7}]'), ('[{"kind": "tax", "amount": 1, "x": 7}]'),
 	('[{"kind": "tax", "amount": 1, "x": null}]'), ('[{"kind": "tax", "amount": null}]'), ('[{"kind": null, "amount": 1}]'),
-	('[{"kind": "discount", "amount": -2.01}]')) AS r (request);
+	('[{"kind": "discount", "amount": -2.01}]'),
+	('[{"kind": "discount", "amount": 0, "stock_key": "tea"}]'), ('[{"kind": "discount", "amount": 0, "quantity": 1}]'),
+	('[{"kind": "discount", "amount": 0, "stock_key": null, "quantity": 1}]'), ('[{"kind": "discount", "amount": 0, "stock_key": "", "quantity": 1}]'),
+	('[{"kind": "discount", "amount": 0, "stock_key": 1, "quantity": 1}]'), ('[{"kind": "discount", "amount": 0, "stock_key": "tea", "quantity": 0}]'),
+	('[{"kind": "discount", "amount": 0, "stock_key": "tea", "quantity": 1.5}]'), ('[{"kind": "discount", "amount": 0, "stock_key": "tea", "quantity": "x"}]'),
+	('[{"kind": "discount", "amount": 0, "stock_key": "tea", "quantity": 2147483648}]'),
+	('[{"kind": "rounding", "amount": 0, "stock_key": "tea", "quantity": 1}]')) AS r (request);
 SELECT r.arguments, attempt(format('SELECT create_order(%s)', r.arguments)) FROM (VALUES
 	($$NULL, '[{"sku": "tea", "quantity": 1}]'$$), ($$1, NULL$$),
 	($$1, '[{"sku": "tea", "quantity": 1}]', ''$$), ($$1, '[{"sku": "tea", "quantity": 1}]', repeat('k', 256)$$),

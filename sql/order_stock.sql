@@ -99,6 +99,60 @@ DELETE FROM stock WHERE lower(sku) = 'gone';
 SELECT attempt($$SELECT create_order(6, '[{"sku": "gone", "quantity": 1}]')$$);
 
 --
+-- An adjustment may take stock, a coupon say: held, confirmed, restocked, released with the lines, and summed with them.
+--
+INSERT INTO stock (sku, on_hand) VALUES ('coupon', 3), ('points', 100);
+SELECT order_id FROM create_order(7, '[{"sku": "apple", "quantity": 1, "unit_price": 5}, {"sku": "coupon", "quantity": 1, "unit_price": 2}]', 'coupon',
+	adjustments => '[{"kind": "discount", "amount": -1, "label": "spring", "stock_key": "coupon", "quantity": 1},
+		{"kind": "discount", "amount": 0, "stock_key": "points", "quantity": "40.0"}, {"kind": "discount", "amount": 0, "stock_key": "points", "quantity": 2}]') \gset bought_
+SELECT sku, on_hand, reserved FROM stock WHERE sku IN ('coupon', 'points') ORDER BY sku;
+SELECT get_order(:bought_order_id) -> 'adjustments' AS shown, o.payload -> 'adjustments' AS told
+	FROM outbox o WHERE o.aggregateid = :'bought_order_id';
+-- It is part of the request.
+SELECT replayed FROM create_order(7, '[{"sku": "apple", "quantity": 1, "unit_price": 5}, {"sku": "coupon", "quantity": 1, "unit_price": 2}]', 'coupon',
+	adjustments => '[{"kind": "discount", "amount": -1, "label": "spring", "stock_key": "coupon", "quantity": "1"},
+		{"kind": "discount", "amount": 0, "stock_key": "points", "quantity": 40}, {"kind": "discount", "amount": 0, "stock_key": "points", "quantity": 2}]');
+SELECT attempt($$SELECT create_order(7, '[{"sku": "apple", "quantity": 1, "unit_price": 5}, {"sku": "coupon", "quantity": 1, "unit_price": 2}]', 'coupon',
+	adjustments => '[{"kind": "discount", "amount": -1, "label": "spring"}]')$$);
+-- Used up, by line and adjustment together; unknown.
+SELECT attempt($$SELECT create_order(8, '[{"sku": "coupon", "quantity": 1}]', adjustments => '[{"kind": "discount", "amount": 0, "stock_key": "coupon", "quantity": 1}, {"kind": "discount", "amount": 0, "stock_key": "points", "quantity": 59}]')$$);
+SELECT attempt($$SELECT create_order(8, '[{"sku": "wrapping", "stocked": false, "quantity": 1}]', adjustments => '[{"kind": "discount", "amount": 0, "stock_key": "no such", "quantity": 1}]')$$);
+SELECT outcome FROM pay_order(:bought_order_id, 'p', 6);
+SELECT sku, on_hand, reserved FROM stock WHERE sku IN ('coupon', 'points') ORDER BY sku;
+SELECT state FROM refund_order(:bought_order_id, 'r');
+SELECT sku, on_hand, reserved FROM stock WHERE sku IN ('coupon', 'points') ORDER BY sku;
+SELECT sku, quantity, reason, split_part(ref, '/', 2) AS version FROM stock_movement WHERE sku IN ('coupon', 'points') AND reason <> 'direct' ORDER BY sku, version;
+-- Nothing but adjustments that take stock; cancelled by hand, and by the keeper.
+SELECT order_id FROM create_order(8, '[{"sku": "wrapping", "stocked": false, "quantity": 1}]', adjustments => '[{"kind": "discount", "amount": 0, "stock_key": "coupon", "quantity": 3}]') \gset used_
+SELECT available('coupon');
+UPDATE orders SET state = 'cancelled' WHERE order_id = :used_order_id;
+SELECT available('coupon');
+SELECT order_id FROM create_order(8, '[{"sku": "wrapping", "stocked": false, "quantity": 1}]', adjustments => '[{"kind": "discount", "amount": 0, "stock_key": "coupon", "quantity": 2}]', pay_within => '1 us') \gset late_
+SELECT available('coupon');
+CALL tend();
+SELECT state, available('coupon') FROM orders WHERE order_id = :late_order_id;
+-- An order by raw SQL holds what its adjustments take, and nothing else.
+INSERT INTO orders (order_id, user_id, adjustments) VALUES (next_order_id(8), 8, '[{"kind": "fee", "amount": 0, "stock_key": "coupon", "quantity": "2"}]') RETURNING order_id, adjustments \gset raw_
+SELECT :'raw_adjustments' AS adjustments, available('coupon');
+SELECT attempt(format('INSERT INTO orders (order_id, user_id, adjustments) VALUES (next_order_id(8), 8, %L)', '[{"kind": "fee", "amount": 0, "stock_key": "coupon", "quantity": 2}]'));
+SELECT attempt(format('INSERT INTO orders (order_id, user_id, adjustments) VALUES (next_order_id(8), 8, %L)', '[{"kind": "fee", "amount": 0, "stock_key": "coupon"}]'));
+SELECT attempt(format('UPDATE orders SET adjustments = ''[]'' WHERE order_id = %s', :raw_order_id));
+SELECT state FROM cancel_order(:raw_order_id);
+SELECT available('coupon');
+-- What a restore has copied may be anything: what makes no sense takes nothing.
+SELECT order_id FROM create_order(9, '[{"sku": "wrapping", "stocked": false, "quantity": 1}]') \gset odd_
+SET session_replication_role = replica;
+UPDATE orders SET adjustments = '[1, null, {"stock_key": "coupon"}, {"stock_key": 1, "quantity": 1}, {"stock_key": "coupon", "quantity": "1"}, {"stock_key": "coupon", "quantity": 0}, {"stock_key": "coupon", "quantity": 1e30}]' WHERE order_id = :odd_order_id;
+RESET session_replication_role;
+SELECT state FROM cancel_order(:odd_order_id);
+SELECT available('coupon');
+SELECT order_id FROM create_order(9, '[{"sku": "wrapping", "stocked": false, "quantity": 1}]') \gset odd_
+SET session_replication_role = replica;
+UPDATE orders SET adjustments = '"x"' WHERE order_id = :odd_order_id;
+RESET session_replication_role;
+SELECT state FROM cancel_order(:odd_order_id);
+
+--
 -- At the ends of bigint.
 --
 INSERT INTO stock (sku, on_hand) VALUES ('sand', 9223372036854775807);

@@ -8,7 +8,6 @@
 
 #include "base/amount.h"
 #include "order/adjustment.h"
-#include "order/line.h"
 
 typedef void (*Conversion)(const JsonbValue *key, JsonbValue *value);
 
@@ -19,19 +18,27 @@ key_is(const JsonbValue *key, const char *name)
 		   memcmp(key->val.string.val, name, key->val.string.len) == 0;
 }
 
-/* Of a line's number only what says which line, whatever zeros there are behind its point. */
+/* Only its whole digits, whatever zeros there are behind its point. */
+static void
+to_count(JsonbValue *value)
+{
+	char *text = value->type == jbvString ? pnstrdup(value->val.string.val, value->val.string.len)
+										  : amount_text(value->val.numeric);
+
+	value->val.numeric = int64_to_numeric(strtoll(text, NULL, 10));
+	value->type = jbvNumeric;
+}
+
 static void
 to_number(const JsonbValue *key, JsonbValue *value)
 {
-	bool  is_line_no = key_is(key, "line_no");
-	char *text;
-
-	if (value->type != jbvString || !(is_line_no || key_is(key, "amount")))
-		return;
-	text = pnstrdup(value->val.string.val, value->val.string.len);
-	value->val.numeric =
-		is_line_no ? int64_to_numeric(strtoll(text, NULL, 10)) : amount_parse(text);
-	value->type = jbvNumeric;
+	if (key_is(key, "line_no") || key_is(key, "quantity"))
+		to_count(value);
+	else if (value->type == jbvString && key_is(key, "amount"))
+	{
+		value->val.numeric = amount_parse(pnstrdup(value->val.string.val, value->val.string.len));
+		value->type = jbvNumeric;
+	}
 }
 
 static void
@@ -96,11 +103,54 @@ adjustment_rounded(Jsonb *stored, Numeric rounding)
 }
 
 /* What a restore has copied may be anything. */
+static bool
+is_list(Jsonb *stored)
+{
+	return JB_ROOT_IS_ARRAY(stored) && !JB_ROOT_IS_SCALAR(stored) && JB_ROOT_COUNT(stored) > 0;
+}
+
+/* False if the adjustment takes nothing. */
+static bool
+read_stock(JsonbContainer *adjustment, StockLine *line)
+{
+	JsonbValue key;
+	JsonbValue quantity;
+	bool	   failed;
+
+	if (!getKeyJsonValueFromContainer(adjustment, "stock_key", strlen("stock_key"), &key) ||
+		!getKeyJsonValueFromContainer(adjustment, "quantity", strlen("quantity"), &quantity) ||
+		key.type != jbvString || quantity.type != jbvNumeric)
+		return false;
+	line->stock_key = pnstrdup(key.val.string.val, key.val.string.len);
+	line->quantity = numeric_int4_opt_error(quantity.val.numeric, &failed);
+	return !failed && line->quantity > 0;
+}
+
+void
+adjustment_add_stock(Jsonb *stored, OrderLines *lines)
+{
+	StockLine *taken;
+	int		   n = 0;
+
+	if (!is_list(stored))
+		return;
+	taken = palloc(sizeof(StockLine) * JB_ROOT_COUNT(stored));
+	for (int i = 0; i < JB_ROOT_COUNT(stored); i++)
+	{
+		JsonbValue *adjustment = getIthJsonbValueFromContainer(&stored->root, i);
+
+		if (adjustment->type == jbvBinary && JsonContainerIsObject(adjustment->val.binary.data) &&
+			read_stock(adjustment->val.binary.data, &taken[n]))
+			n++;
+	}
+	if (n > 0)
+		line_add_stock(lines, taken, n);
+}
+
 Jsonb *
 adjustment_shown(Jsonb *stored)
 {
-	if (!amount_as_text() || !JB_ROOT_IS_ARRAY(stored) || JB_ROOT_IS_SCALAR(stored) ||
-		JB_ROOT_COUNT(stored) == 0)
+	if (!amount_as_text() || !is_list(stored))
 		return stored;
 	return converted(stored, to_text);
 }

@@ -48,7 +48,7 @@ raise_place(const Place *place, const char *problem)
 			 ? errhint(
 				   "A line is {\"sku\", \"quantity\", \"unit_price\", \"stock_key\", \"stocked\", \"attributes\"}.")
 			 : errhint(
-				   "An adjustment is {\"kind\": discount, shipping, tax or fee, \"amount\", \"line_no\", \"label\"}.")));
+				   "An adjustment is {\"kind\": discount, shipping, tax or fee, \"amount\", \"line_no\", \"label\", \"stock_key\", \"quantity\"}.")));
 }
 
 static char *
@@ -223,27 +223,46 @@ compare_keys(const void *a, const void *b)
 	return strcmp(((const StockLine *) a)->stock_key, ((const StockLine *) b)->stock_key);
 }
 
-/* What the lines take from stock: summed per key, in the order in which all lock. */
+/* What is taken from stock: summed per key, in the order in which all lock. */
 static void
-sum_keys(OrderLines *lines)
+set_keys(OrderLines *lines, StockLine *keys, int n)
 {
-	int n = 0;
-
-	lines->keys = palloc(sizeof(StockLine) * lines->nlines);
-	for (int i = 0; i < lines->nlines; i++)
-		if (lines->lines[i].stock_key)
-			lines->keys[n++] = (StockLine){lines->lines[i].stock_key, lines->lines[i].quantity};
 	if (n > 1)
-		qsort(lines->keys, n, sizeof(StockLine), compare_keys);
-
+		qsort(keys, n, sizeof(StockLine), compare_keys);
+	lines->keys = keys;
 	lines->nkeys = 0;
 	for (int i = 0; i < n; i++)
 	{
-		if (lines->nkeys > 0 && compare_keys(&lines->keys[lines->nkeys - 1], &lines->keys[i]) == 0)
-			lines->keys[lines->nkeys - 1].quantity += lines->keys[i].quantity;
+		if (lines->nkeys > 0 && compare_keys(&keys[lines->nkeys - 1], &keys[i]) == 0)
+			keys[lines->nkeys - 1].quantity += keys[i].quantity;
 		else
-			lines->keys[lines->nkeys++] = lines->keys[i];
+			keys[lines->nkeys++] = keys[i];
 	}
+}
+
+static void
+sum_keys(OrderLines *lines)
+{
+	StockLine *keys = palloc(sizeof(StockLine) * lines->nlines);
+	int		   n = 0;
+
+	for (int i = 0; i < lines->nlines; i++)
+		if (lines->lines[i].stock_key)
+			keys[n++] = (StockLine){lines->lines[i].stock_key, lines->lines[i].quantity};
+	set_keys(lines, keys, n);
+}
+
+void
+line_add_stock(OrderLines *lines, const StockLine *more, int nmore)
+{
+	StockLine *keys = palloc(sizeof(StockLine) * (lines->nkeys + nmore));
+	int		   n = 0;
+
+	for (int i = 0; i < lines->nkeys; i++)
+		keys[n++] = lines->keys[i];
+	for (int i = 0; i < nmore; i++)
+		keys[n++] = more[i];
+	set_keys(lines, keys, n);
 }
 
 static void
@@ -355,6 +374,8 @@ typedef struct Adjustment
 {
 	bool	has_kind;
 	Numeric amount; /* NULL: not given yet */
+	bool	has_stock_key;
+	bool	has_quantity;
 } Adjustment;
 
 static void
@@ -375,14 +396,37 @@ set_adjustment_key(Adjustment *adjustment, const Place *place, const JsonbValue 
 		(void) value_count(value, place, nlines);
 	else if (strcmp(place->key, "label") == 0)
 		(void) value_string(value, place, MAX_LABEL_LENGTH);
+	else if (strcmp(place->key, "stock_key") == 0)
+	{
+		(void) value_string(value, place, 255);
+		adjustment->has_stock_key = true;
+	}
+	else if (strcmp(place->key, "quantity") == 0)
+	{
+		(void) value_count(value, place, PG_INT32_MAX);
+		adjustment->has_quantity = true;
+	}
+}
+
+/* Called when all keys are there. */
+static void
+check_adjustment(const Adjustment *adjustment, Place *place)
+{
+	place->key = adjustment->has_kind ? "amount" : "kind";
+	if (!adjustment->has_kind || adjustment->amount == NULL)
+		raise_place(place, "is missing");
+	place->key = adjustment->has_stock_key ? "quantity" : "stock_key";
+	if (adjustment->has_stock_key != adjustment->has_quantity)
+		raise_place(place, "is missing");
 }
 
 static Numeric
 parse_adjustment(JsonbIterator **it, int number, int nlines, const char *currency)
 {
-	static const char *const keys[] = {"kind", "amount", "line_no", "label", NULL};
+	static const char *const keys[] = {"kind",		"amount",	"line_no", "label",
+									   "stock_key", "quantity", NULL};
 	Place					 place = {"adjustment", number, NULL};
-	Adjustment				 adjustment = {false, NULL};
+	Adjustment				 adjustment = {0};
 	JsonbValue				 value;
 
 	while (JsonbIteratorNext(it, &value, true) == WJB_KEY)
@@ -392,9 +436,7 @@ parse_adjustment(JsonbIterator **it, int number, int nlines, const char *currenc
 		if (is_given(&value, &place, keys))
 			set_adjustment_key(&adjustment, &place, &value, nlines, currency);
 	}
-	place.key = adjustment.has_kind ? "amount" : "kind";
-	if (!adjustment.has_kind || adjustment.amount == NULL)
-		raise_place(&place, "is missing");
+	check_adjustment(&adjustment, &place);
 	return adjustment.amount;
 }
 

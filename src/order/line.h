@@ -26,7 +26,7 @@ typedef struct OrderLines
 	int		   nlines;
 	OrderLine *lines; /* line_no = place + 1 */
 	int		   nkeys;
-	StockLine *keys; /* summed per stock key, sorted by it */
+	StockLine *keys; /* what the order takes: summed per stock key, sorted by it */
 } OrderLines;
 
 /*
@@ -35,6 +35,9 @@ typedef struct OrderLines
  * JSON's.
  */
 extern void line_parse(Jsonb *json, OrderLines *lines);
+
+/* Adds to what the lines take from stock; the strings stay the caller's. */
+extern void line_add_stock(OrderLines *lines, const StockLine *more, int nmore);
 
 /* Sum of quantity x unit_price; 0 for none. */
 extern Numeric line_subtotal(const OrderLines *lines);

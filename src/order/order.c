@@ -26,6 +26,7 @@
 #include "base/errors.h"
 #include "machine/machine_catalog.h"
 #include "machine/machine_guard.h"
+#include "order/adjustment.h"
 #include "order/event.h"
 #include "order/order.h"
 #include "shop/slot.h"
@@ -33,16 +34,17 @@
 PG_FUNCTION_INFO_V1(order_engine_fire);
 
 bool
-order_lacks_lines(const OrderRow *row, const OrderLines *lines)
+order_find_lines(RowScope *scope, const OrderRow *row, OrderLines *lines)
 {
-	return row->has_lines && lines->nlines == 0;
+	line_read(scope, row->order_id, lines);
+	adjustment_add_stock(row->adjustments, lines);
+	return !row->has_lines || lines->nlines > 0;
 }
 
 void
 order_lines(RowScope *scope, const OrderRow *row, OrderLines *lines)
 {
-	line_read(scope, row->order_id, lines);
-	if (order_lacks_lines(row, lines))
+	if (!order_find_lines(scope, row, lines))
 		ereport(ERROR,
 				(errcode(ERRCODE_DATA_CORRUPTED),
 				 errmsg("the lines of order " INT64_FORMAT " are missing", row->order_id),

@@ -54,12 +54,15 @@ extern void order_end(LockedOrder *order);
  */
 extern bool order_begin_if_free(LockedOrder *order, int64 order_id, const char *call);
 
-/* True if the order was made with lines and these, its own, are none. */
-extern bool order_lacks_lines(const OrderRow *row, const OrderLines *lines);
+/*
+ * The lines of an order, and what they and its adjustments take from stock.  False if it
+ * was made with lines and shows none.
+ */
+extern bool order_find_lines(RowScope *scope, const OrderRow *row, OrderLines *lines);
 
 /*
- * The lines of an order.  XX001 if it was made with lines and shows none: an order
- * must not be moved, its stock left held, because somebody took its lines away.
+ * The same.  XX001 if it was made with lines and shows none: an order must not be moved,
+ * its stock left held, because somebody took its lines away.
  */
 extern void order_lines(RowScope *scope, const OrderRow *row, OrderLines *lines);
 

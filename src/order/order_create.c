@@ -138,6 +138,7 @@ parse_request(FunctionCallInfo fcinfo, CreateRequest *request)
 	context_parse(call_jsonb(fcinfo, 9), &request->context);
 	check_amount(request);
 	request->adjustments = adjustment_stored(request->adjustments);
+	adjustment_add_stock(request->adjustments, &request->lines);
 }
 
 /* ---- the request hash: equal requests, equal hashes ---- */

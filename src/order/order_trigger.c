@@ -398,7 +398,7 @@ static void
 inserted(TriggerData *trigger, const AttrNumber *attno, RowScope *scope)
 {
 	TupleTableSlot *slot = trigger->tg_trigslot;
-	OrderLines		none = {0};
+	OrderLines		lines = {0}; /* none; what the adjustments take is held all the same */
 	OrderRow		row;
 	OrderChange		change = {0};
 	bool			isnull;
@@ -409,7 +409,8 @@ inserted(TriggerData *trigger, const AttrNumber *attno, RowScope *scope)
 	check_inserted(slot, attno, &row, change.machine);
 	change.transition = change.machine->creation;
 	change.event = change.machine->events[change.transition->event];
-	change.lines = &none;
+	adjustment_add_stock(row.adjustments, &lines);
+	change.lines = &lines;
 	change.leaves_room = true;
 	change.at = GetCurrentTimestamp();
 	key = slot_getattr(slot, attno[ORDER_IDEMPOTENCY_KEY], &isnull);

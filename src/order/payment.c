@@ -127,8 +127,7 @@ has_stock(LockedOrder *order, const Transition *move, OrderLines *lines)
 {
 	if (move->stock == STOCK_NONE)
 		return true;
-	line_read(&order->scope, order->row.order_id, lines);
-	return !order_lacks_lines(&order->row, lines) &&
+	return order_find_lines(&order->scope, &order->row, lines) &&
 		   stock_suffices(&order->scope, move->stock, lines->keys, lines->nkeys);
 }
 

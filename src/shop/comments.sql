@@ -37,7 +37,7 @@ VALUES
 	('orders', 'currency', 'The currency of all its amounts; null if none was given.'),
 	('orders', 'idempotency_key', 'The key of the call that created it, unique for its user; null if there was none.'),
 	('orders', 'request_hash', 'Tells whether a call with the same key is the same request; empty without a key, null for an order that raw SQL inserted.'),
-	('orders', 'adjustments', 'Discounts, shipping, taxes, fees, rounding: a JSON array of {"kind", "amount", "line_no", "label"}.'),
+	('orders', 'adjustments', 'Discounts, shipping, taxes, fees, rounding: a JSON array of {"kind", "amount", "line_no", "label", "stock_key", "quantity"}, the last two for what takes stock.'),
 	('orders', 'attributes', 'The caller''s own JSON object; published with each event.'),
 	('orders', 'private', 'The caller''s own JSON object, which leaves this column for no event, history, document, error or log.'),
 	('orders', 'created_at', 'When it was created.'),

@@ -18,7 +18,7 @@ DECLARE
 BEGIN
 	SELECT order_id INTO id FROM order_engine.create_order(42,
 		'[{"sku": "cup", "quantity": 1, "unit_price": "19.90", "attributes": {"color": "grün"}}]', 'basket-1', currency => 'EUR',
-		adjustments => '[{"kind": "discount", "amount": -5.00, "line_no": 1, "label": "spring"}, {"kind": "shipping", "amount": "4.90"}]');
+		adjustments => '[{"kind": "discount", "amount": -5.00, "line_no": 1, "label": "spring", "stock_key": "cup", "quantity": 1}, {"kind": "shipping", "amount": "4.90"}]');
 	PERFORM order_engine.pay_order(id, 'dollars', 1, 'USD'), order_engine.pay_order(id, 'part', 9.80), order_engine.pay_order(id, 'rest', 10);
 	UPDATE order_engine.orders SET attributes = '{"gift": true}' WHERE order_id = id;
 	PERFORM order_engine.refund_order(id, 'some', 1), order_engine.ship_order(id);

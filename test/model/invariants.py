@@ -8,6 +8,11 @@ from machines import Machine
 BUILT_IN = {"update": "order.updated", "payment": "order.payment",
 	"payment_mismatch": "order.payment_mismatch", "refund_payment": "order.refund_payment"}
 
+# What an order takes of stock: by its lines, and by its adjustments.
+TAKES = """(SELECT order_id, stock_key, quantity FROM order_engine.order_line
+	UNION ALL SELECT order_id, a ->> 'stock_key', (a ->> 'quantity')::bigint
+		FROM order_engine.orders, jsonb_array_elements(adjustments) a)"""
+
 # Each finds what is wrong: a row for each case, none if all is well.
 QUERIES = {
 	"stock adds up to its movements": """
@@ -116,9 +121,9 @@ def read_machines(cursor):
 
 
 def broken_holds(cursor, machines):
-	"""What is reserved is what the orders in states that hold stock have in their lines."""
+	"""What is reserved is what the orders in states that hold stock take."""
 	cursor.execute("""SELECT o.machine_id, o.state, l.stock_key, sum(l.quantity)
-		FROM order_engine.orders o JOIN order_engine.order_line l USING (order_id)
+		FROM order_engine.orders o JOIN """ + TAKES + """ l USING (order_id)
 		WHERE l.stock_key IS NOT NULL GROUP BY 1, 2, 3""")
 	held = defaultdict(int)
 	for machine, state, key, quantity in cursor.fetchall():
@@ -135,7 +140,7 @@ def broken_goods(cursor, machines):
 	cursor.execute("""SELECT o.machine_id, e.from_state, e.event, e.order_id || '/' || e.version,
 			l.stock_key, sum(l.quantity)
 		FROM order_engine.order_event e JOIN order_engine.orders o USING (order_id)
-			JOIN order_engine.order_line l USING (order_id)
+			JOIN """ + TAKES + """ l USING (order_id)
 		WHERE l.stock_key IS NOT NULL GROUP BY 1, 2, 3, 4, 5""")
 	expected = {}
 	for machine, state, event, ref, key, quantity in cursor.fetchall():

@@ -49,6 +49,9 @@ class OrderCalls(Chooser):
 			given["line_no"] = str(number) if self.rng.random() < 0.2 else number
 		if self.rng.random() < 0.3:
 			given["label"] = self.rng.choice(["spring", None])
+		if self.rng.random() < 0.3:
+			given["stock_key"] = self.rng.choice(SKUS)
+			given["quantity"] = self.rng.choice([1, "2", Decimal("3.0")])
 		return given
 
 	def create(self):
@@ -229,6 +232,7 @@ def read_line(given):
 def read_adjustment(given):
 	"""Kept as numbers, in whatever way they were given."""
 	kept = dict(without_nulls(given), amount=Decimal(given["amount"]))
-	if "line_no" in kept:
-		kept["line_no"] = int(kept["line_no"])
+	for count in "line_no", "quantity":
+		if count in kept:
+			kept[count] = int(kept[count])
 	return kept

@@ -8,9 +8,11 @@ from things import Movement, Refused, Stock, Who, refuse
 def demands(order):
 	"""What an order takes of each stock, in the order of the keys' bytes."""
 	wanted = {}
-	for line in order.lines:
-		if line.stock_key is not None:
-			wanted[line.stock_key] = wanted.get(line.stock_key, 0) + line.quantity
+	takes = [(line.stock_key, line.quantity) for line in order.lines]
+	takes += [(a.get("stock_key"), a.get("quantity")) for a in order.adjustments]
+	for key, quantity in takes:
+		if key is not None:
+			wanted[key] = wanted.get(key, 0) + quantity
 	return dict(sorted(wanted.items(), key=lambda item: item[0].encode()))
 
 

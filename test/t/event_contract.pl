@@ -52,7 +52,7 @@ DECLARE
 BEGIN
 	PERFORM order_engine.create_order(9223372036854775807,
 		'[{"sku": "tea", "quantity": 2, "unit_price": "19.90", "attributes": {"color": "grün", "n": [1, null, "\n"]}}, {"sku": "card \" \\", "quantity": 1, "stocked": false}]', 'key ' || current_setting('order_engine.amounts_as'),
-		adjustments => '[{"kind": "discount", "amount": -5.00, "line_no": 1, "label": "spring"}, {"kind": "shipping", "amount": "4.90"}]',
+		adjustments => '[{"kind": "discount", "amount": -5.00, "line_no": 1, "label": "spring", "stock_key": "tea", "quantity": 1}, {"kind": "shipping", "amount": "4.90"}]',
 		attributes => '{"channel": "web"}', private => '{"name": "Ann"}');
 	-- paid in parts, shipped, completed
 	id := pg_temp.new(10);
