@@ -18,12 +18,13 @@ INSERT INTO orders (order_id, user_id, state, machine_id, version, created_at, u
 INSERT INTO order_line (order_id, line_no, sku, quantity, unit_price) VALUES (1, 1, 'a', 1, 1);
 INSERT INTO order_event (order_id, version, event, to_state, actor, at) VALUES (1, 1, 'create', 'paid', 'x', now());
 INSERT INTO payment (order_id, kind, payment_ref, amount, outcome, version, at) VALUES (1, 'capture', 'p', 1, 'paid', 1, now());
+INSERT INTO reservation (id, reservation_id, state, actor, created_at) VALUES (1, 'r', 'held', 'x', now());
 INSERT INTO machine (machine_id, name, definition) VALUES (99, 'aim', '{}');
 INSERT INTO stock_movement (sku, quantity, reason, actor) VALUES ('a', 1, 'receipt', 'x');
 RESET session_replication_role;
 
 CREATE VIEW public.refused AS
-	SELECT unnest(ARRAY['order_line', 'order_line_0', 'order_event', 'order_event_0', 'payment', 'payment_0',
+	SELECT unnest(ARRAY['order_line', 'order_line_0', 'order_event', 'order_event_0', 'payment', 'payment_0', 'reservation', 'reservation_0',
 		'machine', 'stock_movement', 'shop']) AS relation;
 CREATE VIEW public.attempts AS
 	SELECT relation, statement FROM refused,

@@ -38,7 +38,7 @@ SELECT state FROM order_engine.relay_state();
 CREATE FUNCTION remove_shop() RETURNS void LANGUAGE plpgsql SET client_min_messages = warning AS $$
 BEGIN
 	DROP SEQUENCE order_engine.order_id_lease;
-	DROP TABLE order_engine.shop, order_engine.orders, order_engine.order_line, order_engine.order_event, order_engine.payment, order_engine.machine,
+	DROP TABLE order_engine.shop, order_engine.orders, order_engine.order_line, order_engine.order_event, order_engine.payment, order_engine.reservation, order_engine.machine,
 		order_engine.stock, order_engine.stock_movement, order_engine.journal_position, order_engine.outbox,
 		order_engine.stock_journal CASCADE;
 	DROP VIEW order_engine.relay_status, order_engine.keeper_status;
@@ -53,7 +53,7 @@ DECLARE
 BEGIN
 	PERFORM order_engine.setup(n);
 	SELECT count(*) INTO leaves FROM pg_inherits WHERE inhparent IN
-		('order_engine.orders'::regclass, 'order_engine.order_line'::regclass, 'order_engine.order_event'::regclass, 'order_engine.payment'::regclass);
+		('order_engine.orders'::regclass, 'order_engine.order_line'::regclass, 'order_engine.order_event'::regclass, 'order_engine.payment'::regclass, 'order_engine.reservation'::regclass);
 	INSERT INTO order_engine.orders (order_id, user_id) SELECT order_engine.next_order_id(u), u FROM generate_series(1, 50) u;
 	SELECT bool_and(tableoid = format('order_engine.orders_%s', order_engine.slot_of_user(user_id) % n)::regclass) INTO right_leaf FROM order_engine.orders;
 	drawn := answer_of('INSERT INTO order_engine.orders (user_id) SELECT generate_series(1, 50)');

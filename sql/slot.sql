@@ -107,3 +107,11 @@ SELECT order_engine.user_id_of(NULL) IS NULL AS null_for_null;
 SELECT order_engine.user_id_of('');
 SELECT count(DISTINCT order_engine.user_id_of(n::text)) AS users, count(DISTINCT order_engine.slot_of_user(order_engine.user_id_of(n::text))) AS slots,
 	min(order_engine.user_id_of(n::text)) > 0 AS positive FROM generate_series(1, 20000) n;
+
+-- What has a text and no user, a reservation by its id: vectors of an independent implementation, which never change.
+SELECT left(value, 40) AS value, order_engine.slot_of_text(value) AS slot, order_engine.slot_of_text(value) = expected AS ok
+FROM (VALUES ('cart-1', 455), ('cart-2', 661), ('', 759), ('6f1c8e6e-0d5b-4f0a-9d0e-2f7a3c1b5d90', 541), ('Zoë', 995), (' ', 703),
+	(U&'\+01F600', 653), (repeat('x', 255), 552)) AS v (value, expected);
+SELECT bool_and(order_engine.slot_of_text(n::text) = order_engine.slot_of_user(order_engine.user_id_of(n::text))) AS lies_with_that_user,
+	count(DISTINCT order_engine.slot_of_text(n::text)) AS slots FROM generate_series(1, 20000) n;
+SELECT order_engine.slot_of_text(NULL) IS NULL AS null_for_null;

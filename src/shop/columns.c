@@ -78,6 +78,23 @@ static const RowColumn payment[] = {
 const RowColumns payment_columns = {"payment", PAYMENT_COLUMNS,			payment,
 									true,	   PARTITION_STRATEGY_HASH, "order_id"};
 
+static const RowColumn reservation[] = {
+	[RESERVATION_ID] = {"id", INT8OID, true},
+	[RESERVATION_RESERVATION_ID] = {"reservation_id", TEXTOID, true},
+	[RESERVATION_USER_ID] = {"user_id", INT8OID},
+	[RESERVATION_STATE] = {"state", TEXTOID, true},
+	[RESERVATION_LINES] = {"lines", JSONBOID},
+	[RESERVATION_CONFIRMED] = {"confirmed", JSONBOID},
+	[RESERVATION_ORDER_ID] = {"order_id", INT8OID},
+	[RESERVATION_ACTOR] = {"actor", TEXTOID, true},
+	[RESERVATION_CREATED_AT] = {"created_at", TIMESTAMPTZOID, true},
+	[RESERVATION_EXPIRES_AT] = {"expires_at", TIMESTAMPTZOID},
+	[RESERVATION_RESOLVED_AT] = {"resolved_at", TIMESTAMPTZOID},
+};
+
+const RowColumns reservation_columns = {"reservation", RESERVATION_COLUMNS,		reservation,
+										true,		   PARTITION_STRATEGY_HASH, "id"};
+
 static const RowColumn machine[] = {
 	[MACHINE_MACHINE_ID] = {"machine_id", INT4OID, true},
 	[MACHINE_NAME] = {"name", TEXTOID, true},
@@ -179,6 +196,7 @@ const RowColumns *const columns_tables[] = {
 	[SHOP_ORDER_LINE] = &line_columns,
 	[SHOP_ORDER_EVENT] = &event_columns,
 	[SHOP_PAYMENT] = &payment_columns,
+	[SHOP_RESERVATION] = &reservation_columns,
 	[SHOP_MACHINE] = &machine_columns,
 	[SHOP_STOCK] = &stock_columns,
 	[SHOP_STOCK_MOVEMENT] = &movement_columns,

@@ -22,7 +22,7 @@ typedef struct RowColumns
 	const char		*table;
 	int				 ncolumns;
 	const RowColumn *columns;  /* in the order of the table's enum */
-	bool			 fixed;	   /* a user's BEFORE INSERT trigger must leave them as they are */
+	bool			 fixed;	   /* a user's BEFORE trigger must leave them as they are */
 	char			 strategy; /* of its partitions, as pg_partitioned_table has it; 0: plain */
 	const char		*key;	   /* the column that they go by */
 } RowColumns;
@@ -90,6 +90,22 @@ enum
 	PAYMENT_ATTRIBUTES,
 	PAYMENT_AT,
 	PAYMENT_COLUMNS
+};
+
+enum
+{
+	RESERVATION_ID,
+	RESERVATION_RESERVATION_ID,
+	RESERVATION_USER_ID,
+	RESERVATION_STATE,
+	RESERVATION_LINES,
+	RESERVATION_CONFIRMED,
+	RESERVATION_ORDER_ID,
+	RESERVATION_ACTOR,
+	RESERVATION_CREATED_AT,
+	RESERVATION_EXPIRES_AT,
+	RESERVATION_RESOLVED_AT,
+	RESERVATION_COLUMNS
 };
 
 enum
@@ -189,6 +205,7 @@ extern const RowColumns order_columns;
 extern const RowColumns line_columns;
 extern const RowColumns event_columns;
 extern const RowColumns payment_columns;
+extern const RowColumns reservation_columns;
 extern const RowColumns machine_columns;
 extern const RowColumns stock_columns;
 extern const RowColumns movement_columns;

@@ -17,7 +17,7 @@ LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $triggers$
 DECLARE
 	relation regclass;
 BEGIN
-	FOREACH relation IN ARRAY ARRAY['order_engine.order_line', 'order_engine.order_event', 'order_engine.payment',
+	FOREACH relation IN ARRAY ARRAY['order_engine.order_line', 'order_engine.order_event', 'order_engine.payment', 'order_engine.reservation',
 			'order_engine.stock_movement', 'order_engine.machine', 'order_engine.shop']::regclass[] LOOP
 		EXECUTE format('CREATE TRIGGER "0_order_engine_direct_write" BEFORE INSERT OR UPDATE OR DELETE ON %s FOR EACH ROW EXECUTE FUNCTION order_engine.refuse_direct_write()', relation);
 	END LOOP;
@@ -25,7 +25,7 @@ BEGIN
 		FOR EACH ROW EXECUTE FUNCTION order_engine.refuse_direct_write();
 
 	FOR relation IN
-		SELECT leaf.relid FROM unnest(ARRAY['order_engine.orders', 'order_engine.order_line', 'order_engine.order_event', 'order_engine.payment']::regclass[]) AS parent,
+		SELECT leaf.relid FROM unnest(ARRAY['order_engine.orders', 'order_engine.order_line', 'order_engine.order_event', 'order_engine.payment', 'order_engine.reservation']::regclass[]) AS parent,
 			pg_partition_tree(parent) AS leaf
 		UNION ALL
 		SELECT unnest(ARRAY['order_engine.stock', 'order_engine.stock_movement', 'order_engine.machine', 'order_engine.shop']::regclass[])

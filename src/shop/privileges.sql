@@ -13,6 +13,7 @@ VALUES
 	('table', 'order_line', 'SELECT', 'SELECT', NULL),
 	('table', 'order_event', 'SELECT', 'SELECT', NULL),
 	('table', 'payment', 'SELECT', 'SELECT', NULL),
+	('table', 'reservation', 'SELECT', 'SELECT', NULL),
 	('table', 'machine', NULL, 'SELECT', NULL),
 	('table', 'stock', NULL, 'SELECT', NULL),
 	('table', 'stock_movement', NULL, 'SELECT', NULL),
@@ -25,6 +26,7 @@ VALUES
 
 	/* ids and routing */
 	('function', 'slot_of_user', 'EXECUTE', 'EXECUTE', NULL),
+	('function', 'slot_of_text', 'EXECUTE', 'EXECUTE', NULL),
 	('function', 'slot_of_order', 'EXECUTE', 'EXECUTE', NULL),
 	('function', 'next_order_id', 'EXECUTE', 'EXECUTE', NULL),
 	('function', 'user_id_of', 'EXECUTE', 'EXECUTE', NULL),

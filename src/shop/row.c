@@ -1159,7 +1159,8 @@ static void
 prepare_update(RowTable *table, TupleTableSlot *old, TupleTableSlot *slot, int ncolumns,
 			   const int *columns)
 {
-	EState *estate = table->scope->estate;
+	EState		   *estate = table->scope->estate;
+	TupleTableSlot *meant = NULL;
 
 	ResetPerTupleExprContext(estate);
 	ExecStoreVirtualTuple(slot);
@@ -1180,11 +1181,15 @@ prepare_update(RowTable *table, TupleTableSlot *old, TupleTableSlot *slot, int n
 		EPQState epq;
 		bool	 proceed;
 
+		if (table->columns->fixed)
+			meant = ExecCopySlot(row_slot(table), slot);
 		EvalPlanQualInit(&epq, estate, NULL, NIL, -1 COMPAT_EPQ_RELATIONS);
 		proceed = compat_before_update_triggers(estate, &epq, table->rri, &old->tts_tid, slot);
 		EvalPlanQualEnd(&epq);
 		if (!proceed)
 			raise_suppressed(table);
+		if (meant)
+			check_fixed(table, meant, slot);
 		if (table->settle)
 			table->settle(table, slot, table->settle_argument);
 	}

@@ -146,7 +146,21 @@ BEGIN
 		PRIMARY KEY (order_id, kind, payment_ref)
 	) PARTITION BY HASH (order_id order_engine.order_slot_ops);
 
-	FOREACH relation IN ARRAY ARRAY['orders', 'order_line', 'order_event', 'payment'] LOOP
+	CREATE TABLE order_engine.reservation (
+		id bigint NOT NULL PRIMARY KEY,
+		reservation_id text COLLATE "C" NOT NULL,
+		user_id bigint,
+		state text COLLATE "C" NOT NULL,
+		lines jsonb,
+		confirmed jsonb,
+		order_id bigint,
+		actor text NOT NULL,
+		created_at timestamptz NOT NULL,
+		expires_at timestamptz,
+		resolved_at timestamptz
+	) PARTITION BY HASH (id order_engine.order_slot_ops);
+
+	FOREACH relation IN ARRAY ARRAY['orders', 'order_line', 'order_event', 'payment', 'reservation'] LOOP
 		FOR leaf IN 0 .. partitions - 1 LOOP
 			EXECUTE format('CREATE TABLE order_engine.%I PARTITION OF order_engine.%I FOR VALUES WITH (MODULUS %s, REMAINDER %s) %s',
 				relation || '_' || leaf, relation, partitions, leaf,
@@ -160,6 +174,12 @@ BEGIN
 			'orders_' || leaf || '_user_id', 'orders_' || leaf);
 		EXECUTE format('CREATE INDEX %I ON order_engine.%I (due_at) WHERE due_at IS NOT NULL',
 			'orders_' || leaf || '_due_at', 'orders_' || leaf);
+		EXECUTE format('CREATE UNIQUE INDEX %I ON order_engine.%I (reservation_id, user_id) NULLS NOT DISTINCT',
+			'reservation_' || leaf || '_reservation_id', 'reservation_' || leaf);
+		EXECUTE format('CREATE INDEX %I ON order_engine.%I (expires_at) WHERE resolved_at IS NULL',
+			'reservation_' || leaf || '_expires_at', 'reservation_' || leaf);
+		EXECUTE format('CREATE INDEX %I ON order_engine.%I (resolved_at) WHERE resolved_at IS NOT NULL',
+			'reservation_' || leaf || '_resolved_at', 'reservation_' || leaf);
 	END LOOP;
 
 	CREATE TABLE order_engine.stock (

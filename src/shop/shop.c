@@ -39,7 +39,7 @@
 #include "shop/shop.h"
 
 #define SCHEMA_NAME "order_engine"
-#define ORDER_TABLES (SHOP_PAYMENT + 1)
+#define ORDER_TABLES (SHOP_RESERVATION + 1)
 #define MAX_LOADS 3
 
 typedef struct Shop

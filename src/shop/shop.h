@@ -17,6 +17,7 @@ typedef enum ShopTable
 	SHOP_ORDER_LINE,
 	SHOP_ORDER_EVENT,
 	SHOP_PAYMENT,
+	SHOP_RESERVATION, /* by the slot of its own id */
 	/* plain tables */
 	SHOP_MACHINE,
 	SHOP_STOCK,

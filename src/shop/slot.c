@@ -26,6 +26,7 @@
 
 PG_FUNCTION_INFO_V1(order_engine_slot_of_user);
 PG_FUNCTION_INFO_V1(order_engine_slot_of_order);
+PG_FUNCTION_INFO_V1(order_engine_slot_of_text);
 PG_FUNCTION_INFO_V1(order_engine_user_id_of);
 PG_FUNCTION_INFO_V1(order_engine_slot_hash);
 PG_FUNCTION_INFO_V1(order_engine_slot_hash_extended);
@@ -71,30 +72,45 @@ order_engine_slot_of_order(PG_FUNCTION_ARGS)
 
 /* The text in UTF-8, which the same text is in every database. */
 static bytea *
-utf8_bytes(text *value)
+utf8_bytes(const char *text)
 {
-	char *given = text_to_cstring(value);
-	char *utf8 = pg_server_to_any(given, strlen(given), PG_UTF8);
-
-	return (bytea *) cstring_to_text(utf8);
+	return (bytea *) cstring_to_text(pg_server_to_any(text, strlen(text), PG_UTF8));
 }
 
 /* The leading 63 bits of the digest; 1 for the one digest in 2^63 where they are 0. */
+static int64
+user_id_of(const char *name)
+{
+	bytea *digest =
+		DatumGetByteaPP(DirectFunctionCall1(sha256_bytea, PointerGetDatum(utf8_bytes(name))));
+	uint64 leading;
+
+	memcpy(&leading, VARDATA_ANY(digest), sizeof(leading));
+	return Max((int64) (pg_ntoh64(leading) >> 1), 1);
+}
+
+int
+slot_of_text(const char *text)
+{
+	return slot_of_user(user_id_of(text));
+}
+
 Datum
 order_engine_user_id_of(PG_FUNCTION_ARGS)
 {
-	bytea *name = utf8_bytes(PG_GETARG_TEXT_PP(0));
-	bytea *digest;
-	uint64 leading;
+	char *name = text_to_cstring(PG_GETARG_TEXT_PP(0));
 
-	if (VARSIZE(name) == VARHDRSZ)
+	if (*name == '\0')
 		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 						errmsg("\"name\" of a user must not be empty"),
 						errhint("All users without a name would be one and the same.")));
-	digest = DatumGetByteaPP(DirectFunctionCall1(sha256_bytea, PointerGetDatum(name)));
-	memcpy(&leading, VARDATA_ANY(digest), sizeof(leading));
-	leading = pg_ntoh64(leading) >> 1;
-	PG_RETURN_INT64(Max((int64) leading, 1));
+	PG_RETURN_INT64(user_id_of(name));
+}
+
+Datum
+order_engine_slot_of_text(PG_FUNCTION_ARGS)
+{
+	PG_RETURN_INT32(slot_of_text(text_to_cstring(PG_GETARG_TEXT_PP(0))));
 }
 
 /* Support functions of order_slot_ops; the seed is of no use to partitioning. */

@@ -19,6 +19,9 @@
 /* The slot of a user, 0..1023: the top bits of splitmix64's finalizer. */
 extern int slot_of_user(int64 user_id);
 
+/* The slot of that user whom user_id_of() makes of the text. */
+extern int slot_of_text(const char *text);
+
 /* The slot written into an order id, 0..1023; defined for any bigint. */
 static inline int
 slot_of_order(int64 order_id)

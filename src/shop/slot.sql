@@ -19,6 +19,12 @@ COMMENT ON FUNCTION order_engine.user_id_of(text) IS
 'A user_id, 1 to 2^63 - 1, for a user who has no number but a name: a UUID, a login, a guest''s token. The first 63 bits of the SHA-256 of its UTF-8, so the same text is the same user everywhere and for ever, and another case or a space is another user. That two of n users share an id has a probability of n^2 / 2^64: 5e-8 for a million users, 5e-4 for a hundred million, 5 percent for a thousand million. Null for null. Error: 22023 for an empty text.';
 REVOKE ALL ON FUNCTION order_engine.user_id_of(text) FROM PUBLIC;
 
+CREATE FUNCTION order_engine.slot_of_text(value text) RETURNS int
+LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'order_engine_slot_of_text';
+COMMENT ON FUNCTION order_engine.slot_of_text(text) IS
+'The logical shard of what has a text and no user, 0 to 1023: a reservation by its id. It is that of the user whom user_id_of() makes of the text, so a guest''s token as the id lies with the guest. It never changes. Null for null.';
+REVOKE ALL ON FUNCTION order_engine.slot_of_text(text) FROM PUBLIC;
+
 CREATE FUNCTION order_engine.slot_hash(bigint) RETURNS int
 LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'order_engine_slot_hash';
 CREATE FUNCTION order_engine.slot_hash_extended(bigint, bigint) RETURNS bigint
