@@ -32,4 +32,10 @@ typedef struct Statement
 extern uint64
 statement_execute(Statement *statement, Datum *values, const char *nulls, long max_rows);
 
+/*
+ * The same for reading many rows, a few at a time, under the active snapshot: a cursor
+ * for SPI_cursor_fetch() and SPI_cursor_close().
+ */
+extern Portal statement_open(Statement *statement, Datum *values, const char *nulls);
+
 #endif /* ORDER_ENGINE_STATEMENT_H */

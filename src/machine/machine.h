@@ -24,6 +24,15 @@ typedef enum StockEffect
 	STOCK_RESTOCK, /* on_hand + q */
 } StockEffect;
 
+/* What an order in a state has of its lines' stock. */
+typedef enum StockHolding
+{
+	HOLDING_UNKNOWN, /* of no published machine's state */
+	HOLDING_NONE,
+	HOLDING_HELD,
+	HOLDING_CONFIRMED,
+} StockHolding;
+
 typedef struct Transition
 {
 	int				from;  /* index into states; -1: the creation */
@@ -43,12 +52,13 @@ typedef struct Transition
 
 typedef struct Machine
 {
-	int			 machine_id;
-	const char	*name;
-	int			 nstates;
-	const char **states;	 /* in the order in which the definition names them */
-	bool		*final;		 /* [nstates] */
-	bool		*void_state; /* [nstates]: the order owes nothing */
+	int			  machine_id;
+	const char	 *name;
+	int			  nstates;
+	const char	**states;	  /* in the order in which the definition names them */
+	bool		 *final;	  /* [nstates] */
+	bool		 *void_state; /* [nstates]: the order owes nothing */
+	StockHolding *holdings;	  /* [nstates] */
 	int *due_event; /* [nstates]: fires when due_at of an order in this state passes, -1: none */
 	int	 nevents;
 	const char		 **events;

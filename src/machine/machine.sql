@@ -13,6 +13,12 @@ COMMENT ON FUNCTION order_engine.machine_diagram(text, text) IS
 'The newest version of a state machine as a diagram. format: mermaid (stateDiagram-v2) or dot (Graphviz). An arrow says the event, [what it demands] and / what it does to the stock. Errors: 22023 for an unknown name or format.';
 REVOKE ALL ON FUNCTION order_engine.machine_diagram(text, text) FROM PUBLIC;
 
+CREATE FUNCTION order_engine.machine_holding(machine_id int, state text) RETURNS text
+LANGUAGE C STABLE STRICT AS 'MODULE_PATHNAME', 'order_engine_machine_holding';
+COMMENT ON FUNCTION order_engine.machine_holding(int, text) IS
+'internal: what an order of this machine in this state has of its lines'' stock: none, held or confirmed; null for a state that the machine does not have. Errors: 22023 for an unknown machine.';
+REVOKE ALL ON FUNCTION order_engine.machine_holding(int, text) FROM PUBLIC;
+
 CREATE FUNCTION order_engine.machine_changed() RETURNS trigger
 LANGUAGE C AS 'MODULE_PATHNAME', 'order_engine_machine_changed';
 COMMENT ON FUNCTION order_engine.machine_changed() IS

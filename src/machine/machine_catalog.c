@@ -84,6 +84,7 @@ static uint64		 machine_epoch = 1; /* raised by machine_invalidate() */
 
 PG_FUNCTION_INFO_V1(order_engine_define_machine);
 PG_FUNCTION_INFO_V1(order_engine_machine_changed);
+PG_FUNCTION_INFO_V1(order_engine_machine_holding);
 
 /* ---- the cache ---- */
 
@@ -440,4 +441,16 @@ order_engine_machine_changed(PG_FUNCTION_ARGS)
 {
 	CacheInvalidateRelcache(call_trigger(fcinfo)->tg_relation);
 	return PointerGetDatum(NULL);
+}
+
+/* What an order in this state has of its lines' stock; null for a state that the machine lacks. */
+Datum
+order_engine_machine_holding(PG_FUNCTION_ARGS)
+{
+	const Machine *machine = machine_get(PG_GETARG_INT32(0));
+	int			   state = machine_state(machine, text_to_cstring(PG_GETARG_TEXT_PP(1)));
+
+	if (state < 0)
+		PG_RETURN_NULL();
+	PG_RETURN_TEXT_P(cstring_to_text(machine_definition_holding_name(machine->holdings[state])));
 }

@@ -29,15 +29,6 @@
 #define MAX_DUE_MONTHS 1200 /* keeps timestamps in range, and infinity out */
 #define MAX_DUE_DAYS 36525
 
-/* What the stock of an order in a state is; see check_stock(). */
-typedef enum Holding
-{
-	HOLDING_UNKNOWN,
-	HOLDING_NONE,
-	HOLDING_HELD,
-	HOLDING_CONFIRMED
-} Holding;
-
 static const char *const holding_names[] = {
 	[HOLDING_UNKNOWN] = "unknown",
 	[HOLDING_NONE] = "none",
@@ -52,8 +43,8 @@ static const char *const effect_names[] = {
 
 static const struct
 {
-	Holding before;
-	Holding after;
+	StockHolding before;
+	StockHolding after;
 } effect_holdings[] = {
 	[STOCK_RESERVE] = {HOLDING_NONE, HOLDING_HELD},
 	[STOCK_CONFIRM] = {HOLDING_HELD, HOLDING_CONFIRMED},
@@ -84,6 +75,12 @@ const char *
 machine_definition_effect_name(StockEffect effect)
 {
 	return effect_names[effect];
+}
+
+const char *
+machine_definition_holding_name(StockHolding holding)
+{
+	return holding_names[holding];
 }
 
 /* ---- errors ---- */
@@ -686,7 +683,7 @@ check_ends(const Machine *machine)
 }
 
 pg_noreturn static void
-refuse_effect(const Machine *machine, const Transition *transition, Holding before)
+refuse_effect(const Machine *machine, const Transition *transition, StockHolding before)
 {
 	ereport(
 		ERROR,
@@ -701,11 +698,11 @@ refuse_effect(const Machine *machine, const Transition *transition, Holding befo
 
 /* Checks one transition; true if it told something new about a state. */
 static bool
-follow(const Machine *machine, const Transition *transition, Holding *holdings)
+follow(const Machine *machine, const Transition *transition, StockHolding *holdings)
 {
-	Holding	 before = transition->from < 0 ? HOLDING_NONE : holdings[transition->from];
-	Holding	 after = before;
-	Holding *known = &holdings[transition->to];
+	StockHolding  before = transition->from < 0 ? HOLDING_NONE : holdings[transition->from];
+	StockHolding  after = before;
+	StockHolding *known = &holdings[transition->to];
 
 	if (before == HOLDING_UNKNOWN)
 		return false;
@@ -735,11 +732,12 @@ follow(const Machine *machine, const Transition *transition, Holding *holdings)
  * until nothing new is learnt; what was not reached then never can be.
  */
 static void
-check_stock(const Machine *machine)
+derive_holdings(Machine *machine)
 {
-	Holding *holdings = palloc0(sizeof(Holding) * machine->nstates);
-	bool	 learnt;
+	StockHolding *holdings = palloc0(sizeof(StockHolding) * machine->nstates);
+	bool		  learnt;
 
+	machine->holdings = holdings;
 	do
 	{
 		learnt = false;
@@ -762,7 +760,6 @@ check_stock(const Machine *machine)
 							 NULL),
 					 errhint("Release or confirm the stock on the way there.")));
 	}
-	pfree(holdings);
 }
 
 Machine *
@@ -787,7 +784,7 @@ machine_definition_parse(int machine_id, const char *name, Jsonb *definition)
 	machine->void_state = read_states(machine, &top, "void");
 	build_matrix(machine);
 	read_due_events(machine, transitions);
-	check_stock(machine);
+	derive_holdings(machine);
 	check_ends(machine);
 	return machine;
 }

@@ -18,4 +18,7 @@ extern Machine *machine_definition_parse(int machine_id, const char *name, Jsonb
 /* "none", "reserve", ... as a definition spells it. */
 extern const char *machine_definition_effect_name(StockEffect effect);
 
+/* "none", "held", "confirmed"; "unknown" is of no state of a machine that was parsed. */
+extern const char *machine_definition_holding_name(StockHolding holding);
+
 #endif /* ORDER_ENGINE_MACHINE_DEFINITION_H */
