@@ -21,6 +21,7 @@
 #include "shop/order_id.h"
 #include "shop/row.h"
 #include "shop/shop.h"
+#include "stock/escrow.h"
 #include "worker/keeper.h"
 #include "worker/launcher.h"
 #include "worker/worker.h"
@@ -44,6 +45,7 @@ _PG_init(void)
 	order_id_init();
 	journal_init();
 	outbox_init();
+	escrow_init();
 	worker_init();
 	launcher_init();
 	keeper_init();

@@ -2,9 +2,9 @@
  * shared.c
  *		Hands out shared memory to the modules that asked for it.
  *
- * The list of areas is filled in the postmaster while it preloads libraries
+ * The lists of areas and tables are filled in the postmaster while it preloads libraries
  * and inherited by every process; nothing changes it afterwards.  What is in
- * an area, and which lock covers it, is its module's business.
+ * one, and which lock covers it, is its module's business.
  */
 #include "postgres.h"
 
@@ -16,6 +16,7 @@
 #include "base/shared.h"
 
 #define MAX_AREAS 16
+#define MAX_TABLES 4
 
 typedef struct SharedArea
 {
@@ -25,8 +26,19 @@ typedef struct SharedArea
 	void **area;
 } SharedArea;
 
-static SharedArea areas[MAX_AREAS];
-static int		  nareas = 0;
+typedef struct SharedTable
+{
+	const char *name;
+	Size		key_size;
+	Size (*entry_size)(void);
+	const int *entries;
+	HTAB	 **table;
+} SharedTable;
+
+static SharedArea  areas[MAX_AREAS];
+static int		   nareas = 0;
+static SharedTable tables[MAX_TABLES];
+static int		   ntables = 0;
 
 static shmem_request_hook_type prev_shmem_request_hook = NULL;
 static shmem_startup_hook_type prev_shmem_startup_hook = NULL;
@@ -43,6 +55,8 @@ request_areas(void)
 		if (areas[i].locks > 0)
 			RequestNamedLWLockTranche(areas[i].name, areas[i].locks);
 	}
+	for (int i = 0; i < ntables; i++)
+		RequestAddinShmemSpace(hash_estimate_size(*tables[i].entries, tables[i].entry_size()));
 }
 
 static void
@@ -54,6 +68,15 @@ attach_area(SharedArea *request)
 	*request->area = ShmemInitStruct(request->name, size, &found);
 	if (!found)
 		memset(*request->area, 0, size);
+}
+
+static void
+attach_table(SharedTable *request)
+{
+	HASHCTL control = {.keysize = request->key_size, .entrysize = request->entry_size()};
+
+	*request->table = ShmemInitHash(request->name, *request->entries, *request->entries, &control,
+									HASH_ELEM | HASH_BLOBS);
 }
 
 /*
@@ -69,6 +92,8 @@ attach_areas(void)
 	LWLockAcquire(AddinShmemInitLock, LW_EXCLUSIVE);
 	for (int i = 0; i < nareas; i++)
 		attach_area(&areas[i]);
+	for (int i = 0; i < ntables; i++)
+		attach_table(&tables[i]);
 	LWLockRelease(AddinShmemInitLock);
 }
 
@@ -85,6 +110,24 @@ shared_request(const char *name, Size (*size)(void), int locks, void **area)
 		.size = size,
 		.locks = locks,
 		.area = area,
+	};
+}
+
+void
+shared_request_hash(const char *name, Size key_size, Size (*entry_size)(void), const int *entries,
+					HTAB **table)
+{
+	*table = NULL;
+	if (!process_shared_preload_libraries_in_progress)
+		return;
+	if (ntables == MAX_TABLES)
+		elog(ERROR, "too many hash tables in shared memory");
+	tables[ntables++] = (SharedTable){
+		.name = name,
+		.key_size = key_size,
+		.entry_size = entry_size,
+		.entries = entries,
+		.table = table,
 	};
 }
 

@@ -77,6 +77,10 @@ extern bool escrow_wait_for_others(EscrowPin *pin, int timeout_ms);
  */
 extern bool escrow_look(const char *sku, int64 *quantity);
 
+/* Counts a take that was refused after a look, or a fold, in what stat_stock shows. */
+extern void escrow_count_refusal(const char *sku);
+extern void escrow_count_fold(const char *sku);
+
 /* ---- switching the mode: under the lock of the row of stock, FOR UPDATE ---- */
 
 /*
