@@ -152,6 +152,12 @@ escrow_pin(const char *sku)
 	return record;
 }
 
+bool
+escrow_is_pending(const EscrowKey *key)
+{
+	return find_record(key) != NULL;
+}
+
 EscrowPin *
 escrow_pin_by_lock(const EscrowKey *key, int64 epoch)
 {

@@ -8,10 +8,12 @@
 #include "stock/escrow.h"
 #include "stock/escrow_entry_internal.h"
 
+/* True if this transaction has pinned the SKU already, holds its lock, or has switched it. */
+extern bool escrow_is_pending(const EscrowKey *key);
+
 /*
- * The pin of a SKU that has no entry and cannot get one now: its lock, SHARE, is held
- * already, and by this record to the end of the transaction, or of the subtransaction in
- * which it was taken.  Prepared first, so that nothing fails between.
+ * The pin of a SKU that has no entry and cannot get one now: its lock, SHARE, has been
+ * taken, in this subtransaction.
  */
 extern EscrowPin *escrow_pin_by_lock(const EscrowKey *key, int64 epoch);
 
