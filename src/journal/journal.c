@@ -40,6 +40,20 @@ journal_argument(FunctionCallInfo fcinfo)
 					errhint("The journals are: %s.", list.data)));
 }
 
+/* What a fold has not put into stock must not count as consumed. */
+static Journal
+consumed_journal_argument(FunctionCallInfo fcinfo)
+{
+	Journal journal = journal_argument(fcinfo);
+
+	if (journal == JOURNAL_STOCK)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("journal \"%s\" is consumed by the keeper alone", journals[journal].name),
+				 errhint("The keeper, or CALL order_engine.tend(), folds it into table stock.")));
+	return journal;
+}
+
 Datum
 order_engine_journal_tick(PG_FUNCTION_ARGS)
 {
@@ -90,7 +104,7 @@ order_engine_journal_batch(PG_FUNCTION_ARGS)
 Datum
 order_engine_journal_acknowledge(PG_FUNCTION_ARGS)
 {
-	Journal	   journal = journal_argument(fcinfo);
+	Journal	   journal = consumed_journal_argument(fcinfo);
 	OwnerScope owner;
 
 	call_require(fcinfo, 1, "batch");
@@ -117,7 +131,7 @@ order_engine_journal_rotate(PG_FUNCTION_ARGS)
 Datum
 order_engine_journal_expire(PG_FUNCTION_ARGS)
 {
-	Journal	   journal = journal_argument(fcinfo);
+	Journal	   journal = consumed_journal_argument(fcinfo);
 	OwnerScope owner;
 
 	call_require(fcinfo, 1, "retention_ms");

@@ -148,7 +148,8 @@ extern int journal_rotate(Journal journal);
 
 /*
  * For a journal without a consumer: what is older than `retention_ms` counts
- * as consumed (it may stay up to twice as long).  Then call journal_rotate().
+ * as consumed (it may stay up to twice as long).  Then call journal_rotate().  Nothing
+ * happens while somebody else has the journal's lock, or a lock on its positions.
  */
 extern void journal_expire(Journal journal, int64 retention_ms);
 

@@ -16,7 +16,7 @@ REVOKE ALL ON FUNCTION order_engine.journal_batch(text, bigint, bigint) FROM PUB
 CREATE FUNCTION order_engine.journal_acknowledge(journal text, batch bigint, last_id bigint DEFAULT NULL) RETURNS void
 LANGUAGE C AS 'MODULE_PATHNAME', 'order_engine_journal_acknowledge';
 COMMENT ON FUNCTION order_engine.journal_acknowledge(text, bigint, bigint) IS
-'internal: stores that the rows of a batch up to last_id are consumed; null: all of them. Errors: 55000 if it is not the newest batch.';
+'internal: stores that the rows of a batch up to last_id are consumed; null: all of them. Errors: 55000 if it is not the newest batch, or the journal is stock_journal.';
 REVOKE ALL ON FUNCTION order_engine.journal_acknowledge(text, bigint, bigint) FROM PUBLIC;
 
 CREATE FUNCTION order_engine.journal_rotate(journal text) RETURNS int
@@ -28,7 +28,7 @@ REVOKE ALL ON FUNCTION order_engine.journal_rotate(text) FROM PUBLIC;
 CREATE FUNCTION order_engine.journal_expire(journal text, retention_ms bigint) RETURNS void
 LANGUAGE C AS 'MODULE_PATHNAME', 'order_engine_journal_expire';
 COMMENT ON FUNCTION order_engine.journal_expire(text, bigint) IS
-'internal: counts the rows of a journal without a consumer that are older than retention_ms milliseconds as consumed; they stay at most twice as long, until the next rotation. Errors: 22023 for a negative time.';
+'internal: counts the rows of a journal without a consumer that are older than retention_ms milliseconds as consumed; they stay at most twice as long, until the next rotation. Does nothing while another has the journal''s lock. Errors: 22023 for a negative time, 55000 for stock_journal.';
 REVOKE ALL ON FUNCTION order_engine.journal_expire(text, bigint) FROM PUBLIC;
 
 /*

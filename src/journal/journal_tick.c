@@ -28,6 +28,7 @@
 #include "base/detail.h"
 #include "journal/present_internal.h"
 #include "journal/scan_internal.h"
+#include "journal/tick_internal.h"
 
 /* Rows of other eras come with a restore only: no need to look at each tick. */
 #define OTHER_ERAS_INTERVAL_MS 10000
@@ -100,9 +101,8 @@ first_position(Journal journal, JournalState *state)
 	state->current_ring = state->generation > 0 ? present_leave(journal) : present_ring(journal);
 }
 
-/* The newest position; it becomes this cluster's first one.  Under the journal's lock. */
-static void
-newest_position(Journal journal, JournalState *state)
+void
+tick_newest(Journal journal, JournalState *state)
 {
 	int32 timeline = (int32) GetWALInsertionTimeLine();
 
@@ -121,7 +121,7 @@ journal_open(Journal journal, JournalPosition *position)
 	JournalState state;
 
 	position_lock(journal);
-	newest_position(journal, &state);
+	tick_newest(journal, &state);
 	position_append(&state);
 	commit_synchronously();
 	tell(&state, position);
@@ -172,24 +172,22 @@ find_others(JournalState *state, JournalState *next, const Leaf *leaves, int nle
 	return false;
 }
 
-/* The tick that follows, with a snapshot of its own; false: nothing to read. */
-static bool
-next_tick(JournalState *state, JournalState *next)
+bool
+tick_next(JournalState *state, JournalState *next, const Leaf *leaves, int nleaves,
+		  Snapshot snapshot)
 {
-	int		 nleaves;
-	Leaf	*leaves = ring_lock(journals[state->journal].table, AccessShareLock, &nleaves);
-	Snapshot snapshot = RegisterSnapshot(GetLatestSnapshot());
-	bool	 found;
-
 	*next = *state;
 	position_fold(next);
 	next->snapshot = snapshot_take(snapshot);
 	next->other_eras = find_others(state, next, leaves, nleaves, snapshot);
-	found = next->other_eras || scan_leaves_have_rows(state->journal, leaves, nleaves, snapshot,
-													  next->consumed, next->snapshot);
-	UnregisterSnapshot(snapshot);
-	pfree(leaves);
-	return found;
+	if (!next->other_eras && !scan_leaves_have_rows(state->journal, leaves, nleaves, snapshot,
+													next->consumed, next->snapshot))
+		return false;
+	next->batch++;
+	next->tick_id = random_uuid();
+	next->tick_at = GetCurrentTimestamp();
+	next->last_id = 0;
+	return true;
 }
 
 static int
@@ -200,33 +198,61 @@ tick_pace(const JournalState *state)
 	return Min(PACE_MS * Max(excess - 1, 0), MAX_PACE_MS);
 }
 
+void
+tick_append(JournalState *next)
+{
+	position_append(next);
+	tick_due_at[next->journal] = clock_ms() + tick_pace(next);
+}
+
+bool
+tick_is_put_off(Journal journal)
+{
+	int64 due_at = tick_due_at[journal];
+
+	put_off_until[journal] = clock_ms() < due_at ? due_at : 0;
+	return put_off_until[journal] > 0;
+}
+
 int64
 journal_put_off(Journal journal)
 {
 	return put_off_until[journal];
 }
 
+/* With a snapshot of its own. */
+static bool
+find_next(JournalState *state, JournalState *next)
+{
+	int		 nleaves;
+	Leaf	*leaves;
+	Snapshot snapshot;
+	bool	 found;
+
+	/* or rows that a restore still brings would be marked as read */
+	ring_require_whole(state->journal);
+	leaves = ring_lock(journals[state->journal].table, AccessShareLock, &nleaves);
+	snapshot = RegisterSnapshot(GetLatestSnapshot());
+	found = tick_next(state, next, leaves, nleaves, snapshot);
+	UnregisterSnapshot(snapshot);
+	pfree(leaves);
+	return found;
+}
+
 bool
 journal_tick(Journal journal, JournalPosition *position)
 {
 	JournalState state, next;
-	int64		 now = clock_ms();
 
-	put_off_until[journal] = now < tick_due_at[journal] ? tick_due_at[journal] : 0;
-	if (put_off_until[journal] > 0)
+	if (tick_is_put_off(journal))
 		return false;
 	position_lock(journal);
-	newest_position(journal, &state);
+	tick_newest(journal, &state);
 	tell(&state, position);
-	if (state.last_id != JOURNAL_WHOLE || !next_tick(&state, &next))
+	if (state.last_id != JOURNAL_WHOLE || !find_next(&state, &next))
 		return false;
 
-	next.batch++;
-	next.tick_id = random_uuid();
-	next.tick_at = GetCurrentTimestamp();
-	next.last_id = 0;
-	position_append(&next);
-	tick_due_at[journal] = now + tick_pace(&next);
+	tick_append(&next);
 	commit_synchronously();
 	tell(&next, position);
 	return true;
@@ -238,7 +264,7 @@ journal_acknowledge(Journal journal, int64 batch, int64 last_id)
 	JournalState state;
 
 	position_lock(journal);
-	newest_position(journal, &state);
+	tick_newest(journal, &state);
 	if (state.batch != batch)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
@@ -278,8 +304,9 @@ journal_expire(Journal journal, int64 retention_ms)
 	JournalState	state;
 	JournalPosition position;
 
-	position_lock(journal);
-	newest_position(journal, &state);
+	if (!position_lock_if_free(journal))
+		return;
+	tick_newest(journal, &state);
 	if (state.last_id == JOURNAL_WHOLE || expire_batch(&state, retention_ms))
 		(void) journal_tick(journal, &position);
 }

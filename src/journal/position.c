@@ -58,8 +58,10 @@ bool
 position_lock_if_free(Journal journal)
 {
 	LOCKTAG tag = lock_tag(journal);
+	int		nleaves;
 
-	return LockAcquire(&tag, ExclusiveLock, false, true) != LOCKACQUIRE_NOT_AVAIL;
+	return LockAcquire(&tag, ExclusiveLock, false, true) != LOCKACQUIRE_NOT_AVAIL &&
+		   ring_lock_if_free(SHOP_JOURNAL_POSITION, RowExclusiveLock, &nleaves) != NULL;
 }
 
 /* ---- positions ---- */

@@ -37,7 +37,8 @@ typedef struct JournalState
  *
  * position_lock() locks what its holder reads and then writes to, too, as a writer from
  * the first: REINDEX of a leaf lets readers in, and waits for them when it has the leaf.
- * position_lock_if_free() is false if somebody else has it.
+ * position_lock_if_free() waits for neither; false if somebody else has one of them, and
+ * then the transaction is to end soon, with what it has got of them.
  */
 extern void position_lock(Journal journal);
 extern bool position_lock_if_free(Journal journal);

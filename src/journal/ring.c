@@ -166,28 +166,51 @@ leaves_by_oid(ShopTable table, int *nleaves)
 	return leaves;
 }
 
+static bool
+lock_leaves(const Leaf *leaves, int nleaves, LOCKMODE mode, bool wait)
+{
+	for (int i = 0; i < nleaves; i++)
+	{
+		if (wait)
+			LockRelationOid(leaves[i].relid, mode);
+		else if (!ConditionalLockRelationOid(leaves[i].relid, mode))
+			return false;
+	}
+	return true;
+}
+
 /* Leaves may come and go while one is waited for: until all that are there are locked. */
-Leaf *
-ring_lock(ShopTable table, LOCKMODE mode, int *nleaves)
+static Leaf *
+lock_all(ShopTable table, LOCKMODE mode, bool wait, int *nleaves)
 {
 	Leaf *leaves = leaves_by_oid(table, nleaves);
 
-	for (;;)
+	while (lock_leaves(leaves, *nleaves, mode, wait))
 	{
 		int	  n;
-		Leaf *now;
-		bool  same;
+		Leaf *now = leaves_by_oid(table, &n);
+		bool  same = n == *nleaves && memcmp(now, leaves, sizeof(Leaf) * n) == 0;
 
-		for (int i = 0; i < *nleaves; i++)
-			LockRelationOid(leaves[i].relid, mode);
-		now = leaves_by_oid(table, &n);
-		same = n == *nleaves && memcmp(now, leaves, sizeof(Leaf) * n) == 0;
 		pfree(leaves);
 		leaves = now;
 		*nleaves = n;
 		if (same)
 			return leaves;
 	}
+	pfree(leaves);
+	return NULL;
+}
+
+Leaf *
+ring_lock(ShopTable table, LOCKMODE mode, int *nleaves)
+{
+	return lock_all(table, mode, true, nleaves);
+}
+
+Leaf *
+ring_lock_if_free(ShopTable table, LOCKMODE mode, int *nleaves)
+{
+	return lock_all(table, mode, false, nleaves);
 }
 
 /*

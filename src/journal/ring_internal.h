@@ -48,6 +48,9 @@ extern Leaf *ring_leaves(ShopTable table, int *nleaves);
  */
 extern Leaf *ring_lock(ShopTable table, LOCKMODE mode, int *nleaves);
 
+/* The same without waiting; NULL if one is not free, and what has been locked stays so. */
+extern Leaf *ring_lock_if_free(ShopTable table, LOCKMODE mode, int *nleaves);
+
 /*
  * 40001 unless the snapshot, which may be older than their locks, sees the files that
  * these leaves have: in those of a leaf that was emptied or written anew since it would

@@ -22,6 +22,7 @@
 
 #include "journal/scan_internal.h"
 #include "journal/stock_journal.h"
+#include "journal/tick_internal.h"
 #include "shop/order_id.h"
 #include "shop/slot.h"
 
@@ -65,6 +66,8 @@ stock_journal_lock(void)
 /* Which rows are read, and for whom; of one leaf after the other. */
 typedef struct Reading
 {
+	bool				own;	  /* rows of this era */
+	bool				others;	  /* of other eras */
 	const TickSnapshot *consumed; /* rows of this era that it sees are folded */
 	const TickSnapshot *adopted;  /* of other eras, those that it is past */
 	const TickSnapshot *until;	  /* no row that it does not see; NULL: as the MVCC snapshot says */
@@ -168,10 +171,32 @@ reading_begin(Reading *reading, const LeafScan *leaf)
 			reading->sku_key = i + 1;
 }
 
+/* In leaves that were locked before the snapshot was taken. */
+static void
+read_leaves(Reading *reading, const Leaf *leaves, int nleaves, Snapshot snapshot)
+{
+	for (int i = 0; i < nleaves; i++)
+	{
+		LeafScan leaf;
+
+		if (!scan_open(&leaf, JOURNAL_STOCK, leaves[i].relid, snapshot))
+			continue;
+		reading_begin(reading, &leaf);
+		if (reading->own)
+			scan_between(&leaf, journal_era(), reading->consumed, reading->until, read_entry,
+						 reading);
+		if (reading->others)
+			scan_others(&leaf, journal_era(), read_other, reading);
+		ExecDropSingleTupleTableSlot(reading->slot);
+		scan_close(&leaf);
+	}
+}
+
 void
 stock_journal_unfolded(Snapshot snapshot, const char *sku, StockChangeVisitor visit, void *argument)
 {
-	Reading		 reading = {.sku = sku, .visit = visit, .argument = argument};
+	Reading reading = {
+		.own = true, .others = true, .sku = sku, .visit = visit, .argument = argument};
 	JournalState state;
 	int			 nleaves;
 	Leaf		*leaves;
@@ -187,16 +212,92 @@ stock_journal_unfolded(Snapshot snapshot, const char *sku, StockChangeVisitor vi
 		reading.consumed = state.consumed;
 		reading.adopted = state.adopted;
 	}
-	for (int i = 0; i < nleaves; i++)
-	{
-		LeafScan leaf;
+	read_leaves(&reading, leaves, nleaves, snapshot);
+}
 
-		if (!scan_open(&leaf, JOURNAL_STOCK, leaves[i].relid, snapshot))
-			continue;
-		reading_begin(&reading, &leaf);
-		scan_between(&leaf, journal_era(), reading.consumed, NULL, read_entry, &reading);
-		scan_others(&leaf, journal_era(), read_other, &reading);
-		ExecDropSingleTupleTableSlot(reading.slot);
-		scan_close(&leaf);
-	}
+/* ---- folding ---- */
+
+/* A batch that is read and acknowledged in the transaction that stores it. */
+struct StockFold
+{
+	JournalState batch;
+	Snapshot	 snapshot; /* registered */
+	Leaf		*leaves;
+	int			 nleaves;
+};
+
+/* Where nobody sells by escrow there is nothing to lock. */
+static bool
+journal_is_empty(void)
+{
+	int	  nleaves;
+	Leaf *leaves = ring_leaves(SHOP_STOCK_JOURNAL, &nleaves);
+	bool  empty = true;
+
+	for (int i = 0; i < nleaves && empty; i++)
+		empty = ring_leaf_blocks(leaves[i].relid) == 0;
+	pfree(leaves);
+	return empty;
+}
+
+/* A tick that somebody has left there is the batch, else the next one is; false: none. */
+static bool
+find_batch(StockFold *fold)
+{
+	JournalState state;
+
+	tick_newest(JOURNAL_STOCK, &state);
+	fold->batch = state;
+	return state.last_id != JOURNAL_WHOLE ||
+		   tick_next(&state, &fold->batch, fold->leaves, fold->nleaves, fold->snapshot);
+}
+
+StockFold *
+stock_fold_begin(void)
+{
+	StockFold *fold = palloc0(sizeof(StockFold));
+
+	if (journal_is_empty() || tick_is_put_off(JOURNAL_STOCK) ||
+		!position_lock_if_free(JOURNAL_STOCK))
+		return NULL;
+	ring_require_whole(JOURNAL_STOCK);
+	fold->leaves = ring_lock_if_free(SHOP_STOCK_JOURNAL, AccessShareLock, &fold->nleaves);
+	if (fold->leaves == NULL)
+		return NULL;
+	fold->snapshot = RegisterSnapshot(GetLatestSnapshot());
+	if (find_batch(fold))
+		return fold;
+	UnregisterSnapshot(fold->snapshot);
+	return NULL;
+}
+
+void
+stock_fold_visit(StockFold *fold, StockChangeVisitor visit, void *argument)
+{
+	const JournalState *batch = &fold->batch;
+	Reading				reading = {
+					.own = !batch->other_eras,
+					.others = batch->other_eras,
+					.consumed = batch->consumed,
+					.adopted = batch->adopted,
+					.until = batch->snapshot,
+					.visit = visit,
+					.argument = argument,
+	};
+
+	read_leaves(&reading, fold->leaves, fold->nleaves, fold->snapshot);
+}
+
+void
+stock_fold_end(StockFold *fold)
+{
+	fold->batch.last_id = JOURNAL_WHOLE;
+	tick_append(&fold->batch);
+	stock_fold_leave(fold);
+}
+
+void
+stock_fold_leave(StockFold *fold)
+{
+	UnregisterSnapshot(fold->snapshot);
 }

@@ -50,16 +50,16 @@ extern void stock_journal_unfolded(Snapshot snapshot, const char *sku, StockChan
 typedef struct StockFold StockFold;
 
 /*
- * Takes the journal's lock, if it is free, its leaves, and the snapshot.  NULL if
- * somebody else has the lock, or there is nothing to fold.
+ * Takes the journal's lock, its leaves, and the snapshot.  NULL if that would be to wait
+ * for somebody, or there is nothing to fold.  A batch that somebody has left
+ * unacknowledged is what is to be folded, and nothing else then; so are rows that a
+ * restore brought.  The caller has locked the table, ROW EXCLUSIVE.  55000 while it is
+ * still being restored.
  */
 extern StockFold *stock_fold_begin(void);
 
 /* Visits what is to be folded, in no order; once. */
 extern void stock_fold_visit(StockFold *fold, StockChangeVisitor visit, void *argument);
-
-/* The snapshot of the fold. */
-extern Snapshot stock_fold_snapshot(const StockFold *fold);
 
 /*
  * Appends the position that counts all that was visited as folded, from this
@@ -67,5 +67,8 @@ extern Snapshot stock_fold_snapshot(const StockFold *fold);
  * with the next fold.
  */
 extern void stock_fold_end(StockFold *fold);
+
+/* In its place: nothing is folded. */
+extern void stock_fold_leave(StockFold *fold);
 
 #endif /* ORDER_ENGINE_STOCK_JOURNAL_H */
