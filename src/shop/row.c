@@ -395,6 +395,15 @@ row_scope_end(RowScope *scope)
 }
 
 void
+row_check_deferred(void)
+{
+	ConstraintsSetStmt *stmt = makeNode(ConstraintsSetStmt);
+
+	stmt->deferred = false;
+	AfterTriggerSetState(stmt);
+}
+
+void
 row_scope_refresh(RowScope *scope)
 {
 	CommandCounterIncrement();

@@ -76,6 +76,12 @@ extern void row_lock_tables(const ShopTable *tables, int n, LOCKMODE mode);
 extern void row_scope_end(RowScope *scope);
 
 /*
+ * Checks now, and to the end of the transaction at once, what users' constraints and triggers
+ * have deferred to the commit: there one that does not hold would take all with it.
+ */
+extern void row_check_deferred(void);
+
+/*
  * Makes what the scope has written so far visible to what it reads next, under
  * a new snapshot (after a wait, what others committed meanwhile too).
  */

@@ -101,6 +101,13 @@ extern void escrow_remove_at_commit(const char *sku);
 /* Loads all SKUs in mode escrow that have no entry, as far as nobody is in the way. */
 extern void escrow_load_all(void);
 
+/*
+ * Folds a batch of stock_journal into the rows of stock, in a transaction of its own, READ
+ * COMMITTED, as the tables' owner; nothing where that would be to wait for somebody.  True if
+ * there is likely to be more already.
+ */
+extern bool escrow_fold(void);
+
 /* Settings, shared memory, callbacks; from _PG_init. */
 extern void escrow_init(void);
 
