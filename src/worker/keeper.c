@@ -1,8 +1,10 @@
 /*
  * keeper.c
- *		Fires the events of orders that are due.
+ *		Fires the events of orders that are due, folds stock, and keeps the journals short.
  *
- * In small transactions: those of the worker, or of CALL tend() where there is none.
+ * In small transactions: those of the worker, or of CALL tend() where there is none.  Of
+ * journals it takes locks that are free only, and of stock rows at a fold: so nobody keeps
+ * orders from expiring but who holds them, or the stock that they need.
  *
  * A batch locks its orders without ever waiting (whoever holds one, a payment
  * say, decides about it), and takes the stock of all of them afterwards, in
@@ -21,7 +23,6 @@
 #include "executor/spi.h"
 #include "fmgr.h"
 #include "miscadmin.h"
-#include "nodes/parsenodes.h"
 #include "storage/ipc.h"
 #include "utils/guc.h"
 #include "utils/hsearch.h"
@@ -39,17 +40,20 @@
 #include "journal/outbox.h"
 #include "order/order.h"
 #include "shop/owner.h"
+#include "stock/escrow.h"
 #include "worker/keeper.h"
 #include "worker/keeper_status_internal.h"
 #include "worker/worker.h"
 
 #define TEND_MS 1000
 #define IDLE_MS 500
-#define EXPIRE_OUTBOX_MS 5000
+#define ROTATE_MS 5000
+#define FOLD_RETRY_MS 5000
 #define BATCH_SIZE 250
 #define SEARCH_SIZE 10000
 #define FIRST_RETRY_MS 5000
 #define LAST_RETRY_MS (3600 * 1000)
+#define LAST_STOCK_RETRY_MS (60 * 1000)
 
 /* Who holds a stock row for longer must not stop the others' orders and stock with it. */
 #define LOCK_TIMEOUT_OF_BATCH "1s"
@@ -68,6 +72,8 @@ typedef struct KeeperPass
 	bool		  worker;	/* nobody cancels it, and it waits for no lock for long */
 	int64		  number;	/* of passes so far */
 	HTAB		 *resting;	/* orders to pass over, and when to look at them again */
+	HTAB		 *stuck;	/* stock keys whose rows others hold for long */
+	const char	 *applying; /* the stock key that is being changed; NULL: none */
 	TimestampTz	  now;		/* what is due by then */
 	int64		  began_at; /* of clock_ms() */
 	DueOrder	 *due;		/* found, not locked; [ndue] */
@@ -101,6 +107,22 @@ typedef struct Rest
 	int64		met_in;	  /* the last pass that found it due */
 	int			delay_ms;
 } Rest;
+
+/* A stock key whose row was waited for in vain: orders that need it rest together. */
+typedef struct StuckStock
+{
+	char  key[CALL_MAX_NAME_LENGTH + 1]; /* hash key */
+	int64 again_at;						 /* of clock_ms() */
+	int	  delay_ms;
+	bool  told; /* keeper_status says so */
+} StuckStock;
+
+/* When the worker does what is not to be done at each turn; by clock_ms(). */
+typedef struct Duties
+{
+	int64 fold_at;
+	int64 rotate_at;
+} Duties;
 
 /* The stock effect of one order for one stock key. */
 typedef struct StockWork
@@ -138,6 +160,11 @@ pass_init(KeeperPass *pass, MemoryContext parent, bool commits)
 	ctl.hcxt = pass->context;
 	pass->resting =
 		hash_create("order_engine resting", 64, &ctl, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+	ctl = (HASHCTL){.keysize = CALL_MAX_NAME_LENGTH + 1,
+					.entrysize = sizeof(StuckStock),
+					.hcxt = pass->context};
+	pass->stuck =
+		hash_create("order_engine stuck stock", 16, &ctl, HASH_ELEM | HASH_STRINGS | HASH_CONTEXT);
 	pass->due = MemoryContextAlloc(pass->context, sizeof(DueOrder) * SEARCH_SIZE);
 }
 
@@ -177,6 +204,20 @@ let_rest(KeeperPass *pass, const DueOrder *due, int first_ms)
 	rest->again_at = clock_ms() + rest->delay_ms;
 	rest->met_in = pass->number;
 	return rest->delay_ms;
+}
+
+/* Lets it rest until then. */
+static void
+let_rest_until(KeeperPass *pass, const DueOrder *due, int64 again_at)
+{
+	bool  found;
+	Rest *rest = hash_search(pass->resting, &due->order_id, HASH_ENTER, &found);
+
+	if (!found || rest->due_at != due->due_at)
+		rest->delay_ms = FIRST_RETRY_MS;
+	rest->due_at = due->due_at;
+	rest->again_at = again_at;
+	rest->met_in = pass->number;
 }
 
 /* Of a whole pass: forgets those that it has not met, which are not due any more; how many rest. */
@@ -300,12 +341,47 @@ compare_works(const void *a, const void *b)
 	return order != 0 ? order : (int) x->effect - (int) y->effect;
 }
 
+/* Its row was waited for in vain. */
+static void
+note_stuck(KeeperPass *pass)
+{
+	bool		found;
+	StuckStock *stuck = hash_search(pass->stuck, pass->applying, HASH_ENTER, &found);
+
+	stuck->delay_ms = found ? Min(stuck->delay_ms * 2, LAST_STOCK_RETRY_MS) : FIRST_RETRY_MS;
+	stuck->again_at = clock_ms() + stuck->delay_ms;
+	stuck->told = false;
+	ereport(LOG, (errcode(ERRCODE_LOCK_NOT_AVAILABLE),
+				  errmsg("stock of SKU \"%s\" is locked, and due orders wait for it", stuck->key),
+				  errdetail("They will be tried again in %d s.", stuck->delay_ms / 1000)));
+}
+
+/* True if the order needs stock that others hold: then it rests with all that do. */
+static bool
+rests_with_stock(KeeperPass *pass, const DueOrder *due, const OrderLines *lines)
+{
+	for (int i = 0; i < lines->nkeys && hash_get_num_entries(pass->stuck) > 0; i++)
+	{
+		StuckStock *stuck = hash_search(pass->stuck, lines->keys[i].stock_key, HASH_FIND, NULL);
+
+		if (stuck == NULL || stuck->again_at <= clock_ms())
+			continue;
+		let_rest_until(pass, due, stuck->again_at);
+		if (!stuck->told)
+			keeper_status_error(due->order_id, ERRCODE_LOCK_NOT_AVAILABLE,
+								"the stock of the order is locked");
+		stuck->told = true;
+		return true;
+	}
+	return false;
+}
+
 /*
  * What leaves no movement is summed per key; each key is applied under a snapshot that sees
  * the one before.
  */
 static void
-apply_stock(StockWorks *works, const char *actor)
+apply_stock(KeeperPass *pass, StockWorks *works, const char *actor)
 {
 	RowScope scope;
 
@@ -319,9 +395,12 @@ apply_stock(StockWorks *works, const char *actor)
 
 		while (i < works->n && sum.ref == NULL && compare_works(&sum, &works->works[i]) == 0)
 			sum.line.quantity += works->works[i++].line.quantity;
+		pass->applying = sum.line.stock_key;
 		stock_apply(&scope, sum.effect, &sum.line, 1, sum.ref, actor);
+		(void) hash_search(pass->stuck, pass->applying, HASH_REMOVE, NULL);
 		row_scope_refresh(&scope);
 	}
+	pass->applying = NULL;
 	row_scope_end(&scope);
 }
 
@@ -334,49 +413,43 @@ note_meaningless(KeeperPass *pass, const DueOrder *due)
 						"the order has a due time in a state that has no due event");
 }
 
+/* Makes the move of a due order, but for its stock, unless it has to wait for that. */
+static void
+move_due(KeeperPass *pass, const DueOrder *due, LockedOrder *order, OrderChange *change,
+		 StockWorks *works)
+{
+	int			event = order->machine->due_event[order->state];
+	OrderUpdate update = {.transition = machine_move(order->machine, order->state, event)};
+	OrderLines	lines;
+
+	order_lines(&order->scope, &order->row, &lines);
+	if (update.transition->stock != STOCK_NONE && rests_with_stock(pass, due, &lines))
+		return;
+	order_check_move(order->table, order->old, order->machine, &order->row, update.transition,
+					 NULL);
+	change->event = order->machine->events[event];
+	change->lines = &lines;
+	order_write(order, &update, change);
+	collect_stock(works, order, change->transition ? change->transition->stock : STOCK_NONE,
+				  &lines);
+}
+
 /* Fires the due event of an order that is still due and free. */
 static void
 fire_due(KeeperPass *pass, const DueOrder *due, const ActionContext *context, StockWorks *works)
 {
 	LockedOrder order;
 	OrderChange change = {.context = *context, .keep_stock = true};
-	OrderUpdate update = {0};
-	OrderLines	lines;
 
-	if (order_begin_if_free(&order, due->order_id, "tend()"))
+	if (order_begin_if_free(&order, due->order_id, "tend()") && order.row.has_due_at &&
+		order.row.due_at <= pass->now)
 	{
-		int	 event = order.state >= 0 ? order.machine->due_event[order.state] : -1;
-		bool is_due = order.row.has_due_at && order.row.due_at <= pass->now;
-
-		if (is_due && event >= 0)
-		{
-			update.transition = machine_move(order.machine, order.state, event);
-			change.event = order.machine->events[event];
-			order_check_move(order.table, order.old, order.machine, &order.row, update.transition,
-							 NULL);
-			order_lines(&order.scope, &order.row, &lines);
-			change.lines = &lines;
-			order_write(&order, &update, &change);
-			collect_stock(works, &order, change.transition ? change.transition->stock : STOCK_NONE,
-						  &lines);
-		}
-		else if (is_due)
+		if (order.state >= 0 && order.machine->due_event[order.state] >= 0)
+			move_due(pass, due, &order, &change, works);
+		else
 			note_meaningless(pass, due);
 	}
 	order_end(&order);
-}
-
-/*
- * Constraints that would be checked at the commit are checked now: there one
- * that does not hold would take all that is due down with it, time and again.
- */
-static void
-check_constraints(void)
-{
-	ConstraintsSetStmt *stmt = makeNode(ConstraintsSetStmt);
-
-	stmt->deferred = false;
-	AfterTriggerSetState(stmt);
 }
 
 /*
@@ -413,13 +486,14 @@ fire_all(KeeperPass *pass, const DueOrder *due, int n)
 	StockWorks	  works = {0};
 	OwnerScope	  owner;
 
+	pass->applying = NULL;
 	for (int i = 0; i < n; i++)
 		fire_due(pass, &due[i], &context, &works);
 	owner_begin(&owner);
-	apply_stock(&works, context.actor);
+	apply_stock(pass, &works, context.actor);
 	if (pass->commits)
 	{
-		check_constraints();
+		row_check_deferred();
 		check_cursors();
 	}
 	owner_end(&owner);
@@ -494,8 +568,33 @@ learn(KeeperPass *pass)
 		(void) let_rest(pass, &note->culprits[i], LAST_RETRY_MS);
 }
 
-/* Runs one batch in a subtransaction.  False if it has failed; of one order, that is noted. */
-static bool
+/* For the rest of the (sub)transaction. */
+static void
+limit_lock_waits(void)
+{
+	(void) set_config_option("lock_timeout", LOCK_TIMEOUT_OF_BATCH, PGC_USERSET, PGC_S_SESSION,
+							 GUC_ACTION_LOCAL, true, 0, false);
+}
+
+/*
+ * Whoever holds a worker's stock row too long, or any row beside it, has orders wait that
+ * need this stock, and no others.
+ */
+static inline bool
+is_stuck(const KeeperPass *pass, const ErrorData *error)
+{
+	return error->sqlerrcode == ERRCODE_LOCK_NOT_AVAILABLE && pass->applying != NULL;
+}
+
+typedef enum Outcome
+{
+	BATCH_DONE,
+	BATCH_FAILED, /* of one order, that is noted */
+	BATCH_STUCK,  /* some of them rest now, the others can go on */
+} Outcome;
+
+/* Runs one batch in a subtransaction. */
+static Outcome
 run_batch(KeeperPass *pass, const DueOrder *due, int n)
 {
 	MemoryContext caller = CurrentMemoryContext;
@@ -503,7 +602,7 @@ run_batch(KeeperPass *pass, const DueOrder *due, int n)
 		AllocSetContextCreate(caller, "order_engine batch", ALLOCSET_DEFAULT_SIZES);
 	ResourceOwner owner = CurrentResourceOwner;
 	ErrorData *volatile error = NULL;
-	bool done;
+	Outcome outcome = BATCH_DONE;
 
 	note_firing(pass, due, n);
 	BeginInternalSubTransaction(NULL);
@@ -511,8 +610,7 @@ run_batch(KeeperPass *pass, const DueOrder *due, int n)
 	PG_TRY();
 	{
 		if (pass->worker)
-			(void) set_config_option("lock_timeout", LOCK_TIMEOUT_OF_BATCH, PGC_USERSET,
-									 PGC_S_SESSION, GUC_ACTION_LOCAL, true, 0, false);
+			limit_lock_waits();
 		fire_all(pass, due, n);
 		ReleaseCurrentSubTransaction();
 	}
@@ -530,11 +628,19 @@ run_batch(KeeperPass *pass, const DueOrder *due, int n)
 
 	if (error && ends_call(pass, error))
 		ReThrowError(error);
-	if (error && n == 1)
-		note_failure(pass, due, error);
-	done = error == NULL;
+	if (error && is_stuck(pass, error))
+	{
+		note_stuck(pass);
+		outcome = BATCH_STUCK;
+	}
+	else if (error)
+	{
+		if (n == 1)
+			note_failure(pass, due, error);
+		outcome = BATCH_FAILED;
+	}
 	MemoryContextDelete(batch);
-	return done;
+	return outcome;
 }
 
 /*
@@ -548,7 +654,8 @@ run_batch(KeeperPass *pass, const DueOrder *due, int n)
 static bool
 pass_step(KeeperPass *pass)
 {
-	int n;
+	Outcome outcome = BATCH_DONE;
+	int		n;
 
 	if (pass->next >= pass->ndue)
 	{
@@ -557,7 +664,11 @@ pass_step(KeeperPass *pass)
 		find_due(pass);
 	}
 	n = Min(pass->alone > 0 ? 1 : BATCH_SIZE, pass->ndue - pass->next);
-	if (n > 0 && !run_batch(pass, &pass->due[pass->next], n) && n > 1)
+	if (n > 0)
+		outcome = run_batch(pass, &pass->due[pass->next], n);
+	if (outcome == BATCH_STUCK)
+		return true;
+	if (outcome == BATCH_FAILED && n > 1)
 	{
 		pass->alone = n;
 		return true;
@@ -582,6 +693,12 @@ rotate_outbox(void)
 	(void) journal_rotate(JOURNAL_OUTBOX);
 }
 
+static void
+rotate_stock_journal(void)
+{
+	(void) journal_rotate(JOURNAL_STOCK);
+}
+
 /*
  * With nobody to publish to, the outbox keeps what is younger than
  * order_engine.outbox_retention.  Rotation has a transaction of its own: it goes
@@ -589,15 +706,50 @@ rotate_outbox(void)
  * keeps it from that does not keep orders from expiring.
  */
 static void
-worker_expire_outbox(int64 *due_at)
+worker_rotate(Duties *duties)
 {
 	int64 now = clock_ms();
 
-	if (outbox_publisher != OUTBOX_TO_NOBODY || now < *due_at)
+	if (now < duties->rotate_at)
 		return;
-	*due_at = now + EXPIRE_OUTBOX_MS;
-	(void) worker_try("keeper: expiring the outbox", expire_outbox);
-	(void) worker_try("keeper: rotating the outbox", rotate_outbox);
+	duties->rotate_at = now + ROTATE_MS;
+	if (outbox_publisher == OUTBOX_TO_NOBODY)
+	{
+		(void) worker_try("keeper: expiring the outbox", expire_outbox);
+		(void) worker_try("keeper: rotating the outbox", rotate_outbox);
+	}
+	(void) worker_try("keeper: rotating the stock journal", rotate_stock_journal);
+}
+
+/* What the last fold of this process said: there is more already. */
+static bool fold_has_more;
+
+static void
+fold_stock(void)
+{
+	fold_has_more = false;
+	fold_has_more = escrow_fold();
+	check_cursors();
+}
+
+/* A user's trigger on stock may wait for something. */
+static void
+worker_fold_stock(void)
+{
+	limit_lock_waits();
+	fold_stock();
+}
+
+/* Not at each turn, unless there is much; whatever it fails with is no order's affair. */
+static void
+worker_fold(Duties *duties)
+{
+	bool done;
+
+	if (worker_stopping() || clock_ms() < duties->fold_at)
+		return;
+	done = worker_try("keeper: folding stock", worker_fold_stock);
+	duties->fold_at = clock_ms() + (!done ? FOLD_RETRY_MS : fold_has_more ? 0 : IDLE_MS);
 }
 
 /*
@@ -641,28 +793,54 @@ commit_as_owner(void (*step)(void))
 
 /* The same; a second rotation may empty what the first had to leave to a snapshot in use. */
 static void
-call_expire_outbox(void)
+call_rotate(void)
 {
-	commit_as_owner(expire_outbox);
-	commit_as_owner(rotate_outbox);
-	commit_as_owner(rotate_outbox);
+	if (outbox_publisher == OUTBOX_TO_NOBODY)
+	{
+		commit_as_owner(expire_outbox);
+		commit_as_owner(rotate_outbox);
+		commit_as_owner(rotate_outbox);
+	}
+	commit_as_owner(rotate_stock_journal);
+	commit_as_owner(rotate_stock_journal);
+}
+
+/* The caller's sessions may begin with another isolation; of this transaction it is the first. */
+static void
+call_fold_stock(void)
+{
+	(void) set_config_option("transaction_isolation", "read committed", PGC_USERSET, PGC_S_SESSION,
+							 GUC_ACTION_LOCAL, true, 0, false);
+	fold_stock();
+}
+
+static void
+call_fold(int64 deadline)
+{
+	do
+	{
+		CHECK_FOR_INTERRUPTS();
+		commit_as_owner(call_fold_stock);
+	} while (fold_has_more && clock_ms() < deadline);
 }
 
 /* Each step is a transaction of its own; without tables, or told to stop, it is no whole pass. */
 static void
-run_steps(KeeperPass *pass)
+run_steps(KeeperPass *pass, Duties *duties)
 {
-	bool more = true;
+	bool more;
 
 	wake_clear();
-	while (more)
+	for (;;)
 	{
 		if (worker_stopping() || !worker_begin("keeper: firing due events"))
 			return;
 		more = pass_step(pass);
 		worker_end();
-		if (more)
-			worker_wait(PGINVALID_SOCKET, 0);
+		if (!more)
+			break;
+		worker_fold(duties);
+		worker_wait(PGINVALID_SOCKET, 0);
 	}
 	keeper_status_pass(count_resting(pass));
 }
@@ -679,11 +857,11 @@ tell_error(void)
 }
 
 static void
-run_pass(KeeperPass *pass)
+run_pass(KeeperPass *pass, Duties *duties)
 {
 	PG_TRY();
 	{
-		run_steps(pass);
+		run_steps(pass, duties);
 	}
 	PG_CATCH();
 	{
@@ -693,11 +871,20 @@ run_pass(KeeperPass *pass)
 	PG_END_TRY();
 }
 
+/* How long the worker may sleep. */
+static long
+idle_ms(const Duties *duties)
+{
+	int64 fold_ms = Max(duties->fold_at - clock_ms(), 0);
+
+	return Min(Min(worker_idle_timeout, IDLE_MS), fold_ms);
+}
+
 void
 keeper_main(Datum arg)
 {
 	KeeperPass pass;
-	int64	   expire_at = 0;
+	Duties	   duties = {0};
 
 	worker_start(WAKE_KEEPER, arg);
 	pass_init(&pass, TopMemoryContext, true);
@@ -709,9 +896,10 @@ keeper_main(Datum arg)
 	keeper_status_start();
 	while (!worker_stopping())
 	{
-		run_pass(&pass);
-		worker_expire_outbox(&expire_at);
-		worker_wait(PGINVALID_SOCKET, Min(worker_idle_timeout, IDLE_MS));
+		run_pass(&pass, &duties);
+		worker_fold(&duties);
+		worker_rotate(&duties);
+		worker_wait(PGINVALID_SOCKET, idle_ms(&duties));
 		pass_begin(&pass);
 	}
 	proc_exit(0);
@@ -751,8 +939,11 @@ order_engine_tend(PG_FUNCTION_ARGS)
 	} while (more && (clock_ms() < deadline || pass.alone > 0));
 	if (!more && !atomic)
 		keeper_status_pass(count_resting(&pass));
-	if (!atomic && outbox_publisher == OUTBOX_TO_NOBODY)
-		call_expire_outbox();
+	if (!atomic)
+	{
+		call_rotate();
+		call_fold(deadline);
+	}
 	SPI_finish();
 	PG_RETURN_NULL();
 }
