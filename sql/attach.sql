@@ -194,6 +194,8 @@ SELECT order_engine.attach_machine('regress_attach.bad', 'status', 'lamp', 'coun
 SELECT order_engine.attach_machine('regress_attach.bad', 'status', 'lamp', 'key');
 -- Machines of orders.
 SELECT order_engine.attach_machine('regress_attach.bad', 'status', 'order');
+SELECT order_engine.define_machine('stock', '{"transitions": [{"from": null, "event": "create", "to": "a"}, {"from": "a", "event": "x", "to": "a"}]}') > 0 AS published;
+SELECT order_engine.attach_machine('regress_attach.bad', 'status', 'stock');
 SELECT order_engine.define_machine('paying', '{"transitions": [{"from": null, "event": "create", "to": "a"}, {"from": "a", "event": "x", "to": "a", "requires_payment": true}]}') > 0 AS published,
 	order_engine.define_machine('waiting', '{"transitions": [{"from": null, "event": "create", "to": "a", "due": "1 s", "due_event": "x"}, {"from": "a", "event": "x", "to": "a"}]}') > 0 AS published,
 	order_engine.define_machine('kept', '{"transitions": [{"from": null, "event": "create", "to": "a"}, {"from": "a", "event": "x", "to": "a", "keeper_only": true}]}') > 0 AS published;

@@ -117,11 +117,13 @@ INSERT INTO outbox_1 (id, aggregatetype, aggregateid, type, xid, era, ring) VALU
 SELECT id > :own AS later, xid::text::bigint > 3 AS own_xid FROM outbox WHERE aggregateid = 'c7';
 SELECT answer($$INSERT INTO order_engine.outbox_1 (aggregatetype, aggregateid, type, ring) VALUES ('c c', 'c7', 'cart.filled', 1)$$);
 
--- ---- what is of type order is the truth about an order: nobody else writes it ----
+-- ---- what is of type order or stock is the truth about it: nobody else writes it ----
 
 SELECT s, answer(s) FROM unnest(ARRAY[$$SELECT order_engine.emit('order', '1', 'order.paid', '{}')$$, $$SELECT order_engine.emit('order', '1', 'order.paid', NULL, topic => 'mine')$$,
 	$$INSERT INTO order_engine.outbox (aggregatetype, aggregateid, type) VALUES ('order', '1', 'order.paid')$$,
-	$$INSERT INTO order_engine.outbox_1 (aggregatetype, aggregateid, type, ring) VALUES ('order', '1', 'order.paid', 1)$$]) AS s;
+	$$INSERT INTO order_engine.outbox_1 (aggregatetype, aggregateid, type, ring) VALUES ('order', '1', 'order.paid', 1)$$,
+	$$SELECT order_engine.emit('stock', 'tea', 'stock.sold_out', '{}')$$,
+	$$INSERT INTO order_engine.outbox (aggregatetype, aggregateid, type) VALUES ('stock', 'tea', 'stock.sold_out')$$]) AS s;
 \set VERBOSITY default
 COPY outbox (aggregatetype, aggregateid, type) FROM stdin;
 order	1	order.paid
@@ -160,6 +162,7 @@ BEGIN
 		WHEN 'topic' THEN NEW.topic := 'a b';
 		WHEN 'name' THEN NEW.aggregatetype := 'a b';
 		WHEN 'forged' THEN NEW.aggregatetype := 'order';
+		WHEN 'forged too' THEN NEW.aggregatetype := 'stock';
 		WHEN 'order.paid' THEN NEW.headers := NEW.headers || '{"region": "eu"}';
 		ELSE
 	END CASE;
@@ -169,7 +172,7 @@ $$;
 CREATE TRIGGER spoil BEFORE INSERT ON outbox FOR EACH ROW EXECUTE FUNCTION public.spoil();
 SELECT t, answer(format('SELECT order_engine.emit(''note'', ''n12'', %L, ''1'')', t)) AS emitted,
 	answer(format('INSERT INTO order_engine.outbox (aggregatetype, aggregateid, type) VALUES (''note'', ''n12'', %L)', t)) AS inserted
-FROM unnest(ARRAY['id', 'xid', 'era', 'size', 'topic', 'name', 'forged', 'none']) AS t;
+FROM unnest(ARRAY['id', 'xid', 'era', 'size', 'topic', 'name', 'forged', 'forged too', 'none']) AS t;
 SELECT type, id > :own AS stamped, xid::text::bigint > 3 AS own_xid, era <> 1 AS own_era, topic FROM outbox WHERE aggregateid = 'n12' ORDER BY id;
 -- An order's own event may be enriched.
 BEGIN;

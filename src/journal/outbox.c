@@ -154,18 +154,19 @@ check_topic_part(const char *value)
 				 MAX_AGGREGATETYPE_LENGTH)));
 }
 
-/* Consumers take what is of this type for the truth about an order. */
+/* Consumers take what is of such a type for the truth about an order, or stock. */
 static void
 check_not_reserved(const char *aggregatetype)
 {
-	if (aggregatetype && strcmp(aggregatetype, ORDER_AGGREGATE_TYPE) == 0)
+	if (aggregatetype && (strcmp(aggregatetype, ORDER_AGGREGATE_TYPE) == 0 ||
+						  strcmp(aggregatetype, STOCK_AGGREGATE_TYPE) == 0))
 		ereport(
 			ERROR,
 			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 			 errmsg("aggregatetype \"%s\" belongs to the engine", aggregatetype),
 			 column_detail("aggregatetype", aggregatetype),
-			 errhint(
-				 "Only changes of orders are events of this type; choose another name for your own.")));
+			 errhint("Only the engine publishes events of this type; choose another name for your "
+					 "own.")));
 }
 
 void
@@ -405,6 +406,7 @@ check_written(RowTable *table, TupleTableSlot *slot, const Draft *draft, int rin
 		.desc = RelationGetDescr(table->rel),
 		.attno = table->attno,
 	};
+	char *aggregatetype = new_text(&row, OUTBOX_AGGREGATETYPE);
 
 	if (new_int64(&row, OUTBOX_ID) != draft->id || new_int64(&row, OUTBOX_ERA) != journal_era() ||
 		DatumGetInt32(row_get_required(table, slot, OUTBOX_RING)) != ring ||
@@ -416,8 +418,8 @@ check_written(RowTable *table, TupleTableSlot *slot, const Draft *draft, int rin
 				 detail_set("columns", detail_texts(list_make4("id", "xid", "era", "ring")), NULL),
 				 errhint("A BEFORE trigger there must leave these columns alone.")));
 	check_new_names(&row);
-	if (strcmp(draft->aggregatetype, ORDER_AGGREGATE_TYPE) != 0)
-		check_not_reserved(new_text(&row, OUTBOX_AGGREGATETYPE));
+	if (aggregatetype && strcmp(aggregatetype, draft->aggregatetype) != 0)
+		check_not_reserved(aggregatetype);
 	check_message(&row);
 	if (should_free)
 		heap_freetuple(row.tuple);

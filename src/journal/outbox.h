@@ -11,8 +11,9 @@
 #include "journal/journal.h"
 #include "shop/row.h"
 
-/* the aggregate type of orders; that of an attached table is its machine's name */
+/* the aggregate types of orders and of stock; that of an attached table is its machine's name */
 #define ORDER_AGGREGATE_TYPE "order"
+#define STOCK_AGGREGATE_TYPE "stock"
 
 typedef struct OutboxEvent
 {
@@ -43,7 +44,7 @@ extern int64 outbox_next_id(const char *aggregateid);
  */
 extern void outbox_append(RowScope *scope, const OutboxEvent *event);
 
-/* Raises 22023 unless this can be part of a topic's name and is not that of orders. */
+/* Raises 22023 unless this can be part of a topic's name and is not one of the engine's own. */
 extern void outbox_check_aggregatetype(const char *value);
 
 /* A row of the outbox as the relay reads it. */
