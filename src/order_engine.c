@@ -22,6 +22,7 @@
 #include "shop/row.h"
 #include "shop/shop.h"
 #include "stock/escrow.h"
+#include "stock/stock.h"
 #include "worker/keeper.h"
 #include "worker/launcher.h"
 #include "worker/worker.h"
@@ -46,6 +47,7 @@ _PG_init(void)
 	journal_init();
 	outbox_init();
 	escrow_init();
+	stock_init();
 	worker_init();
 	launcher_init();
 	keeper_init();

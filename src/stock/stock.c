@@ -252,3 +252,9 @@ order_engine_deduct_stock(PG_FUNCTION_ARGS)
 	values[1] = Int64GetDatum(stock.version);
 	return call_row(fcinfo, &desc, values, nulls);
 }
+
+void
+stock_init(void)
+{
+	stock_shortage_init();
+}

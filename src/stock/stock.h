@@ -69,4 +69,7 @@ extern void stock_hold(RowScope *scope, const StockLine *lines, int nlines);
 extern void stock_confirm_reservation(RowScope *scope, const StockLine *lines, int nlines,
 									  const char *ref, const char *actor);
 
+/* Settings, hooks; from _PG_init. */
+extern void stock_init(void);
+
 #endif /* ORDER_ENGINE_STOCK_H */

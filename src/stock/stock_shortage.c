@@ -1,12 +1,21 @@
 /*
  * stock_shortage.c
  *		What is short and what is unknown, line by line.
+ *
+ * Being sold out is no fault of anybody's, and in a sale the most frequent answer: it
+ * goes to the client, and only with order_engine.log_refusals to the server log.
  */
 #include "postgres.h"
+
+#include "utils/guc.h"
 
 #include "base/detail.h"
 #include "base/errors.h"
 #include "stock/stock_shortage_internal.h"
+
+static emit_log_hook_type next_emit_log_hook;
+
+static bool log_refusals; /* the setting, which PostgreSQL sets and resets */
 
 void
 stock_shortage_add_short(StockShortage *shortage, const char *sku, int64 requested, int64 available)
@@ -68,4 +77,35 @@ stock_shortage_raise(const StockShortage *shortage)
 		raise_unknown(shortage->unknown, shortage->short_lines);
 	if (shortage->short_lines)
 		raise_short(shortage->short_lines);
+}
+
+/* ---- the server log ---- */
+
+/* A user's function may raise the same SQLSTATE: that is his to log. */
+static bool
+is_refusal(const ErrorData *error)
+{
+	const char *file = strrchr(__FILE__, '/');
+
+	return error->elevel == ERROR && error->sqlerrcode == ERRCODE_OE_INSUFFICIENT_STOCK &&
+		   error->filename && strcmp(error->filename, file ? file + 1 : __FILE__) == 0;
+}
+
+static void
+emit_log(ErrorData *error)
+{
+	if (!log_refusals && is_refusal(error))
+		error->output_to_server = false;
+	if (next_emit_log_hook)
+		next_emit_log_hook(error);
+}
+
+void
+stock_shortage_init(void)
+{
+	DefineCustomBoolVariable("order_engine.log_refusals",
+							 "Writes refusals for insufficient stock to the server log.", NULL,
+							 &log_refusals, false, PGC_SUSET, 0, NULL, NULL, NULL);
+	next_emit_log_hook = emit_log_hook;
+	emit_log_hook = emit_log;
 }

@@ -19,6 +19,9 @@ stock_shortage_is_none(const StockShortage *shortage)
 	return shortage->short_lines == NIL && shortage->unknown == NIL;
 }
 
+/* Settings, and what keeps refusals out of the server log; from stock_init(). */
+extern void stock_shortage_init(void);
+
 /* OE002 if anything is unknown, OE001 if anything is short, else nothing. */
 extern void stock_shortage_raise(const StockShortage *shortage);
 
