@@ -270,3 +270,43 @@ DELETE FROM stock WHERE sku = 'gone';
 SELECT on_hand, available, version, replayed FROM receive_stock('gone', 6, ref => 'r1');
 SELECT count(*) FROM stock WHERE sku = 'gone';
 SELECT on_hand, version, replayed FROM receive_stock('gone', 4, ref => 'r2');
+
+--
+-- A closed SKU sells nothing, and still takes back.
+--
+INSERT INTO stock (sku, on_hand) VALUES ('open', 10), ('other', 1);
+SELECT order_id FROM create_order(1, '[{"sku": "open", "quantity": 2, "unit_price": 1}]') \gset paid_
+SELECT order_id FROM create_order(1, '[{"sku": "open", "quantity": 3}]') \gset held_
+SELECT available('open'), version FROM stock WHERE sku = 'open';
+SELECT set_stock_open('open', false, '{"actor": "Ann"}'), set_stock_open('open', false);
+SELECT sku, on_hand, reserved, version, open, available(sku) FROM stock WHERE sku = 'open';
+SELECT * FROM availability('{open,other}');
+SELECT attempt($$SELECT create_order(2, '[{"sku": "open", "quantity": 1}, {"sku": "other", "quantity": 2}, {"sku": "none such", "quantity": 1}]')$$);
+SELECT code, hint FROM refusal($$SELECT create_order(2, '[{"sku": "open", "quantity": 1}]')$$);
+SELECT attempt($$SELECT create_order(2, '[{"sku": "open", "quantity": 100}, {"sku": "other", "quantity": 1}]')$$);
+SELECT attempt($$SELECT deduct_stock('open', 1)$$);
+SELECT attempt($$SELECT deduct_stock('open', 1, expected_version => 4, ref => 'closed')$$);
+SELECT outcome FROM pay_order(:paid_order_id, 'p', 2);
+SELECT state FROM cancel_order(:held_order_id);
+SELECT state FROM refund_order(:paid_order_id, 'r');
+SELECT on_hand, available, replayed FROM receive_stock('open', 5);
+SELECT on_hand, available, replayed FROM adjust_stock('open', -14);
+SELECT attempt($$SELECT adjust_stock('open', -2)$$);
+UPDATE stock SET on_hand = 3 WHERE sku = 'open';
+SELECT attempt($$UPDATE stock SET open = true WHERE sku = 'open'$$);
+SELECT set_stock_open('open', true), set_stock_open('open', true);
+SELECT available('open');
+SELECT remaining FROM deduct_stock('open', 1);
+SELECT quantity, reason, actor = 'Ann' AS ann FROM stock_movement WHERE sku = 'open' AND quantity = 0;
+SELECT attempt($$SELECT receive_stock('open', 1, 'closed')$$), attempt($$SELECT receive_stock('open', 1, 'opened')$$);
+SELECT attempt($$SELECT set_stock_open('none such', true)$$), attempt($$SELECT set_stock_open(NULL, true)$$), attempt($$SELECT set_stock_open('open', NULL)$$), attempt($$SELECT set_stock_open('', true)$$);
+-- What a machine reserves when it is paid is owed back.
+SELECT define_machine('late', '{"final": ["done"], "transitions": [{"from": null, "event": "create", "to": "new"}, {"from": "new", "event": "pay", "to": "held", "stock": "reserve"}, {"from": "held", "event": "ship", "to": "done", "stock": "confirm"}]}') > 0 AS defined;
+SELECT order_id FROM create_order(3, '[{"sku": "open", "quantity": 1, "unit_price": 1}]', machine => 'late') \gset
+SELECT set_stock_open('open', false);
+SELECT outcome, state FROM pay_order(:order_id, 'p', 1);
+-- And no trigger of a user's opens it.
+CREATE FUNCTION public.reopen() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN NEW.open := true; RETURN NEW; END';
+CREATE TRIGGER reopen BEFORE UPDATE ON stock FOR EACH ROW EXECUTE FUNCTION public.reopen();
+SELECT attempt($$SELECT receive_stock('open', 1)$$);
+DROP TRIGGER reopen ON stock;

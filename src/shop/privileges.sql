@@ -65,6 +65,7 @@ VALUES
 	('function', 'deduct_stock', 'EXECUTE', 'EXECUTE', NULL),
 	('function', 'receive_stock', NULL, 'EXECUTE', NULL),
 	('function', 'adjust_stock', NULL, 'EXECUTE', NULL),
+	('function', 'set_stock_open', NULL, 'EXECUTE', NULL),
 
 	/* the keeper's work */
 	('function', 'tend', NULL, 'EXECUTE', NULL),

@@ -22,10 +22,10 @@ PG_FUNCTION_INFO_V1(order_engine_deduct_stock);
 static const char *
 read_reason(FunctionCallInfo fcinfo, const char *by_default)
 {
-	static const char *const reserved[] = {STOCK_REASON_DIRECT, STOCK_REASON_DEDUCT,
-										   STOCK_REASON_CONFIRM, STOCK_REASON_RESTOCK,
-										   STOCK_REASON_RESERVATION};
-	const char				*reason;
+	static const char *const reserved[] = {
+		STOCK_REASON_DIRECT,	  STOCK_REASON_DEDUCT, STOCK_REASON_CONFIRM, STOCK_REASON_RESTOCK,
+		STOCK_REASON_RESERVATION, STOCK_REASON_OPENED, STOCK_REASON_CLOSED};
+	const char *reason;
 
 	if (PG_ARGISNULL(2))
 		return by_default;
@@ -100,14 +100,22 @@ check_version(const StockRow *stock, int64 expected)
 }
 
 static void
-check_free(const StockRow *stock, int64 quantity)
+check_available(const StockRow *stock, int64 quantity, int64 available)
 {
 	StockShortage shortage = {0};
 
-	if (stock_row_free(stock) >= quantity)
+	if (available >= quantity)
 		return;
-	stock_shortage_add_short(&shortage, stock->sku, quantity, stock_row_free(stock));
+	stock_shortage_add_short(&shortage, stock->sku, quantity, available);
 	stock_shortage_raise(&shortage);
+}
+
+/* What is lost or broken is gone, whether it is for sale or not. */
+static int64
+available_for(const StockRow *stock, const StockMovement *movement)
+{
+	return strcmp(movement->reason, STOCK_REASON_DEDUCT) == 0 ? stock_row_available(stock)
+															  : stock_row_free(stock);
 }
 
 /*
@@ -123,7 +131,7 @@ move_stock(StockRow *stock, const StockMovement *movement, const int64 *expected
 	if (expected)
 		check_version(stock, *expected);
 	if (movement->quantity < 0)
-		check_free(stock, -movement->quantity);
+		check_available(stock, -movement->quantity, available_for(stock, movement));
 	stock_row_change(stock, movement->quantity, 0);
 	stock_movement_insert(stock->scope, movement);
 	return true;
@@ -136,7 +144,7 @@ stock_answer(FunctionCallInfo fcinfo, const StockRow *stock, bool replayed)
 	static TupleDesc desc; /* found once, see call_row() */
 	Datum			 values[] = {
 				   Int64GetDatum(stock->on_hand),
-				   Int64GetDatum(stock_row_free(stock)),
+				   Int64GetDatum(Max(stock_row_available(stock), 0)),
 				   Int64GetDatum(stock->version),
 				   BoolGetDatum(replayed),
 	   };
@@ -152,6 +160,7 @@ receive(StockRow *stock, const StockMovement *movement)
 	if (!stock_row_lock(stock, movement->sku))
 	{
 		stock->on_hand = stock->reserved = stock->version = 0;
+		stock->open = true;
 		if (stock_movement_is_replay(stock->scope, movement))
 			return false;
 		stock_row_lock_or_create(stock, movement->sku);
@@ -212,7 +221,8 @@ static bool
 deduct_unlocked(StockRow *stock, const StockMovement *movement, const int64 *expected)
 {
 	if (movement->ref != NULL || !stock_row_find(stock, movement->sku) ||
-		(expected && stock->version != *expected) || stock_row_free(stock) < -movement->quantity ||
+		(expected && stock->version != *expected) ||
+		stock_row_available(stock) < -movement->quantity ||
 		!stock_row_change_if_unchanged(stock, movement->quantity, 0))
 		return false;
 	stock_movement_insert(stock->scope, movement);
@@ -248,7 +258,7 @@ order_engine_deduct_stock(PG_FUNCTION_ARGS)
 	row_scope_end(&scope);
 	owner_end(&owner);
 
-	values[0] = Int64GetDatum(stock_row_free(&stock));
+	values[0] = Int64GetDatum(Max(stock_row_available(&stock), 0));
 	values[1] = Int64GetDatum(stock.version);
 	return call_row(fcinfo, &desc, values, nulls);
 }

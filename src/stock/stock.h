@@ -9,6 +9,9 @@
 #include "nodes/pg_list.h"
 #include "shop/row.h"
 
+/* What is available of a SKU whose sale is closed: nothing, for a reason that is told. */
+#define STOCK_CLOSED (-1)
+
 typedef struct StockLine
 {
 	const char *stock_key;

@@ -5,27 +5,33 @@ CREATE FUNCTION order_engine.receive_stock(sku text, quantity bigint, reason tex
 	context jsonb DEFAULT '{}', OUT on_hand bigint, OUT available bigint, OUT version bigint, OUT replayed boolean) RETURNS record
 LANGUAGE C AS 'MODULE_PATHNAME', 'order_engine_receive_stock';
 COMMENT ON FUNCTION order_engine.receive_stock(text, bigint, text, text, jsonb) IS
-'Adds goods to the stock of a SKU, which it creates if it is new, and writes a stock_movement. quantity: units, positive. Idempotent by (sku, reason, ref): a retry changes nothing and says replayed; without a ref every call counts. Returns the stock as it is now; available = on_hand - reserved. Errors: OE020 if the ref was used for another quantity, 22003 beyond bigint, 22004 and 22023 for bad arguments, 40001 under REPEATABLE READ if the stock changed since.';
+'Adds goods to the stock of a SKU, which it creates if it is new, and writes a stock_movement. quantity: units, positive. Idempotent by (sku, reason, ref): a retry changes nothing and says replayed; without a ref every call counts. Returns the stock as it is now; available = on_hand - reserved, 0 if the SKU is closed. Errors: OE020 if the ref was used for another quantity, 22003 beyond bigint, 22004 and 22023 for bad arguments, 40001 under REPEATABLE READ if the stock changed since.';
 REVOKE ALL ON FUNCTION order_engine.receive_stock(text, bigint, text, text, jsonb) FROM PUBLIC;
 
 CREATE FUNCTION order_engine.adjust_stock(sku text, delta bigint, reason text DEFAULT 'adjustment', ref text DEFAULT NULL,
 	context jsonb DEFAULT '{}', OUT on_hand bigint, OUT available bigint, OUT version bigint, OUT replayed boolean) RETURNS record
 LANGUAGE C AS 'MODULE_PATHNAME', 'order_engine_adjust_stock';
 COMMENT ON FUNCTION order_engine.adjust_stock(text, bigint, text, text, jsonb) IS
-'Corrects the stock of a SKU by delta units (found, lost, broken), not zero, and writes a stock_movement. Idempotent by (sku, reason, ref) as receive_stock() is. Returns the stock as it is now; available = on_hand - reserved. Errors: OE001 if on_hand would fall below what is reserved, OE002 for an unknown SKU, OE020 if the ref was used for another delta, 22003 beyond bigint, 22004 and 22023 for bad arguments, 40001 under REPEATABLE READ if the stock changed since.';
+'Corrects the stock of a SKU by delta units (found, lost, broken), not zero, and writes a stock_movement. Idempotent by (sku, reason, ref) as receive_stock() is. Returns the stock as it is now; available = on_hand - reserved, 0 if the SKU is closed. Errors: OE001 if on_hand would fall below what is reserved, OE002 for an unknown SKU, OE020 if the ref was used for another delta, 22003 beyond bigint, 22004 and 22023 for bad arguments, 40001 under REPEATABLE READ if the stock changed since.';
 REVOKE ALL ON FUNCTION order_engine.adjust_stock(text, bigint, text, text, jsonb) FROM PUBLIC;
 
 CREATE FUNCTION order_engine.deduct_stock(sku text, quantity bigint, expected_version bigint DEFAULT NULL, ref text DEFAULT NULL,
 	context jsonb DEFAULT '{}', OUT remaining bigint, OUT version bigint) RETURNS record
 LANGUAGE C AS 'MODULE_PATHNAME', 'order_engine_deduct_stock';
 COMMENT ON FUNCTION order_engine.deduct_stock(text, bigint, bigint, text, jsonb) IS
-'Takes units away at once, without an order, if as many are available, and writes a stock_movement with reason deduct. quantity: units, positive. expected_version: deduct only if the stock still has this version. Idempotent by (sku, ref), looked at before the version: a retry deducts nothing. Returns what remains available and the version, in a retry as they are now. Errors: OE001 if fewer are available, OE002 for an unknown SKU, OE011 if the version differs (never retried here), OE020 if the ref was used for another quantity, 22004 and 22023 for bad arguments, 40001 under REPEATABLE READ if the stock changed since.';
+'Takes units away at once, without an order, if as many are available and the SKU is open, and writes a stock_movement with reason deduct. quantity: units, positive. expected_version: deduct only if the stock still has this version. Idempotent by (sku, ref), looked at before the version: a retry deducts nothing. Returns what remains available and the version, in a retry as they are now. Errors: OE001 if fewer are available, OE002 for an unknown SKU, OE011 if the version differs (never retried here), OE020 if the ref was used for another quantity, 22004 and 22023 for bad arguments, 40001 under REPEATABLE READ if the stock changed since.';
 REVOKE ALL ON FUNCTION order_engine.deduct_stock(text, bigint, bigint, text, jsonb) FROM PUBLIC;
+
+CREATE FUNCTION order_engine.set_stock_open(sku text, open boolean, context jsonb DEFAULT '{}') RETURNS boolean
+LANGUAGE C AS 'MODULE_PATHNAME', 'order_engine_set_stock_open';
+COMMENT ON FUNCTION order_engine.set_stock_open(text, boolean, jsonb) IS
+'Closes a SKU, or opens it again, as it is at first. A closed SKU sells nothing (OE001, whose line in DETAIL has "closed": true), and shows 0 available; what was sold is paid, cancelled, expires and comes back as ever, and goods are received and corrected. Waits for sales that are under way; returns false if it was so already, else true, and writes a stock_movement of 0 units, reason opened or closed. Errors: OE002 for an unknown SKU, 22004 and 22023 for bad arguments, 40001 under REPEATABLE READ if the stock changed since.';
+REVOKE ALL ON FUNCTION order_engine.set_stock_open(text, boolean, jsonb) FROM PUBLIC;
 
 CREATE FUNCTION order_engine.available(sku text) RETURNS bigint
 LANGUAGE C STABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'order_engine_available';
 COMMENT ON FUNCTION order_engine.available(text) IS
-'The units of a SKU that can be reserved now: on_hand - reserved, 0 when sold out, null for an unknown SKU.';
+'The units of a SKU that can be reserved now: on_hand - reserved, 0 when sold out or closed (set_stock_open()), null for an unknown SKU.';
 REVOKE ALL ON FUNCTION order_engine.available(text) FROM PUBLIC;
 
 CREATE FUNCTION order_engine.availability(skus text[]) RETURNS TABLE (sku text, available bigint)

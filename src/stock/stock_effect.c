@@ -31,7 +31,7 @@ static bool
 effect_fits(const StockRow *stock, StockEffect effect, int64 quantity)
 {
 	if (effects[effect].reserved > 0)
-		return stock_row_free(stock) >= quantity;
+		return stock_row_available(stock) >= quantity;
 	if (effects[effect].reserved < 0)
 		return stock->reserved >= quantity;
 	return true;
@@ -55,7 +55,7 @@ report_misfit(StockShortage *report, const StockRow *stock, StockEffect effect, 
 {
 	if (effects[effect].reserved < 0)
 		raise_not_reserved(stock, quantity);
-	stock_shortage_add_short(report, stock->sku, quantity, stock_row_free(stock));
+	stock_shortage_add_short(report, stock->sku, quantity, stock_row_available(stock));
 }
 
 /*

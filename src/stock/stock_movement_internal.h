@@ -14,6 +14,8 @@
 #define STOCK_REASON_CONFIRM "confirm"
 #define STOCK_REASON_RESTOCK "restock"
 #define STOCK_REASON_RESERVATION "reservation"
+#define STOCK_REASON_OPENED "opened"
+#define STOCK_REASON_CLOSED "closed"
 #define STOCK_REASON_DIRECT "direct" /* of movements that a trigger writes */
 
 typedef struct StockMovement

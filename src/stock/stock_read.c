@@ -27,6 +27,7 @@ typedef struct StockReader
 	RowScan	   rows; /* by sku */
 	AttrNumber on_hand;
 	AttrNumber reserved;
+	AttrNumber open;
 } StockReader;
 
 static void
@@ -38,10 +39,11 @@ reader_open(StockReader *reader)
 	row_layout(stock, &stock_columns, attno);
 	reader->on_hand = attno[STOCK_ON_HAND];
 	reader->reserved = attno[STOCK_RESERVED];
+	reader->open = attno[STOCK_OPEN];
 	row_scan_open(&reader->rows, stock, SHOP_STOCK, NULL, 1, &attno[STOCK_SKU]);
 }
 
-/* The free quantity of a SKU, null if there is none of that name. */
+/* What can be sold of a SKU, null if there is none of that name. */
 static Datum
 reader_get(StockReader *reader, Datum sku, bool *isnull)
 {
@@ -52,6 +54,8 @@ reader_get(StockReader *reader, Datum sku, bool *isnull)
 	*isnull = !row_scan_next(&reader->rows, ForwardScanDirection);
 	if (*isnull)
 		return (Datum) 0;
+	if (!DatumGetBool(row_require(reader->rows.slot, reader->open)))
+		return Int64GetDatum(0);
 	return Int64GetDatum(DatumGetInt64(row_require(reader->rows.slot, reader->on_hand)) -
 						 DatumGetInt64(row_require(reader->rows.slot, reader->reserved)));
 }

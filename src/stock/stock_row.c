@@ -58,6 +58,7 @@ read_row(StockRow *stock)
 	stock->on_hand = get_quantity(stock, STOCK_ON_HAND);
 	stock->reserved = get_quantity(stock, STOCK_RESERVED);
 	stock->version = get_quantity(stock, STOCK_VERSION);
+	stock->open = DatumGetBool(row_get_required(stock->table, stock->row, STOCK_OPEN));
 	check_mode(stock);
 }
 
@@ -131,20 +132,34 @@ make_next(StockRow *stock, int64 on_hand, int64 reserved, int *columns)
 	return ncolumns;
 }
 
+static int64
+next_quantity(StockRow *stock, int column)
+{
+	return DatumGetInt64(row_get_required(stock->table, stock->next, column));
+}
+
+static void
+check_column(const StockRow *stock, int column, bool as_meant)
+{
+	if (!as_meant)
+		ereport(ERROR, (errcode(ERRCODE_TRIGGERED_ACTION_EXCEPTION),
+						errmsg("a trigger on table \"%s\" changed column \"%s\" of SKU \"%s\"",
+							   stock_columns.table, stock_columns.columns[column].name, stock->sku),
+						errhint("A BEFORE trigger there may change columns of its own only.")));
+}
+
 /* A user's BEFORE trigger may have a column of his own, but not a say in ours. */
 static void
 check_written(StockRow *stock)
 {
-	const int64		 expected[] = {stock->on_hand, stock->reserved, stock->version};
-	static const int columns[] = {STOCK_ON_HAND, STOCK_RESERVED, STOCK_VERSION};
-
-	for (int i = 0; stock->table->user_triggers && i < lengthof(columns); i++)
-		if (DatumGetInt64(row_get_required(stock->table, stock->next, columns[i])) != expected[i])
-			ereport(ERROR, (errcode(ERRCODE_TRIGGERED_ACTION_EXCEPTION),
-							errmsg("a trigger on table \"%s\" changed column \"%s\" of SKU \"%s\"",
-								   stock_columns.table, stock_columns.columns[columns[i]].name,
-								   stock->sku),
-							errhint("A BEFORE trigger there may change columns of its own only.")));
+	if (!stock->table->user_triggers)
+		return;
+	check_column(stock, STOCK_ON_HAND, next_quantity(stock, STOCK_ON_HAND) == stock->on_hand);
+	check_column(stock, STOCK_RESERVED, next_quantity(stock, STOCK_RESERVED) == stock->reserved);
+	check_column(stock, STOCK_VERSION, next_quantity(stock, STOCK_VERSION) == stock->version);
+	check_column(stock, STOCK_OPEN,
+				 DatumGetBool(row_get_required(stock->table, stock->next, STOCK_OPEN)) ==
+					 stock->open);
 }
 
 void
@@ -166,6 +181,20 @@ stock_row_change_if_unchanged(StockRow *stock, int64 on_hand, int64 reserved)
 	return row_update_if_unchanged(stock->table, stock->row, stock->next, ncolumns, columns);
 }
 
+void
+stock_row_set_open(StockRow *stock, bool open)
+{
+	static const int columns[] = {STOCK_VERSION, STOCK_OPEN};
+
+	row_copy(stock->table, stock->next, stock->row);
+	stock->version++;
+	stock->open = open;
+	row_set(stock->table, stock->next, STOCK_VERSION, Int64GetDatum(stock->version));
+	row_set(stock->table, stock->next, STOCK_OPEN, BoolGetDatum(open));
+	row_update(stock->table, stock->row, stock->next, lengthof(columns), columns);
+	check_written(stock);
+}
+
 /*
  * Creates the row, empty; what comes in next makes it version 1.  Under
  * READ COMMITTED another may have created it meanwhile.
@@ -176,6 +205,7 @@ insert_empty(StockRow *stock, const char *sku)
 	ItemPointerData other;
 
 	stock->on_hand = stock->reserved = stock->version = 0;
+	stock->open = true;
 	row_new(stock->table, stock->next);
 	row_set(stock->table, stock->next, STOCK_SKU, CStringGetTextDatum(sku));
 	row_set(stock->table, stock->next, STOCK_ON_HAND, Int64GetDatum(0));

@@ -6,6 +6,7 @@
 #define ORDER_ENGINE_STOCK_ROW_INTERNAL_H
 
 #include "shop/row.h"
+#include "stock/stock.h"
 
 #define STOCK_ROW_MODE "row"
 
@@ -21,12 +22,20 @@ typedef struct StockRow
 	int64			on_hand;
 	int64			reserved;
 	int64			version;
+	bool			open; /* for sale */
 } StockRow;
 
 static inline int64
 stock_row_free(const StockRow *stock)
 {
 	return stock->on_hand - stock->reserved;
+}
+
+/* What can be sold: STOCK_CLOSED, which is less than any quantity, of a SKU that is closed. */
+static inline int64
+stock_row_available(const StockRow *stock)
+{
+	return stock->open ? stock_row_free(stock) : STOCK_CLOSED;
 }
 
 /* Locks the tables of stock, and opens the rows' own in this scope. */
@@ -53,7 +62,10 @@ extern void stock_row_lock_or_create(StockRow *stock, const char *sku);
  */
 extern void stock_row_change(StockRow *stock, int64 on_hand, int64 reserved);
 
-/* The same of a row that was only found; false if another changed it since. */
+/* The same, but opens or closes its sale. */
+extern void stock_row_set_open(StockRow *stock, bool open);
+
+/* stock_row_change() of a row that was only found; false if another changed it since. */
 extern bool stock_row_change_if_unchanged(StockRow *stock, int64 on_hand, int64 reserved);
 
 #endif /* ORDER_ENGINE_STOCK_ROW_INTERNAL_H */

@@ -20,8 +20,10 @@ static bool log_refusals; /* the setting, which PostgreSQL sets and resets */
 void
 stock_shortage_add_short(StockShortage *shortage, const char *sku, int64 requested, int64 available)
 {
+	bool  closed = available == STOCK_CLOSED;
 	char *line = detail_object("sku", detail_text(sku), "requested", detail_number(requested),
-							   "available", detail_number(available), NULL);
+							   "available", detail_number(closed ? 0 : available), "closed",
+							   closed ? "true" : NULL, NULL);
 
 	shortage->short_lines = lappend(shortage->short_lines, line);
 }

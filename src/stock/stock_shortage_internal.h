@@ -7,6 +7,7 @@
 
 #include "stock/stock.h"
 
+/* `available`: STOCK_CLOSED of a SKU that is closed, which the line tells. */
 extern void stock_shortage_add_short(StockShortage *shortage, const char *sku, int64 requested,
 									 int64 available);
 
