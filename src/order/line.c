@@ -288,7 +288,7 @@ line_parse(Jsonb *json, OrderLines *lines)
 	check_list(json, "lines", MAX_LINES);
 	if (JB_ROOT_COUNT(json) == 0)
 		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-						errmsg("an order must have at least one line")));
+						errmsg("there must be at least one line")));
 
 	lines->nlines = JB_ROOT_COUNT(json);
 	lines->lines = palloc(sizeof(OrderLine) * lines->nlines);

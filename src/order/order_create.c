@@ -25,6 +25,7 @@
 #include "machine/machine_catalog.h"
 #include "order/adjustment.h"
 #include "order/order.h"
+#include "order/reservation.h"
 #include "shop/order_id.h"
 #include "shop/slot.h"
 
@@ -42,7 +43,8 @@ typedef struct CreateRequest
 	const char	 *machine;
 	Numeric		  subtotal;
 	Numeric		  amount;
-	Numeric		  rounding; /* NULL: none */
+	Numeric		  rounding;		  /* NULL: none */
+	char		 *reservation_id; /* NULL: none */
 	ActionContext context;
 } CreateRequest;
 
@@ -136,6 +138,9 @@ parse_request(FunctionCallInfo fcinfo, CreateRequest *request)
 	request->private = read_object(fcinfo, 7, "private");
 	request->machine = PG_ARGISNULL(8) ? ORDER_DEFAULT_MACHINE : call_text(fcinfo, 8);
 	context_parse(call_jsonb(fcinfo, 9), &request->context);
+	request->reservation_id = call_text(fcinfo, 10);
+	if (request->reservation_id)
+		call_check_name(request->reservation_id, "reservation_id");
 	check_amount(request);
 	request->adjustments = adjustment_stored(request->adjustments);
 	adjustment_add_stock(request->adjustments, &request->lines);
@@ -249,6 +254,9 @@ request_hash(CreateRequest *request)
 	hash_jsonb(hash, request->attributes);
 	hash_jsonb(hash, request->private);
 	hash_interval(hash, request->pay_within);
+	/* nothing where there is none, as hashes are that were stored before there were any */
+	if (request->reservation_id)
+		hash_text(hash, request->reservation_id);
 	if (pg_cryptohash_final(hash, (uint8 *) VARDATA(result), PG_SHA256_DIGEST_LENGTH) < 0)
 		elog(ERROR, "could not finish a hash: %s", pg_cryptohash_error(hash));
 	pg_cryptohash_free(hash);
@@ -400,6 +408,20 @@ check_by_currency(const CreateRequest *request, const OrderRow *row)
 		amount_check_length(request->rounding, "rounding");
 }
 
+/* What the order holds, which may be held for it already. */
+static void
+take_stock(RowScope *scope, const CreateRequest *request, const OrderRow *row, OrderChange *change)
+{
+	bool holds = change->transition->stock == STOCK_RESERVE;
+
+	if (request->reservation_id)
+		reservation_take_over(scope, request->reservation_id, request->user_id, row->order_id,
+							  request->lines.keys, holds ? request->lines.nkeys : 0,
+							  change->context.actor);
+	else
+		order_apply_stock(scope, row, change);
+}
+
 static void
 create(CreateRequest *request, CreateResult *result)
 {
@@ -425,6 +447,8 @@ create(CreateRequest *request, CreateResult *result)
 
 	row_scope_begin(&scope, "create_order()");
 	order_lock_tables();
+	if (request->reservation_id)
+		reservation_lock_tables();
 	table = row_open_leaf(&scope, SHOP_ORDERS, slot_no, &order_columns);
 	slot = row_slot(table);
 	fill_row(table, slot, request, machine, order_id_next(slot_no), change.at);
@@ -437,7 +461,7 @@ create(CreateRequest *request, CreateResult *result)
 			check_written(table, slot, meant, &row, machine);
 		check_by_currency(request, &row);
 		order_check_move(table, slot, machine, &row, machine->creation, row.attributes);
-		order_apply_stock(&scope, &row, &change);
+		take_stock(&scope, request, &row, &change);
 		line_insert(&scope, row.order_id, &request->lines);
 		order_changed(&scope, &row, &change);
 		set_result(&row, result);

@@ -50,6 +50,12 @@ VALUES
 	('function', 'allowed_events', 'EXECUTE', 'EXECUTE', NULL),
 	('function', 'replay_events', 'EXECUTE', 'EXECUTE', NULL),
 
+	/* reservations */
+	('function', 'try_reserve', 'EXECUTE', 'EXECUTE', NULL),
+	('function', 'confirm_reservation', 'EXECUTE', 'EXECUTE', NULL),
+	('function', 'cancel_reservation', 'EXECUTE', 'EXECUTE', NULL),
+	('function', 'extend_reservation', 'EXECUTE', 'EXECUTE', NULL),
+
 	/* machines */
 	('table', 'machine_transition', 'SELECT', 'SELECT', 'SELECT'),
 	('function', 'machine_diagram', 'EXECUTE', 'EXECUTE', NULL),

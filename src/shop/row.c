@@ -1035,6 +1035,32 @@ row_find(RowTable *table, Oid index, int nkeys, ScanKey keys, TupleTableSlot *sl
 	return find_with(table, index, nkeys, keys, table->scope->estate->es_snapshot, slot);
 }
 
+/* Who inserts a row by speculation may yet take it back, without an end of his transaction. */
+static void
+wait_for_inserter(RowTable *table, const SnapshotData *dirty, ItemPointer tid)
+{
+	if (dirty->speculativeToken)
+		SpeculativeInsertionWait(dirty->xmin, dirty->speculativeToken);
+	else
+		XactLockTableWait(dirty->xmin, table->rel, tid, XLTW_InsertIndex);
+}
+
+bool
+row_key_is_taken(RowTable *table, Oid index, int nkeys, ScanKey keys)
+{
+	TupleTableSlot *slot = row_slot(table);
+	SnapshotData	dirty;
+
+	InitDirtySnapshot(dirty);
+	while (find_with(table, index, nkeys, keys, &dirty, slot))
+	{
+		if (!TransactionIdIsValid(dirty.xmin))
+			return true;
+		wait_for_inserter(table, &dirty, &slot->tts_tid);
+	}
+	return false;
+}
+
 List *
 row_find_all(RowTable *table, Oid index, int nkeys, ScanKey keys)
 {

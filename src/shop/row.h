@@ -205,6 +205,12 @@ extern bool
 row_insert_unless(RowTable *table, TupleTableSlot *slot, Oid index, ItemPointer conflict);
 
 /*
+ * True if a row with this key of a unique index stands, whoever made it and whatever the
+ * snapshot sees: waits for who is inserting one.
+ */
+extern bool row_key_is_taken(RowTable *table, Oid index, int nkeys, ScanKey keys);
+
+/*
  * The unique index on exactly these columns, in this order, that holds every row
  * in which they are not null; an index of a user's own that holds some of them
  * will not do.  55000 if the table has none.
