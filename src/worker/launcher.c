@@ -185,32 +185,6 @@ find_database(const char *name)
 	return database;
 }
 
-/* False if there is no background worker slot left. */
-static bool
-start_worker(Watched *w, WakeKind kind, Oid database)
-{
-	BackgroundWorker worker;
-	MemoryContext	 context = MemoryContextSwitchTo(TopMemoryContext);
-	bool			 started;
-
-	memset(&worker, 0, sizeof(worker));
-	worker.bgw_flags = BGWORKER_SHMEM_ACCESS | BGWORKER_BACKEND_DATABASE_CONNECTION;
-	worker.bgw_start_time = BgWorkerStart_RecoveryFinished;
-	worker.bgw_restart_time = BGW_NEVER_RESTART;
-	worker.bgw_main_arg = ObjectIdGetDatum(database);
-	worker.bgw_notify_pid = MyProcPid;
-	strlcpy(worker.bgw_library_name, "order_engine", sizeof(worker.bgw_library_name));
-	strlcpy(worker.bgw_function_name, kinds[kind].function, sizeof(worker.bgw_function_name));
-	strlcpy(worker.bgw_type, kinds[kind].type, sizeof(worker.bgw_type));
-	strlcpy(worker.bgw_extra, w->name, sizeof(worker.bgw_extra));
-	snprintf(worker.bgw_name, sizeof(worker.bgw_name), "%s of %s", kinds[kind].type, w->name);
-	started = RegisterDynamicBackgroundWorker(&worker, &w->handles[kind]);
-	MemoryContextSwitchTo(context);
-	if (!started)
-		w->handles[kind] = NULL;
-	return started;
-}
-
 /* Others may only have the slots for a moment (parallel queries, workers that still end). */
 static void
 note_full(Watched *w, WakeKind kind)
@@ -287,7 +261,8 @@ tend_database(Watched *w, int64 now)
 		if (due[kind])
 		{
 			w->not_before[kind] = now + RESTART_MS;
-			if (OidIsValid(database) && !start_worker(w, kind, database))
+			if (OidIsValid(database) && !worker_register(kinds[kind].type, kinds[kind].function,
+														 w->name, database, &w->handles[kind]))
 				note_full(w, kind);
 		}
 	CommitTransactionCommand();

@@ -143,7 +143,7 @@ find_lack(void)
 }
 
 void
-worker_start(WakeKind kind, Datum arg)
+worker_connect(Datum arg)
 {
 	pqsignal(SIGHUP, SignalHandlerForConfigReload);
 	pqsignal(SIGTERM, on_terminate);
@@ -151,8 +151,13 @@ worker_start(WakeKind kind, Datum arg)
 	BackgroundWorkerUnblockSignals();
 	BackgroundWorkerInitializeConnectionByOid(DatumGetObjectId(arg), InvalidOid, 0);
 	pin_settings();
-	tells_lack = kind == WAKE_KEEPER;
+}
 
+void
+worker_start(WakeKind kind, Datum arg)
+{
+	worker_connect(arg);
+	tells_lack = kind == WAKE_KEEPER;
 	while (!wake_take_place(kind))
 	{
 		(void) worker_wait(PGINVALID_SOCKET, CLAIM_RETRY_MS);
@@ -160,6 +165,32 @@ worker_start(WakeKind kind, Datum arg)
 			proc_exit(0);
 	}
 	pgstat_report_activity(STATE_IDLE, NULL);
+}
+
+bool
+worker_register(const char *type, const char *function, const char *name, Oid database,
+				BackgroundWorkerHandle **handle)
+{
+	BackgroundWorker worker;
+	MemoryContext	 context = MemoryContextSwitchTo(TopMemoryContext);
+	bool			 started;
+
+	memset(&worker, 0, sizeof(worker));
+	worker.bgw_flags = BGWORKER_SHMEM_ACCESS | BGWORKER_BACKEND_DATABASE_CONNECTION;
+	worker.bgw_start_time = BgWorkerStart_RecoveryFinished;
+	worker.bgw_restart_time = BGW_NEVER_RESTART;
+	worker.bgw_main_arg = ObjectIdGetDatum(database);
+	worker.bgw_notify_pid = MyProcPid;
+	strlcpy(worker.bgw_library_name, "order_engine", sizeof(worker.bgw_library_name));
+	strlcpy(worker.bgw_function_name, function, sizeof(worker.bgw_function_name));
+	strlcpy(worker.bgw_type, type, sizeof(worker.bgw_type));
+	strlcpy(worker.bgw_extra, name, sizeof(worker.bgw_extra));
+	snprintf(worker.bgw_name, sizeof(worker.bgw_name), "%s of %s", type, name);
+	started = RegisterDynamicBackgroundWorker(&worker, handle);
+	MemoryContextSwitchTo(context);
+	if (!started)
+		*handle = NULL;
+	return started;
 }
 
 const char *

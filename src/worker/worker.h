@@ -26,6 +26,8 @@
 #ifndef ORDER_ENGINE_WORKER_H
 #define ORDER_ENGINE_WORKER_H
 
+#include "postmaster/bgworker.h"
+
 #include "base/wake.h"
 
 /* How long a worker with nothing to do sleeps, in milliseconds. */
@@ -37,6 +39,17 @@ extern int worker_idle_timeout;
  * never more than one.  `arg` is the main's argument.
  */
 extern void worker_start(WakeKind kind, Datum arg);
+
+/* The first half of that: signals and connection, without a place.  For what nobody wakes. */
+extern void worker_connect(Datum arg);
+
+/*
+ * Starts a worker in a database, of which worker_database() will be the name; the caller's
+ * latch is set when it starts and ends.  False, and NULL, if there is no background worker
+ * slot left.  The handle is for the life of this process.
+ */
+extern bool worker_register(const char *type, const char *function, const char *name, Oid database,
+							BackgroundWorkerHandle **handle);
 
 /* The name of the worker's database when it started. */
 extern const char *worker_database(void);
