@@ -25,6 +25,7 @@
 #include "stock/stock.h"
 #include "worker/keeper.h"
 #include "worker/launcher.h"
+#include "worker/reconcile.h"
 #include "worker/worker.h"
 
 OE_MODULE_MAGIC;
@@ -51,6 +52,7 @@ _PG_init(void)
 	worker_init();
 	launcher_init();
 	keeper_init();
+	reconcile_init();
 	relay_init();
 	settings_init();
 }

@@ -103,7 +103,7 @@ VALUES
 	('stock_movement', NULL, 'The audit of the stock: every change of on_hand, one row each; appended by the engine, never changed.'),
 	('stock_movement', 'sku', 'The stock key.'),
 	('stock_movement', 'quantity', 'Units that were added; negative for those taken away, 0 where only the sale was opened or closed.'),
-	('stock_movement', 'reason', 'Why: the caller''s word, or confirm, restock, deduct, direct, opened, closed.'),
+	('stock_movement', 'reason', 'Why: the caller''s word, or confirm, restock, deduct, direct, opened, closed, reservation, reconcile.'),
 	('stock_movement', 'ref', 'The caller''s reference, or the order''s id and version; unique for stock key and reason, null if there is none.'),
 	('stock_movement', 'actor', 'Who did it: the context''s, else order_engine.actor, else the session user.'),
 	('stock_movement', 'at', 'When it was recorded.'),

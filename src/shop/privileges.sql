@@ -78,6 +78,7 @@ VALUES
 	('table', 'keeper_status', NULL, 'SELECT', 'SELECT'),
 	('function', 'keeper_state', NULL, 'EXECUTE', 'EXECUTE'),
 	('function', 'keeper_due', NULL, 'EXECUTE', 'EXECUTE'),
+	('function', 'reconcile', NULL, 'EXECUTE', NULL),
 
 	/* events */
 	('function', 'emit', 'EXECUTE', 'EXECUTE', NULL),

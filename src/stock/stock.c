@@ -22,10 +22,11 @@ PG_FUNCTION_INFO_V1(order_engine_deduct_stock);
 static const char *
 read_reason(FunctionCallInfo fcinfo, const char *by_default)
 {
-	static const char *const reserved[] = {
-		STOCK_REASON_DIRECT,	  STOCK_REASON_DEDUCT, STOCK_REASON_CONFIRM, STOCK_REASON_RESTOCK,
-		STOCK_REASON_RESERVATION, STOCK_REASON_OPENED, STOCK_REASON_CLOSED};
-	const char *reason;
+	static const char *const reserved[] = {STOCK_REASON_DIRECT,		 STOCK_REASON_DEDUCT,
+										   STOCK_REASON_CONFIRM,	 STOCK_REASON_RESTOCK,
+										   STOCK_REASON_RESERVATION, STOCK_REASON_OPENED,
+										   STOCK_REASON_CLOSED,		 STOCK_REASON_RECONCILE};
+	const char				*reason;
 
 	if (PG_ARGISNULL(2))
 		return by_default;

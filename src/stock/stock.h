@@ -72,6 +72,13 @@ extern void stock_hold(RowScope *scope, const StockLine *lines, int nlines);
 extern void stock_confirm_reservation(RowScope *scope, const StockLine *lines, int nlines,
 									  const char *ref, const char *actor);
 
+/*
+ * Writes a movement for a difference that nobody has booked, reason reconcile; the stock
+ * itself stays as it is.
+ */
+extern void
+stock_record_difference(RowScope *scope, const char *sku, int64 quantity, const char *actor);
+
 /* Settings, hooks; from _PG_init. */
 extern void stock_init(void);
 

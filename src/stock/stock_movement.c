@@ -15,6 +15,7 @@
 
 #include "base/detail.h"
 #include "base/errors.h"
+#include "stock/stock.h"
 #include "stock/stock_movement_internal.h"
 
 static RowTable *
@@ -81,4 +82,17 @@ stock_movement_is_replay(RowScope *scope, const StockMovement *movement)
 	if (DatumGetInt64(row_get_required(table, slot, MOVEMENT_QUANTITY)) != movement->quantity)
 		raise_ref_mismatch(table, slot, movement);
 	return true;
+}
+
+void
+stock_record_difference(RowScope *scope, const char *sku, int64 quantity, const char *actor)
+{
+	StockMovement movement = {
+		.sku = sku,
+		.quantity = quantity,
+		.reason = STOCK_REASON_RECONCILE,
+		.actor = actor,
+	};
+
+	stock_movement_insert(scope, &movement);
 }

@@ -16,6 +16,7 @@
 #define STOCK_REASON_RESERVATION "reservation"
 #define STOCK_REASON_OPENED "opened"
 #define STOCK_REASON_CLOSED "closed"
+#define STOCK_REASON_RECONCILE "reconcile"
 #define STOCK_REASON_DIRECT "direct" /* of movements that a trigger writes */
 
 typedef struct StockMovement

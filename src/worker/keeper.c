@@ -43,6 +43,7 @@
 #include "stock/escrow.h"
 #include "worker/keeper.h"
 #include "worker/keeper_status_internal.h"
+#include "worker/reconcile.h"
 #include "worker/worker.h"
 
 #define TEND_MS 1000
@@ -899,6 +900,7 @@ keeper_main(Datum arg)
 		run_pass(&pass, &duties);
 		worker_fold(&duties);
 		worker_rotate(&duties);
+		reconcile_when_due();
 		worker_wait(PGINVALID_SOCKET, idle_ms(&duties));
 		pass_begin(&pass);
 	}
