@@ -17,6 +17,12 @@ UPDATE stock SET on_hand = on_hand + 5 WHERE sku = 'cherry';
 SELECT order_id FROM create_order(1, '[{"sku": "apple", "quantity": 2, "unit_price": 1}, {"sku": "red", "stock_key": "apple", "quantity": 1},
 	{"sku": "cherry", "quantity": 3}, {"sku": "card", "quantity": 1, "stocked": false}]') \gset held_
 SELECT order_id FROM create_order(1, '[{"sku": "apple", "quantity": 2, "unit_price": 5}]') \gset paid_
+SELECT receive_stock('coupon', 10);
+SELECT order_id FROM create_order(1, '[{"sku": "apple", "quantity": 1, "unit_price": 9}]',
+	adjustments => '[{"kind": "discount", "amount": -1, "stock_key": "coupon", "quantity": 2}]') \gset coupon_
+SELECT pay_order(:coupon_order_id, 'p', 8);
+SELECT create_order(1, '[{"sku": "apple", "quantity": 1, "unit_price": 9}]',
+	adjustments => '[{"kind": "discount", "amount": -1, "stock_key": "coupon", "quantity": 3}]');
 SELECT pay_order(:paid_order_id, 'p1', 4), pay_order(:paid_order_id, 'p2', 7), pay_order(:paid_order_id, 'p3', 1), pay_order(:paid_order_id, 'p4', 1, 'USD');
 SELECT refund_order(:paid_order_id, 'r1', 3);
 SELECT order_id FROM create_order(1, '[{"sku": "cherry", "quantity": 4, "unit_price": 5}]', currency => 'EUR') \gset done_
@@ -99,6 +105,14 @@ CALL public.fault(format('INSERT INTO order_engine.stock_movement (sku, quantity
 CALL public.fault(format('UPDATE order_engine.order_line SET stock_key = ''cherry'' WHERE order_id = %s', :paid_order_id));
 CALL public.fault(format('DELETE FROM order_engine.order_line WHERE order_id = %s', :paid_order_id));
 CALL public.fault(format('UPDATE order_engine.stock_movement SET reason = ''lost'', ref = NULL WHERE ref = ''%s/6''', :preorder_order_id));
+
+CALL public.fault(format('UPDATE order_engine.orders SET adjustments = jsonb_set(adjustments, ''{0,quantity}'', ''1'') WHERE order_id = %s', :coupon_order_id));
+
+-- What reservations hold, and what they took.
+CALL public.fault('INSERT INTO order_engine.reservation (id, reservation_id, user_id, state, lines, actor, created_at, expires_at)
+	VALUES (order_engine.next_order_id(1), ''cart'', 1, ''held'', ''{"apple": 2, "coupon": 1}'', ''me'', now(), now())');
+CALL public.fault('INSERT INTO order_engine.reservation (id, reservation_id, user_id, state, lines, confirmed, actor, created_at, expires_at, resolved_at)
+	VALUES (order_engine.next_order_id(1), ''cart'', 1, ''confirmed'', ''{"apple": 2, "coupon": 1}'', ''{"apple": 2}'', ''me'', now(), now(), now())');
 
 -- What is over holds nothing.
 CALL public.fault(format('UPDATE order_engine.stock_movement SET reason = ''lost'', ref = NULL WHERE ref = ''%s/3''', :back_order_id));

@@ -36,6 +36,7 @@
 
 #include "base/context.h"
 #include "base/statement.h"
+#include "journal/stock_journal.h"
 #include "shop/owner.h"
 #include "shop/row.h"
 #include "shop/shop.h"
@@ -84,6 +85,7 @@ lock_tables(bool repair)
 		LockRelationOid(shop_table(i), AccessShareLock);
 		list_free(find_all_inheritors(shop_table(i), AccessShareLock, NULL));
 	}
+	stock_journal_lock();
 }
 
 /* 40001 where the only snapshot is older than what wrote a table anew. */
@@ -184,10 +186,12 @@ walk_movements(Reconciliation *run)
 static void
 read_all(Reconciliation *run)
 {
-	show_progress("stock", 0, 2);
+	show_progress("stock", 0, 3);
 	check_stock((Datum) 0, found, run);
-	show_progress("stock", 1, 2);
+	show_progress("stock", 1, 3);
 	check_reserved((Datum) 0, found, run);
+	show_progress("stock", 2, 3);
+	check_reservations(found, run);
 	walk_orders(run);
 	walk_movements(run);
 }

@@ -11,18 +11,28 @@
 #include "postgres.h"
 
 #include "catalog/pg_type.h"
+#include "fmgr.h"
+#include "funcapi.h"
 #include "storage/itemptr.h"
-#include "utils/fmgrprotos.h"
+#include "utils/builtins.h"
 #include "utils/memutils.h"
+#include "utils/snapmgr.h"
 
 #include "base/statement.h"
+#include "journal/stock_journal.h"
 #include "worker/reconcile_check_internal.h"
 
 #define FETCH_ROWS 1000
 #define PIECE_ORDERS 50000
 
-/* What is on hand, and what of it is reserved, of each SKU. */
-#define STOCK "SELECT s.sku, s.on_hand, s.reserved FROM order_engine.stock s"
+/* What is on hand, and what of it is reserved, of each SKU, in either mode. */
+#define STOCK                                                                        \
+	"SELECT s.sku, s.on_hand + coalesce(u.on_hand, 0) AS on_hand,"                   \
+	" s.reserved + coalesce(u.reserved, 0) AS reserved"                              \
+	" FROM order_engine.stock s LEFT JOIN (SELECT u.sku, u.epoch,"                   \
+	"  pg_catalog.sum(u.on_hand) AS on_hand, pg_catalog.sum(u.reserved) AS reserved" \
+	"  FROM order_engine.stock_unfolded() u GROUP BY u.sku, u.epoch) u"              \
+	" ON u.sku = s.sku AND u.epoch = s.epoch"
 
 /* What stock orders ask for, in the state that they are in, and in those before. */
 #define DEMAND                                                                          \
@@ -31,7 +41,12 @@
 	" UNION ALL "                                                                       \
 	"SELECT o.order_id, a ->> 'stock_key', (a ->> 'quantity')::int"                     \
 	" FROM order_engine.orders o, pg_catalog.jsonb_path_query(o.adjustments, '$[*]') a" \
-	" WHERE a ->> 'stock_key' IS NOT NULL"
+	" WHERE a ->> 'stock_key' IS NOT NULL AND pg_catalog.jsonb_typeof(a -> 'quantity') = 'number'"
+
+/* What open reservations hold. */
+#define RESERVATIONS                                                  \
+	"SELECT l.key, l.value::numeric FROM order_engine.reservation r," \
+	" pg_catalog.jsonb_each_text(r.lines) l WHERE r.state = 'held'"
 
 /* What an order has of that, by machine and state. */
 #define HOLDINGS                                                                                   \
@@ -46,6 +61,8 @@
 
 /* Which of two invariants a wrong movement of an order breaks. */
 #define STOCK_OF_ORDER "CASE WHEN h.holding = 'none' THEN 'returned_stock' ELSE 'order_stock' END"
+
+PG_FUNCTION_INFO_V1(order_engine_stock_unfolded);
 
 /* name, key, expected, actual, and what is to be added to mend it, or null */
 static void
@@ -109,6 +126,30 @@ get_int64(int column)
 /* ---- per SKU ---- */
 
 static void
+return_change(const StockChange *change, void *argument)
+{
+	ReturnSetInfo *result = argument;
+	bool		   nulls[4] = {false};
+	Datum		   values[] = {
+				 CStringGetTextDatum(change->sku),
+				 Int64GetDatum(change->epoch),
+				 Int64GetDatum(change->on_hand),
+				 Int64GetDatum(change->reserved),
+	 };
+
+	tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
+}
+
+/* After stock_journal_lock(). */
+Datum
+order_engine_stock_unfolded(PG_FUNCTION_ARGS)
+{
+	InitMaterializedSRF(fcinfo, 0);
+	stock_journal_unfolded(GetActiveSnapshot(), NULL, return_change, fcinfo->resultinfo);
+	return (Datum) 0;
+}
+
+static void
 check_skus(Statement *statement, Datum skus, CheckVisitor visitor, void *argument)
 {
 	check(statement, &skus, skus == (Datum) 0 ? "n" : " ", visitor, argument);
@@ -140,11 +181,11 @@ check_reserved(Datum skus, CheckVisitor visitor, void *argument)
 {
 	static Statement statement = {
 		"WITH holding AS MATERIALIZED (" HOLDINGS "), held AS"
-		" (SELECT d.sku, pg_catalog.sum(d.quantity) AS quantity"
-		"  FROM order_engine.orders o"
-		"  JOIN holding h ON h.machine_id = o.machine_id AND h.state = o.state"
-		"  JOIN (" DEMAND ") d ON d.order_id = o.order_id"
-		"  WHERE h.holding = 'held' GROUP BY d.sku)"
+		" (SELECT u.sku, pg_catalog.sum(u.quantity) AS quantity"
+		"  FROM (SELECT d.sku, d.quantity FROM order_engine.orders o"
+		"   JOIN holding h ON h.machine_id = o.machine_id AND h.state = o.state"
+		"   JOIN (" DEMAND ") d ON d.order_id = o.order_id WHERE h.holding = 'held'"
+		"   UNION ALL " RESERVATIONS ") u GROUP BY u.sku)"
 		" SELECT '" CHECK_RESERVED "', coalesce(s.sku, h.sku), coalesce(h.quantity, 0)::text,"
 		"  coalesce(s.reserved, 0)::text,"
 		"  (coalesce(h.quantity, 0) - coalesce(s.reserved, 0))::bigint"
@@ -312,6 +353,23 @@ check_orders(int64 after, int64 last, CheckVisitor visitor, void *argument)
 	check_history(range, visitor, argument);
 	check_moves(range, visitor, argument);
 	check_lines(range, visitor, argument);
+}
+
+/* ---- per reservation ---- */
+
+void
+check_reservations(CheckVisitor visitor, void *argument)
+{
+	static Statement statement = {
+		"SELECT 'reservation_stock', r.id || ' ' || l.key, q.expected::text,"
+		"  coalesce(q.actual, 0)::text"
+		" FROM order_engine.reservation r, pg_catalog.jsonb_each_text(r.confirmed) l,"
+		" LATERAL (SELECT -l.value::numeric AS expected,"
+		"  (SELECT s.quantity FROM order_engine.stock_movement s WHERE s.sku = l.key"
+		"   AND s.reason = 'reservation' AND s.ref = r.id::text) AS actual OFFSET 0) q"
+		" WHERE r.state = 'confirmed' AND q.actual IS DISTINCT FROM q.expected"};
+
+	check(&statement, NULL, NULL, visitor, argument);
 }
 
 /* ---- per movement ---- */

@@ -38,6 +38,9 @@ extern int64 check_next_orders(int64 after, int64 *last);
 /* About how many orders there are. */
 extern int64 check_count_orders(void);
 
+/* What reservations that were confirmed have taken. */
+extern void check_reservations(CheckVisitor visitor, void *argument);
+
 /* Movements of orders in these blocks of their table. */
 extern void
 check_movements(BlockNumber first, BlockNumber end, CheckVisitor visitor, void *argument);

@@ -95,6 +95,7 @@ QUERIES = {
 			SELECT order_id FROM order_engine.order_event UNION
 			SELECT order_id FROM order_engine.payment) t
 		WHERE NOT EXISTS (SELECT FROM order_engine.orders o WHERE o.order_id = t.order_id)""",
+	"the engine says so, too": "SELECT * FROM order_engine.reconcile()",
 	"a key is used once by its user": """
 		SELECT user_id, idempotency_key FROM order_engine.orders WHERE idempotency_key IS NOT NULL
 		GROUP BY 1, 2 HAVING count(*) > 1""",

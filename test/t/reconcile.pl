@@ -97,7 +97,7 @@ my $holder = $shop->background_psql('shop');
 $holder->query_safe('SELECT pg_advisory_lock(7)');
 my $looker = $shop->background_psql('shop');
 $looker->query_until(qr/begun/, "\\echo begun\n$found;\n\\echo ended\n");
-ok($shop->poll_query_until('shop', "SELECT count(*) = 1 FROM pg_stat_activity WHERE query LIKE 'reconcile(): stock, 1 of about 2 done'"),
+ok($shop->poll_query_until('shop', "SELECT count(*) = 1 FROM pg_stat_activity WHERE query LIKE 'reconcile(): stock, 1 of about 3 done'"),
 	'pg_stat_activity shows how far it is');
 
 # ---- the keeper ----
