@@ -72,6 +72,7 @@ VALUES
 	('function', 'receive_stock', NULL, 'EXECUTE', NULL),
 	('function', 'adjust_stock', NULL, 'EXECUTE', NULL),
 	('function', 'set_stock_open', NULL, 'EXECUTE', NULL),
+	('function', 'set_stock_mode', NULL, 'EXECUTE', NULL),
 
 	/* the keeper's work */
 	('function', 'tend', NULL, 'EXECUTE', NULL),

@@ -9,6 +9,7 @@
 #include "stock/stock.h"
 
 #define STOCK_ROW_MODE "row"
+#define STOCK_ESCROW_MODE "escrow"
 
 /* The row that is being worked on. */
 typedef struct StockRow
