@@ -1,0 +1,152 @@
+"""What clients do: one statement each, with the effects that it has if it commits."""
+
+from dataclasses import dataclass, field
+from typing import Callable
+
+import sql
+from ledger import Change, Movement, Order
+
+TAKES = {"OE001"}
+
+
+@dataclass
+class Act:
+	text: str
+	# of the row that was answered, or that `lookup` found: a list of effects
+	effects: Callable = lambda row: []
+	# tells whether it has been done, after its outcome got lost: a row, or none
+	lookup: str = None
+	# may be asked for again, with the same answer but for "replayed"
+	repeatable: bool = False
+	# SQLSTATEs that it may end with
+	refusals: set = field(default_factory=set)
+	switches: bool = False
+
+
+def repetition(act):
+	"""The same call once more, which does nothing."""
+	def effects(row):
+		if row.get("replayed") is False:
+			raise AssertionError("a repeated call was not seen to be one: " + act.text)
+		return []
+	return Act(act.text, effects)
+
+
+class Chooser:
+	"""Chooses at random.  `weights`: how often each kind of act is chosen."""
+
+	def __init__(self, rng, ledger, skus, weights):
+		self.rng, self.ledger, self.skus = rng, ledger, skus
+		self.kinds = [kind for kind, weight in weights.items() if weight]
+		self.weights = [weights[kind] for kind in self.kinds]
+
+	def act(self, token, own):
+		"""`token`: nobody else's.  `own`: orders of the transaction under way."""
+		kind, = self.rng.choices(self.kinds, self.weights)
+		return getattr(self, kind)(token, own) or self.order(token, own)
+
+	def sku(self):
+		return self.rng.choice(self.skus)
+
+	def candidate(self, own, *states):
+		orders = [order for order in own if order.state is None and "held" in states]
+		orders += self.ledger.recent(*states)
+		return self.rng.choice(orders) if orders else None
+
+	# ---- orders ----
+
+	def order(self, token, own):
+		lines = [(sku, self.rng.randint(1, 3))
+			for sku in self.rng.sample(self.skus, min(self.rng.randint(1, 5), len(self.skus)))]
+		if self.rng.random() < 0.1:
+			lines.append((lines[0][0], 1))
+		short = self.rng.random() < 0.25
+		return creation(Order(token, self.rng.randint(1, 50), lines, short),
+			"%.1f seconds" % self.rng.uniform(0.1, 1.5) if short else "1 day")
+
+	def pay(self, token, own):
+		order = self.candidate(own, "held")
+		return order and payment(order, token)
+
+	def cancel(self, token, own):
+		order = self.candidate(own, "held")
+		return order and move(order, "cancel_order", token, "released")
+
+	def request_refund(self, token, own):
+		order = self.candidate([], "sold")
+		return order and move(order, "request_refund", token, "refunding")
+
+	def confirm_refund(self, token, own):
+		order = self.candidate([], "refunding")
+		return order and move(order, "confirm_refund", token, "restocked")
+
+	# ---- goods ----
+
+	def receive(self, token, own):
+		return movement("receive_stock", self.sku(), "receipt", token, self.rng.randint(1, 30))
+
+	def adjust(self, token, own):
+		delta = self.rng.choice([-3, -2, -1, 1, 2])
+		return movement("adjust_stock", self.sku(), "adjustment", token, delta)
+
+	def deduct(self, token, own):
+		return movement("deduct_stock", self.sku(), "deduct", token, self.rng.randint(1, 3), -1)
+
+	def write(self, token, own):
+		return direct_write(self.sku(), token, self.rng.choice([-2, -1, 1, 3]))
+
+	# ---- modes ----
+
+	def switch(self, token, own):
+		changing = [sku for sku in self.skus if sku.startswith("any")]
+		return changing and Act("SELECT " + sql.call("set_stock_mode", self.rng.choice(changing),
+			self.rng.choice(["row", "escrow"])), refusals={"55000", "55P03"}, switches=True)
+
+
+def creation(order, pay_within):
+	lines = [{"sku": sku, "quantity": quantity, "unit_price": 1} for sku, quantity in order.lines]
+
+	def effects(row):
+		order.id = row["order_id"]
+		return [Change(order, "held")]
+	return Act("SELECT order_id, replayed FROM " + sql.call("create_order", order.user, lines,
+			order.key, pay_within=pay_within), effects, repeatable=True, refusals=TAKES,
+		lookup="SELECT order_id FROM order_engine.orders WHERE user_id = %d "
+			"AND idempotency_key = '%s'" % (order.user, order.key))
+
+
+def payment(order, ref):
+	def effects(row):
+		return [Change(order, "sold")] if row["outcome"] in ("paid", "overpaid") else []
+	return Act("SELECT outcome, replayed FROM " + sql.call("pay_order", order.id, ref,
+			order.amount), effects, repeatable=True,
+		lookup="SELECT outcome FROM order_engine.payment WHERE order_id = %d AND kind = 'capture' "
+			"AND payment_ref = '%s'" % (order.id, ref))
+
+
+def move(order, function, key, state):
+	return Act("SELECT replayed FROM " + sql.call(function, order.id, idempotency_key=key),
+		lambda row: [Change(order, state)], repeatable=True, refusals={"OE010"},
+		lookup="SELECT version FROM order_engine.order_event WHERE order_id = %d "
+			"AND idempotency_key = '%s'" % (order.id, key))
+
+
+def movement(function, sku, reason, ref, quantity, sign=1):
+	return Act("SELECT * FROM " + sql.call(function, sku, quantity, ref=ref),
+		lambda row: [Movement(sku, reason, ref, sign * quantity)], repeatable=True, refusals=TAKES,
+		lookup=movement_lookup(sku, reason, "ref", ref))
+
+
+def direct_write(sku, actor, delta):
+	"""By SQL of the user's own; the movement bears the actor's name."""
+	def effects(row):
+		return [Movement(sku, "direct", actor, delta)]
+	return Act("UPDATE order_engine.stock SET on_hand = on_hand + %d WHERE sku = '%s' "
+			"AND set_config('order_engine.actor', '%s', true) <> '' RETURNING sku"
+			% (delta, sku, actor), effects, refusals=TAKES | {"23514"},
+		lookup=movement_lookup(sku, "direct", "actor", actor))
+
+
+def movement_lookup(sku, reason, column, value):
+	return ("SELECT quantity FROM order_engine.stock_movement WHERE sku = '%s' AND reason = '%s' "
+		"AND %s = '%s'" % (sku, reason, column, value))

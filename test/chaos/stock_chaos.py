@@ -1,0 +1,172 @@
+#!/usr/bin/python3
+"""Many clients that change the stock of a shop at random, while somebody else kills it.
+
+  stock_chaos.py --dsn "host=... port=..." [--clients N] [--seed N] [--sale]
+
+Reads what it is to do from standard input, a command a line, and answers in lines, the last
+of which is "done".  "ok - ..." and "not ok - ..." are tests, "# ..." is said of them.
+
+  open UNITS   begins with an empty ledger: so many units of each SKU are received
+  without      tells what this shop cannot do yet, a line each
+  go NAME      lets the clients go, and answers once they have committed something
+  settle NAME  lets them end what they do, and find out about what they do not know; then
+               the books must balance, and what is free can be bought.  Answers before with
+               "in flight N": so many transactions were cut off
+  adopt        of an asynchronous standby: the ledger forgets what has not arrived
+  sell NAME    sells the rest, and has it paid
+  quit
+
+--sale: nothing comes in and nothing comes back; everybody buys and pays.
+"""
+
+import argparse
+import os
+import sys
+import time
+from collections import Counter
+from threading import Event, Lock
+
+sys.dont_write_bytecode = True
+sys.path.insert(1, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "model"))
+
+import psycopg2
+
+import books
+import database
+import sql
+from client import PATIENCE, Client
+from ledger import Ledger, Movement
+
+# SKUs by what becomes of them: those called "any" are switched
+MODES = {"row-1": "row", "row-2": "row", "hot-1": "escrow", "hot-2": "escrow", "any-1": "row",
+	"any-2": "escrow", "auto-1": "auto"}
+CHAOS = {"order": 40, "pay": 15, "cancel": 8, "request_refund": 4, "confirm_refund": 4,
+	"receive": 6, "adjust": 4, "deduct": 6, "write": 4, "switch": 3}
+SALE = {"order": 60, "pay": 40}
+# what the clients do where there is the function for it
+NEEDS = {"set_stock_mode": "mode switches, and stock in escrow", "reconcile": "reconcile()"}
+
+
+class Shop:
+	"""What all clients share."""
+
+	def __init__(self, arguments):
+		self.dsn, self.name, self.seed = arguments.dsn, "shop", arguments.seed
+		self.weights = dict(SALE if arguments.sale else CHAOS)
+		self.skus = list(MODES)
+		self.lock = Lock()
+		self.over = Event()
+		self.round = "0"
+		self.counts = Counter()
+		self.clients = []
+
+	def count(self, what):
+		with self.lock:
+			self.counts[what] += 1
+
+	def connect(self):
+		until = time.monotonic() + PATIENCE
+		while True:
+			try:
+				return database.connect(self.dsn, self.name)
+			except psycopg2.Error:
+				if time.monotonic() > until:
+					raise
+				time.sleep(0.05)
+
+	# ---- commands ----
+
+	def open(self, units):
+		self.ledger = Ledger()
+		self.admin = self.connect()
+		self.there = {function: books.has(self.admin, function) for function in NEEDS}
+		if not self.there["set_stock_mode"]:
+			self.weights["switch"] = 0
+		for sku, mode in MODES.items():
+			database.run(self.admin, "SELECT "
+				+ sql.call("receive_stock", sku, int(units), ref="initial"))
+			self.ledger.enter([Movement(sku, "receipt", "initial", int(units))])
+			if self.there["set_stock_mode"]:
+				database.run(self.admin, "SELECT " + sql.call("set_stock_mode", sku, mode))
+
+	def without(self):
+		for function, what in NEEDS.items():
+			if not self.there[function]:
+				print("%s: there is no %s() yet" % (what, function))
+
+	def go(self, name):
+		self.round = name
+		self.over.clear()
+		self.counts.clear()
+		self.clients = [Client(self, n) for n in range(arguments.clients)]
+		for client in self.clients:
+			client.start()
+		until = time.monotonic() + PATIENCE
+		while self.counts["committed"] < 3 * len(self.clients) and time.monotonic() < until:
+			time.sleep(0.01)
+
+	def settle(self, name):
+		self.over.set()
+		for client in self.clients:
+			client.join(PATIENCE)
+			if client.is_alive():
+				self.ledger.complain("client %d hangs" % client.number)
+		print("in flight %d" % self.counts["lost in flight"])
+		print("# %s: %s" % (name, dict(self.counts)))
+		self.admin = self.connect()
+		self.check(name)
+
+	def check(self, name):
+		wrong = self.ledger.take_wrong()
+		wrong += books.enter_expiries(self.admin, self.ledger)
+		wrong += books.broken(self.admin, self.ledger)
+		wrong += books.cannot_be_bought(self.admin, self.ledger)
+		if self.there["reconcile"]:
+			wrong += books.unreconciled(self.admin)
+		say(name + ": the books balance", wrong)
+
+	def adopt(self):
+		self.admin = self.connect()
+		lost, wrong = books.adopt(self.admin, self.ledger)
+		print("# %d orders have not arrived" % lost)
+		say("what has arrived is what the clients did", wrong)
+
+	def sell(self, name):
+		wrong = books.sell_out(self.admin, self.ledger) + books.broken(self.admin, self.ledger)
+		sold = {sku: -sum(units for (of, reason, _), units in
+				self.ledger.order_movements().items() if of == sku) for sku in self.skus}
+		print("# sold: %s" % sold)
+		say(name, wrong)
+
+
+def say(title, wrong):
+	print("%s - %s" % ("not ok" if wrong else "ok", title))
+	for line in wrong[:10]:
+		print("# " + line.replace("\n", "\n# "))
+	if len(wrong) > 10:
+		print("# and %d more" % (len(wrong) - 10))
+
+
+def read_arguments():
+	parser = argparse.ArgumentParser()
+	parser.add_argument("--dsn", required=True, help="a superuser's, without a database")
+	parser.add_argument("--clients", type=int, default=12)
+	parser.add_argument("--seed", type=int, default=1)
+	parser.add_argument("--sale", action="store_true")
+	return parser.parse_args()
+
+
+def main():
+	shop = Shop(arguments)
+	for line in sys.stdin:
+		command, _, argument = line.strip().partition(" ")
+		if command == "quit":
+			break
+		getattr(shop, command)(*[argument] if argument else [])
+		print("done", flush=True)
+
+
+if __name__ == "__main__":
+	sys.stdout.reconfigure(encoding="utf-8")
+	arguments = read_arguments()
+	main()

@@ -1,0 +1,115 @@
+# Many clients buy, pay, cancel, return, receive, correct and switch the mode of a few SKUs,
+# in transactions with savepoints, some of which they roll back, while processes are killed:
+# a backend, the keeper, the postmaster, backends by pg_terminate_backend(), all by an
+# immediate shutdown.  After each time the books balance, exactly: for each SKU, what came
+# is what is free, held and sold, by what the clients know, by the movements and the orders,
+# by stock and by available(); all that is free can be bought, and not one unit more.  A
+# round counts only if transactions were cut off.
+#
+#   ORDER_ENGINE_LONG=1         1,000 rounds
+#   ORDER_ENGINE_CHAOS=250      so many
+# needs Python psycopg2
+use strict;
+use warnings;
+
+use FindBin;
+use lib "$FindBin::RealBin/../lib", "$FindBin::RealBin/../chaos";
+
+use Chaos;
+use OrderEngine;
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+use Time::HiRes qw(usleep);
+
+my $rounds = $ENV{ORDER_ENGINE_CHAOS} || ($ENV{ORDER_ENGINE_LONG} ? 1000 : 25);
+# then the shop sells out, and a new one opens
+my $rounds_of_a_shop = 25;
+my $seed = $ENV{ORDER_ENGINE_SEED} || time();
+srand($seed);
+note("ORDER_ENGINE_SEED=$seed");
+
+my $node = OrderEngine::new_node('chaos', conf => <<'EOF');
+restart_after_crash = on
+fsync = off
+max_connections = 60
+deadlock_timeout = '20ms'
+order_engine.journal_rotate_size = '256kB'
+EOF
+$node->start;
+
+my $backends = q{FROM pg_stat_activity WHERE application_name = 'chaos'};
+
+sub pids
+{
+	my ($where) = @_;
+	return split /\n/, $node->safe_psql('postgres', "SELECT pid $where");
+}
+
+my %harm = (
+	'a backend is killed' => sub {
+		kill 'KILL', (pids("$backends ORDER BY backend_xid IS NULL, random()"))[0];
+	},
+	'the keeper is killed' => sub {
+		my $keeper = q{FROM pg_stat_activity WHERE backend_type = 'order_engine keeper'};
+		OrderEngine::wait_for { pids($keeper) > 0 } 'a keeper';
+		kill 'KILL', pids($keeper);
+	},
+	'the postmaster is killed' => sub {
+		OrderEngine::crash($node, OrderEngine::processes($node));
+	},
+	'the server is shut down at once' => sub {
+		$node->stop('immediate');
+		$node->start;
+	},
+	'backends are terminated' => sub {
+		foreach my $time (1 .. 8)
+		{
+			$node->safe_psql('postgres', "SELECT pg_terminate_backend(pid) $backends ORDER BY random() LIMIT 3");
+			usleep(100_000);
+		}
+	},);
+
+# Transactions that were cut off.
+sub play_round
+{
+	my ($chaos, $number, $how) = @_;
+	$chaos->tell("go $number");
+	usleep(rand(600_000));
+	$node->safe_psql('postgres', 'CHECKPOINT') if rand() < 0.3;
+	$harm{$how}->();
+	# or they stop at once
+	usleep(rand(800_000)) if rand() < 0.6;
+	my ($cut) = ($chaos->tell("settle round $number, $how"))[0] =~ /(\d+)/;
+	return $cut;
+}
+
+my @how = sort keys %harm;
+my ($counted, $void) = (0, 0);
+my $chaos = Chaos->new([$node], '--seed', $seed);
+while ($counted < $rounds)
+{
+	$node->safe_psql('postgres', 'DROP DATABASE IF EXISTS shop WITH (FORCE)');
+	OrderEngine::make_shop($node, 'shop');
+	$chaos->tell('open 60');
+	$chaos->skip_what_is_missing if $counted + $void == 0;
+	foreach my $round (1 .. $rounds_of_a_shop)
+	{
+		if (play_round($chaos, $counted + $void + 1, $how[ $counted % @how ]) > 0)
+		{
+			$counted++;
+		}
+		elsif (++$void > $rounds)
+		{
+			BAIL_OUT('rounds do not cut off any transaction');
+		}
+		last if $counted >= $rounds;
+	}
+	$chaos->tell('sell the rest is sold to the last unit');
+}
+pass("$counted rounds with transactions in flight, $void without");
+unlike(slurp_file($node->logfile), qr/PANIC|TRAP|was terminated by signal (?!9)/, 'no process died but those that were killed');
+
+$chaos->finish;
+$node->stop;
+done_testing();
