@@ -9,7 +9,7 @@ LAYER_HEADERS = $(wildcard $(FOLDERS:%=$(srcdir)/src/%/*.h))
 OBJS = $(patsubst $(srcdir)/%.c,%.o,$(SOURCES))
 
 # In the order in which the install script needs them.
-FRAGMENTS = shop/schema shop/slot shop/order_id shop/direct_write stock/stock stock/stock_mode machine/machine journal/journal journal/outbox \
+FRAGMENTS = shop/schema shop/slot shop/order_id shop/direct_write stock/stock stock/stock_mode machine/machine journal/journal journal/outbox journal/stock_journal \
 	shop/setup shop/comments order/order order/reservation order/order_replay order/payment order/order_read worker/service worker/keeper worker/reconcile machine/attach relay/relay \
 	shop/privileges
 SQL_FRAGMENTS = $(FRAGMENTS:%=$(srcdir)/src/%.sql)

@@ -26,9 +26,9 @@
 #include "base/clock.h"
 #include "base/compat.h"
 #include "base/detail.h"
+#include "journal/journal_tick_internal.h"
 #include "journal/present_internal.h"
 #include "journal/scan_internal.h"
-#include "journal/tick_internal.h"
 
 /* Rows of other eras come with a restore only: no need to look at each tick. */
 #define OTHER_ERAS_INTERVAL_MS 10000

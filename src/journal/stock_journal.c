@@ -15,16 +15,21 @@
 #include "access/tableam.h"
 #include "access/xact.h"
 #include "executor/tuptable.h"
+#include "fmgr.h"
+#include "funcapi.h"
 #include "utils/builtins.h"
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 #include "utils/xid8.h"
 
+#include "base/call.h"
+#include "journal/journal_tick_internal.h"
 #include "journal/scan_internal.h"
 #include "journal/stock_journal.h"
-#include "journal/tick_internal.h"
 #include "shop/order_id.h"
 #include "shop/slot.h"
+
+PG_FUNCTION_INFO_V1(order_engine_stock_journal_unfolded);
 
 /* ---- appending ---- */
 
@@ -213,6 +218,28 @@ stock_journal_unfolded(Snapshot snapshot, const char *sku, StockChangeVisitor vi
 		reading.adopted = state.adopted;
 	}
 	read_leaves(&reading, leaves, nleaves, snapshot);
+}
+
+static void
+put_change(const StockChange *change, void *argument)
+{
+	ReturnSetInfo *result = argument;
+	Datum		   values[] = {CStringGetTextDatum(change->sku), Int64GetDatum(change->on_hand),
+							   Int64GetDatum(change->reserved), Int64GetDatum(change->epoch)};
+	bool		   nulls[lengthof(values)] = {false};
+
+	tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
+	pfree(DatumGetPointer(values[0]));
+}
+
+Datum
+order_engine_stock_journal_unfolded(PG_FUNCTION_ARGS)
+{
+	InitMaterializedSRF(fcinfo, 0);
+	stock_journal_lock();
+	stock_journal_unfolded(GetActiveSnapshot(), call_text(fcinfo, 0), put_change,
+						   fcinfo->resultinfo);
+	return (Datum) 0;
 }
 
 /* ---- folding ---- */

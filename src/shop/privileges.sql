@@ -112,6 +112,7 @@ VALUES
 	('function', 'journal_acknowledge', NULL, NULL, NULL),
 	('function', 'journal_rotate', NULL, NULL, NULL),
 	('function', 'journal_expire', NULL, NULL, NULL),
+	('function', 'stock_journal_unfolded', NULL, NULL, NULL),
 	('function', 'migrate', NULL, NULL, NULL),
 	('function', 'create_machines', NULL, NULL, NULL),
 	('function', 'machine_changed', NULL, NULL, NULL),

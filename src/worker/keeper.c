@@ -416,9 +416,10 @@ note_meaningless(KeeperPass *pass, const DueOrder *due)
 
 /* Makes the move of a due order, but for its stock, unless it has to wait for that. */
 static void
-move_due(KeeperPass *pass, const DueOrder *due, LockedOrder *order, OrderChange *change,
+move_due(KeeperPass *pass, const DueOrder *due, const ActionContext *context, LockedOrder *order,
 		 StockWorks *works)
 {
+	OrderChange change = {.context = *context, .keep_stock = true};
 	int			event = order->machine->due_event[order->state];
 	OrderUpdate update = {.transition = machine_move(order->machine, order->state, event)};
 	OrderLines	lines;
@@ -428,11 +429,10 @@ move_due(KeeperPass *pass, const DueOrder *due, LockedOrder *order, OrderChange 
 		return;
 	order_check_move(order->table, order->old, order->machine, &order->row, update.transition,
 					 NULL);
-	change->event = order->machine->events[event];
-	change->lines = &lines;
-	order_write(order, &update, change);
-	collect_stock(works, order, change->transition ? change->transition->stock : STOCK_NONE,
-				  &lines);
+	change.event = order->machine->events[event];
+	change.lines = &lines;
+	order_write(order, &update, &change);
+	collect_stock(works, order, change.transition ? change.transition->stock : STOCK_NONE, &lines);
 }
 
 /* Fires the due event of an order that is still due and free. */
@@ -440,13 +440,12 @@ static void
 fire_due(KeeperPass *pass, const DueOrder *due, const ActionContext *context, StockWorks *works)
 {
 	LockedOrder order;
-	OrderChange change = {.context = *context, .keep_stock = true};
 
 	if (order_begin_if_free(&order, due->order_id, "tend()") && order.row.has_due_at &&
 		order.row.due_at <= pass->now)
 	{
 		if (order.state >= 0 && order.machine->due_event[order.state] >= 0)
-			move_due(pass, due, &order, &change, works);
+			move_due(pass, due, context, &order, works);
 		else
 			note_meaningless(pass, due);
 	}

@@ -75,6 +75,37 @@ $clerk->query_safe('COMMIT');
 $clerk->quit;
 $becomes_true->($is_cancelled->($blocked), 'until the row is free');
 
+# However many orders need the locked row: it is waited for once, and those that need it
+# rest together.
+$sql->("SELECT count(order_engine.create_order(n, jsonb_build_array(jsonb_build_object('sku', (ARRAY['held', 'a', 'b'])[1 + n % 3], 'quantity', 1)), pay_within => '1 hour'))
+	FROM generate_series(1, 600) n");
+$clerk = $shop->background_psql('shop');
+$clerk->query_safe("BEGIN; SELECT order_engine.adjust_stock('held', 1, 'count')");
+$sql->("UPDATE order_engine.orders SET due_at = now() WHERE state = 'pending'");
+$becomes_true->("SELECT count(*) = 200 FROM order_engine.orders WHERE state = 'pending'", 'all others expire beside many that need a locked row');
+is($sql->("SELECT count(*) FROM order_engine.orders o JOIN order_engine.order_line l USING (order_id) WHERE state = 'pending' AND sku <> 'held'"), 0,
+	'which stay');
+$becomes_true->("SELECT resting = 200 AND last_error_code = '55P03' FROM order_engine.keeper_status", 'and rest');
+my $waits = () = slurp_file($shop->logfile) =~ /stock of SKU "held" is locked, and due orders wait for it/g;
+cmp_ok($waits, '<', 20, 'for the row the keeper waits now and then, not for each of them');
+$clerk->query_safe('COMMIT');
+$clerk->quit;
+$becomes_true->("SELECT count(*) = 0 FROM order_engine.orders WHERE state = 'pending'", 'they expire when the row is free');
+
+# A session that has a journal's lock, or a table of a journal, stops no expiry.
+foreach my $lock ("SELECT order_engine.journal_tick('outbox')", 'LOCK TABLE order_engine.journal_position IN SHARE MODE')
+{
+	my $admin = $shop->background_psql('shop');
+	$admin->query_safe("BEGIN; $lock");
+	my $unstopped = $order->('a', '1 second');
+	# a window: the keeper looks at the journals every five seconds
+	my $turns = $sql->('SELECT last_pass_at FROM order_engine.keeper_status');
+	$becomes_true->("SELECT last_pass_at > timestamptz '$turns' + '6 seconds' FROM order_engine.keeper_status", "the keeper goes on beside: $lock");
+	is($state->($unstopped), 'cancelled', 'and an order expires');
+	$admin->query_safe('COMMIT');
+	$admin->quit;
+}
+
 # One whose guard raises delays no other, whatever it raises: a timeout of another server, say.
 my $machine = <<'JSON';
 {"final": ["done", "gone"], "void": ["gone"], "transitions": [

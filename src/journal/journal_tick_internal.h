@@ -1,9 +1,9 @@
 /*
- * tick_internal.h
+ * journal_tick_internal.h
  *		The batch that comes next.
  */
-#ifndef ORDER_ENGINE_TICK_INTERNAL_H
-#define ORDER_ENGINE_TICK_INTERNAL_H
+#ifndef ORDER_ENGINE_JOURNAL_TICK_INTERNAL_H
+#define ORDER_ENGINE_JOURNAL_TICK_INTERNAL_H
 
 #include "journal/position_internal.h"
 
@@ -26,4 +26,4 @@ extern bool tick_next(JournalState *state, JournalState *next, const Leaf *leave
 /* Stores it. */
 extern void tick_append(JournalState *next);
 
-#endif /* ORDER_ENGINE_TICK_INTERNAL_H */
+#endif /* ORDER_ENGINE_JOURNAL_TICK_INTERNAL_H */
