@@ -231,6 +231,7 @@ fold_sku(StockRow *stock, StockSum *sums, int n)
 	stock->on_hand = row_value(stock, STOCK_ON_HAND);
 	stock->reserved = row_value(stock, STOCK_RESERVED);
 	stock->version = row_value(stock, STOCK_VERSION);
+	stock->open = DatumGetBool(row_get_required(stock->table, stock->row, STOCK_OPEN));
 	stock_row_change(stock, sum->on_hand, sum->reserved);
 }
 

@@ -73,6 +73,7 @@ stock_mode_lock(StockRow *stock, const char *sku, StockMode *mode)
 	stock->on_hand = get_number(stock, STOCK_ON_HAND);
 	stock->reserved = get_number(stock, STOCK_RESERVED);
 	stock->version = get_number(stock, STOCK_VERSION);
+	stock->open = DatumGetBool(row_get_required(stock->table, stock->row, STOCK_OPEN));
 	mode->escrow = get_number(stock, STOCK_EPOCH) != 0;
 	mode->is_auto = DatumGetBool(row_get_required(stock->table, stock->row, STOCK_AUTO_MODE));
 	return true;
