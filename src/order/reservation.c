@@ -86,7 +86,8 @@ pg_noreturn static void
 raise_not_found(const ReservationKey *key)
 {
 	ereport(ERROR,
-			(errcode(ERRCODE_NO_DATA_FOUND), errmsg("no reservation \"%s\"", key->reservation_id),
+			(errcode(ERRCODE_OE_RESERVATION_NOT_FOUND),
+			 errmsg("no reservation \"%s\"", key->reservation_id),
 			 detail_set("reservation_id", detail_text(key->reservation_id), "user_id",
 						key->has_user ? detail_id(key->user_id) : NULL, NULL),
 			 errhint("Give the user_id that try_reserve() was given.  What was resolved is removed "
@@ -527,7 +528,7 @@ lock_for_order(Reservation *reservation, RowScope *scope, const char *reservatio
 		raise_not_found(&own);
 }
 
-/* What the order wants of each key, less what is held of it; keys where that is nothing, left out. */
+/* What the order wants of each key beyond what is held of it; negative where that is more. */
 static HoldLines
 lines_beyond(const StockLine *wanted, int nwanted, const HoldLines *held)
 {

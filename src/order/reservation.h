@@ -17,7 +17,7 @@ extern void reservation_lock_tables(void);
  * Lets an order of this user take over what is held under the name, by the user or by
  * nobody: afterwards the order holds `lines`, sorted as stock_apply() wants them.  What is
  * beyond the hold is reserved, what is short of it released.  The tables are locked
- * (reservation_lock_tables()).  P0002 if there is no such reservation, OE004 and OE005
+ * (reservation_lock_tables()).  OE007 if there is no such reservation, OE004 and OE005
  * unless it is held; raises as stock_hold().
  */
 extern void

@@ -14,7 +14,7 @@ CREATE FUNCTION order_engine.confirm_reservation(
 	OUT state text, OUT replayed boolean)
 RETURNS record LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'order_engine_confirm_reservation';
 COMMENT ON FUNCTION order_engine.confirm_reservation(text, jsonb, bigint, jsonb) IS
-'Takes what a reservation holds out of the stock, with movements of the reason reservation. lines: a part of what it holds, the rest is released; null for all of it. What has not been released yet is held, however late it is; what has expired is taken again if it is there. A repeated call answers the same with replayed = true. Errors: OE004 it has expired and is short now, OE005 it was cancelled or ordered, OE020 it was confirmed for other lines, P0002 no such reservation, OE060 wrong node, 22023 malformed input, or more than it holds.';
+'Takes what a reservation holds out of the stock, with movements of the reason reservation. lines: a part of what it holds, the rest is released; null for all of it. What has not been released yet is held, however late it is; what has expired is taken again if it is there. A repeated call answers the same with replayed = true. Errors: OE004 it has expired and is short now, OE005 it was cancelled or ordered, OE020 it was confirmed for other lines, OE007 no such reservation, OE060 wrong node, 22023 malformed input, or more than it holds.';
 REVOKE ALL ON FUNCTION order_engine.confirm_reservation(text, jsonb, bigint, jsonb) FROM PUBLIC;
 
 CREATE FUNCTION order_engine.cancel_reservation(
@@ -29,5 +29,5 @@ CREATE FUNCTION order_engine.extend_reservation(
 	reservation_id text, ttl interval, user_id bigint DEFAULT NULL, context jsonb DEFAULT '{}')
 RETURNS timestamptz LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'order_engine_extend_reservation';
 COMMENT ON FUNCTION order_engine.extend_reservation(text, interval, bigint, jsonb) IS
-'Lets a reservation be held until ttl from now, if that is later than it was; returns until when. ttl: positive, at most a year. Errors: OE004 it has expired, OE005 it was confirmed, cancelled or ordered, P0002 no such reservation, OE060 wrong node, 22023 malformed input.';
+'Lets a reservation be held until ttl from now, if that is later than it was; returns until when. ttl: positive, at most a year. Errors: OE004 it has expired, OE005 it was confirmed, cancelled or ordered, OE007 no such reservation, OE060 wrong node, 22023 malformed input.';
 REVOKE ALL ON FUNCTION order_engine.extend_reservation(text, interval, bigint, jsonb) FROM PUBLIC;

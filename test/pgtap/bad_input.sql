@@ -8,6 +8,7 @@ SELECT order_engine.receive_stock('A', 1000) \gset
 SELECT order_id AS paid FROM order_engine.create_order(1, '[{"sku": "A", "quantity": 1, "unit_price": 5}]') \gset
 SELECT outcome FROM order_engine.pay_order(:paid, 'p1', 5) \gset
 SELECT order_id AS pending FROM order_engine.create_order(1, '[{"sku": "A", "quantity": 1, "unit_price": 5}]') \gset
+SELECT status FROM order_engine.try_reserve('r', '[{"sku": "A", "quantity": 1}]', '1 h', 1) \gset
 
 -- What could have a meaning for an argument of this name; the others of a call when one is bad.
 CREATE TEMP TABLE plausible (name text PRIMARY KEY, value text NOT NULL);
@@ -21,7 +22,8 @@ INSERT INTO plausible VALUES
 	('name', $$'order'$$), ('format', $$'mermaid'$$), ('state', $$'pending'$$), ('max_rows', '10'),
 	('aggregatetype', $$'cart'$$), ('aggregateid', $$'1'$$), ('type', $$'cart.filled'$$), ('payload', $$'{}'$$),
 	('headers', $$'{}'$$), ('topic', $$'carts'$$), ('partition', '0'), ('level', $$'app'$$),
-	('role', $$'pg_monitor'$$), ('partitions', '4'), ('max_ms', '1'), ('timeout', $$'1 ms'$$);
+	('role', $$'pg_monitor'$$), ('partitions', '4'), ('max_ms', '1'), ('timeout', $$'1 ms'$$),
+	('reservation_id', $$'r'$$), ('ttl', $$'1 h'$$), ('value', $$'r'$$);
 
 -- What makes no sense, by type.
 CREATE TEMP TABLE bad (type regtype, value text NOT NULL);
@@ -167,6 +169,6 @@ SELECT is_empty($$SELECT signature, a.name, a.type FROM routine JOIN argument a 
 	'there is bad input for every argument''s type');
 SELECT is((SELECT state || ' ' || version FROM order_engine.orders WHERE order_id = :paid), 'paid 2',
 	'the order is as it was');
-SELECT results_eq('SELECT on_hand, reserved FROM order_engine.stock', 'VALUES (999::bigint, 1::bigint)',
+SELECT results_eq('SELECT on_hand, reserved FROM order_engine.stock', 'VALUES (999::bigint, 2::bigint)',
 	'so is the stock');
 SELECT * FROM finish();
