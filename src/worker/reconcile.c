@@ -31,6 +31,7 @@
 #include "utils/array.h"
 #include "utils/backend_status.h"
 #include "utils/builtins.h"
+#include "utils/guc.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
 
@@ -114,6 +115,23 @@ push_snapshot(void)
 {
 	PushActiveSnapshot(IsolationUsesXactSnapshot() ? GetTransactionSnapshot()
 												   : GetLatestSnapshot());
+}
+
+/*
+ * For a piece of unknown size the planner may choose a nested loop, which is ruin where
+ * it is large, since it cannot know that machine, state and event go together; what has
+ * to be fetched row by row says so itself.  The caller ends the level.
+ */
+static int
+set_planner(void)
+{
+	int level = NewGUCNestLevel();
+
+	(void) set_config_option("enable_nestloop", "off", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE,
+							 true, 0, false);
+	(void) set_config_option("jit", "off", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0,
+							 false);
+	return level;
 }
 
 static void
@@ -308,6 +326,7 @@ reconcile_run(bool repair, ReconcileReport report, void *argument)
 {
 	Reconciliation run = {.report = report, .argument = argument, .repair = repair};
 	OwnerScope	   owner;
+	int			   settings;
 
 	if (repair)
 		check_can_repair();
@@ -319,11 +338,13 @@ reconcile_run(bool repair, ReconcileReport report, void *argument)
 	lock_tables(repair);
 	push_snapshot();
 	check_snapshot();
+	settings = set_planner();
 	SPI_connect();
 	read_all(&run);
 	PopActiveSnapshot();
 	repair_all(&run);
 	SPI_finish();
+	AtEOXact_GUC(true, settings);
 	owner_end(&owner);
 	MemoryContextDelete(run.context);
 	pgstat_report_activity(STATE_RUNNING, debug_query_string);

@@ -41,7 +41,7 @@
 	" UNION ALL "                                                                       \
 	"SELECT o.order_id, a ->> 'stock_key', (a ->> 'quantity')::int"                     \
 	" FROM order_engine.orders o, pg_catalog.jsonb_path_query(o.adjustments, '$[*]') a" \
-	" WHERE a ->> 'stock_key' IS NOT NULL AND pg_catalog.jsonb_typeof(a -> 'quantity') = 'number'"
+	" WHERE o.adjustments <> '[]' AND a ->> 'stock_key' IS NOT NULL AND pg_catalog.jsonb_typeof(a -> 'quantity') = 'number'"
 
 /* What open reservations hold. */
 #define RESERVATIONS                                                  \
@@ -390,7 +390,7 @@ check_movements(BlockNumber first, BlockNumber end, CheckVisitor visitor, void *
 		"   CASE WHEN m.ref ~ '^[0-8]?[0-9]{1,18}/[0-9]{1,9}$'"
 		"    THEN pg_catalog.split_part(m.ref, '/', 2)::int END AS version"
 		"  FROM order_engine.stock_movement m WHERE m.ctid >= $1 AND m.ctid < $2"
-		"   AND m.reason IN ('confirm', 'restock')) m"
+		"   AND m.reason IN ('confirm', 'restock') OFFSET 0) m"
 		" JOIN LATERAL (SELECT o.machine_id, o.state, o.version FROM order_engine.orders o"
 		"  WHERE o.order_id = m.order_id LIMIT 1) o ON true"
 		" LEFT JOIN LATERAL (SELECT e.from_state, e.event FROM order_engine.order_event e"

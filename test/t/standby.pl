@@ -54,7 +54,7 @@ $primary->wait_for_catchup($standby);
 is($standby->safe_psql('shop', "SELECT order_engine.get_order($waiting) ->> 'state'"), 'pending', 'a standby reads');
 foreach my $write ("trade(2)", "order_engine.pay_order($waiting, 'p', 1)", "order_engine.emit('note', '1', 't', '1')",
 	"order_engine.define_machine('m', '{\"transitions\": [{\"from\": null, \"event\": \"create\", \"to\": \"a\"}], \"final\": [\"a\"]}')",
-	'order_engine.pause_relay()')
+	'order_engine.pause_relay()', 'order_engine.reconcile(true)')
 {
 	my ($status, $out, $err) = $standby->psql('shop', "\\set VERBOSITY sqlstate\nSELECT $write");
 	like($err, qr/25006/, "and does not write: $write");
@@ -65,6 +65,8 @@ is($standby->safe_psql('shop', 'SELECT state FROM order_engine.relay_state()'), 
 is($standby->safe_psql('shop', 'SELECT lag_events >= 0 FROM order_engine.relay_status'), 't', 'its status can be read');
 is($standby->safe_psql('shop', 'SELECT state, reason, due, late FROM order_engine.keeper_status'),
 	'stopped|this server is a standby: workers start when it is promoted|0|0', 'and that of a keeper, which there is none');
+
+is($standby->safe_psql('shop', 'SELECT * FROM order_engine.reconcile()'), '', 'the books can be looked at');
 
 # ---- promoted, while orders come in ----
 
