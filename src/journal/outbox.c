@@ -479,14 +479,14 @@ static Jsonb *
 event_headers(const OutboxEvent *event)
 {
 	JsonbParseState *state = NULL;
-	char			 seq[16];
+	char			 seq[32];
 
 	if (event->seq == 0 && event->traceparent == NULL && event->tracestate == NULL)
 		return NULL;
 	pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
 	if (event->seq != 0)
 	{
-		pg_ltoa(event->seq, seq);
+		pg_lltoa(event->seq, seq);
 		push_header(&state, "seq", seq);
 	}
 	push_header(&state, "traceparent", event->traceparent);

@@ -23,7 +23,7 @@ typedef struct OutboxEvent
 	const char *type;
 	const char *payload; /* JSON text, NUL-terminated */
 	int			payload_length;
-	int			seq;		 /* the aggregate's version; 0: none */
+	int64		seq;		 /* the aggregate's version; 0: none */
 	const char *traceparent; /* W3C, checked already; NULL: none */
 	const char *tracestate;
 	int			headroom; /* bytes that must stay free below the size limit */

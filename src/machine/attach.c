@@ -469,7 +469,7 @@ publish_move(const Attached *attached, HeapTuple tuple, const AttachedRow *was,
 	event.type = move->publish_attached;
 	event.payload = event_payload(attached, event.id, key, was, row, move);
 	event.payload_length = strlen(event.payload);
-	event.seq = row->version <= PG_INT32_MAX ? (int) row->version : 0;
+	event.seq = row->version;
 	event.traceparent = context.traceparent;
 	event.tracestate = context.tracestate;
 	outbox_append(&scope, &event);

@@ -10,6 +10,7 @@
 #include "base/errors.h"
 #include "shop/owner.h"
 #include "stock/stock.h"
+#include "stock/stock_event_internal.h"
 #include "stock/stock_movement_internal.h"
 #include "stock/stock_row_internal.h"
 #include "stock/stock_shortage_internal.h"
@@ -268,4 +269,5 @@ void
 stock_init(void)
 {
 	stock_shortage_init();
+	stock_event_init();
 }

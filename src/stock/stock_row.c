@@ -16,15 +16,16 @@
 #include "utils/fmgroids.h"
 
 #include "base/errors.h"
+#include "stock/stock_event_internal.h"
 #include "stock/stock_row_internal.h"
 
 void
 stock_row_open(StockRow *stock, RowScope *scope)
 {
 	static const int	   key[] = {STOCK_SKU};
-	static const ShopTable tables[] = {SHOP_STOCK, SHOP_STOCK_MOVEMENT};
+	static const ShopTable tables[] = {SHOP_STOCK, SHOP_STOCK_MOVEMENT, SHOP_OUTBOX};
 
-	row_lock_tables(tables, lengthof(tables), RowExclusiveLock);
+	row_lock_tables(tables, stock_event_wanted() ? 3 : 2, RowExclusiveLock);
 	stock->scope = scope;
 	stock->table = row_open(scope, shop_table(SHOP_STOCK), &stock_columns);
 	stock->index = row_unique_index(stock->table, lengthof(key), key);
@@ -162,29 +163,50 @@ check_written(StockRow *stock)
 					 stock->open);
 }
 
+static StockState
+state_of(const StockRow *stock)
+{
+	return (StockState){stock->on_hand, stock->reserved, stock->open};
+}
+
+static void
+note_change(const StockRow *stock, const StockState *before)
+{
+	StockState after = state_of(stock);
+
+	stock_event_note(stock->scope, stock->sku, stock->version, before, &after);
+}
+
 void
 stock_row_change(StockRow *stock, int64 on_hand, int64 reserved)
 {
-	int columns[STOCK_COLUMNS];
-	int ncolumns = make_next(stock, on_hand, reserved, columns);
+	StockState before = state_of(stock);
+	int		   columns[STOCK_COLUMNS];
+	int		   ncolumns = make_next(stock, on_hand, reserved, columns);
 
 	row_update(stock->table, stock->row, stock->next, ncolumns, columns);
 	check_written(stock);
+	note_change(stock, &before);
 }
 
 bool
 stock_row_change_if_unchanged(StockRow *stock, int64 on_hand, int64 reserved)
 {
-	int columns[STOCK_COLUMNS];
-	int ncolumns = make_next(stock, on_hand, reserved, columns);
+	StockState before = state_of(stock);
+	int		   columns[STOCK_COLUMNS];
+	int		   ncolumns = make_next(stock, on_hand, reserved, columns);
 
-	return row_update_if_unchanged(stock->table, stock->row, stock->next, ncolumns, columns);
+	if (!row_update_if_unchanged(stock->table, stock->row, stock->next, ncolumns, columns))
+		return false;
+	note_change(stock, &before);
+	return true;
 }
 
 void
 stock_row_set_open(StockRow *stock, bool open)
 {
 	static const int columns[] = {STOCK_VERSION, STOCK_OPEN};
+	StockState		 before = state_of(stock);
 
 	row_copy(stock->table, stock->next, stock->row);
 	stock->version++;
@@ -193,6 +215,7 @@ stock_row_set_open(StockRow *stock, bool open)
 	row_set(stock->table, stock->next, STOCK_OPEN, BoolGetDatum(open));
 	row_update(stock->table, stock->row, stock->next, lengthof(columns), columns);
 	check_written(stock);
+	note_change(stock, &before);
 }
 
 /*

@@ -59,7 +59,7 @@ extern void stock_row_lock_or_create(StockRow *stock, const char *sku);
 
 /*
  * Writes the next version of the row, which is locked: so many units more, or fewer.  *stock
- * is the new one.  22003 beyond bigint; raises as row_update().
+ * is the new one.  22003 beyond bigint; raises as row_update() and stock_event_note().
  */
 extern void stock_row_change(StockRow *stock, int64 on_hand, int64 reserved);
 

@@ -16,6 +16,7 @@
 #include "shop/direct_write.h"
 #include "shop/owner.h"
 #include "shop/shop.h"
+#include "stock/stock_event_internal.h"
 #include "stock/stock_movement_internal.h"
 #include "stock/stock_row_internal.h"
 
@@ -198,31 +199,56 @@ check_not_reserved(const HandWrite *write)
 	}
 }
 
+/* As it was, or is; a row that is not there has nothing. */
+static StockState
+hand_state(const HandWrite *write, TupleTableSlot *slot)
+{
+	StockState state = STOCK_NO_STATE;
+	bool	   isnull;
+
+	if (slot == NULL)
+		return state;
+	state.on_hand = hand_quantity(write, slot, STOCK_ON_HAND);
+	state.reserved = hand_quantity(write, slot, STOCK_RESERVED);
+	state.open = DatumGetBool(slot_getattr(slot, write->attno[STOCK_OPEN], &isnull));
+	return state;
+}
+
 static void
-insert_hand_movement(const HandWrite *write)
+insert_hand_movement(RowScope *scope, const char *sku, int64 quantity)
 {
 	ActionContext context;
-	RowScope	  scope;
-	OwnerScope	  owner;
-	StockMovement movement = {.reason = STOCK_REASON_DIRECT};
+	StockMovement movement = {.sku = sku, .quantity = quantity, .reason = STOCK_REASON_DIRECT};
 
-	movement.quantity = (write->new ? hand_quantity(write, write->new, STOCK_ON_HAND) : 0) -
-						(write->old ? hand_quantity(write, write->old, STOCK_ON_HAND) : 0);
-	if (movement.quantity == 0)
-		return;
-	movement.sku = hand_sku(write, write->new ? write->new : write->old);
 	context_parse(NULL, &context);
 	movement.actor = context.actor;
+	stock_movement_insert(scope, &movement);
+}
+
+static void
+record(const HandWrite *write)
+{
+	StockState	before = hand_state(write, write->old);
+	StockState	after = hand_state(write, write->new);
+	const char *sku = hand_sku(write, write->new ? write->new : write->old);
+	int64		version =
+		  write->new ? write->version : hand_quantity(write, write->old, STOCK_VERSION) + 1;
+	RowScope   scope;
+	OwnerScope owner;
+
+	if (after.on_hand == before.on_hand)
+		return;
 	owner_begin(&owner);
 	row_scope_begin(&scope, "a change of stock");
-	stock_movement_insert(&scope, &movement);
+	insert_hand_movement(&scope, sku, after.on_hand - before.on_hand);
+	stock_event_note(&scope, sku, version, &before, &after);
 	row_scope_end(&scope);
 	owner_end(&owner);
 }
 
 /*
  * Checks what was really written, since a user's own BEFORE trigger may have
- * changed the row after ours, and writes the movement: not in the BEFORE
+ * changed the row after ours, and records it: not in the BEFORE
  * trigger, which ON CONFLICT DO UPDATE fires for rows that are not inserted.
  */
 Datum
@@ -236,6 +262,6 @@ order_engine_stock_after(PG_FUNCTION_ARGS)
 		check_hand_write(&write);
 	else
 		check_not_reserved(&write);
-	insert_hand_movement(&write);
+	record(&write);
 	return PointerGetDatum(NULL);
 }

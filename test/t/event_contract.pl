@@ -14,7 +14,9 @@ use lib 'test/lib';
 use OrderEngine;
 
 my $schema_file = 'doc/event.schema.json';
+my $stock_schema_file = 'doc/stock_event.schema.json';
 my $schema = JSON::PP::decode_json(slurp_file($schema_file));
+my $stock_schema = JSON::PP::decode_json(slurp_file($stock_schema_file));
 my $shop = OrderEngine::new_shop('main');
 
 # Prints for each event of a file (one a line) what is wrong with it, if anything.
@@ -30,7 +32,12 @@ PYTHON
 
 sub validate
 {
-	my @events = @_;
+	return validate_by($schema_file, @_);
+}
+
+sub validate_by
+{
+	my ($schema_file, @events) = @_;
 	my $file = PostgreSQL::Test::Utils::tempdir() . '/events';
 	my ($out, $err) = ('', '');
 	append_to_file($file, join("\n", @events) . "\n");
@@ -118,6 +125,24 @@ sub unknown_fields
 }
 my %unknown = map { $_ => 1 } map { unknown_fields(JSON::PP::decode_json($_), $schema) } @events;
 is_deeply([ sort keys %unknown ], [], 'the contract names every field');
+
+# The same of stock, whatever the SKU.
+$shop->safe_psql('shop', <<'SQL');
+SET order_engine.stock_events = on;
+SELECT order_engine.receive_stock(s, 1), order_engine.set_stock_open(s, false), order_engine.set_stock_open(s, true), order_engine.deduct_stock(s, 1)
+FROM unnest(ARRAY[E'a "\\ ü', '42', repeat('x', 255)]) s;
+INSERT INTO order_engine.stock (sku, on_hand) VALUES ('much', 9223372036854775807);
+SQL
+my @stock_events = split /\n/, $shop->safe_psql('shop', q{SELECT payload FROM order_engine.outbox WHERE aggregatetype = 'stock' ORDER BY id});
+is(scalar(@stock_events), 13, 'each crossing is an event');
+is_deeply([ validate_by($stock_schema_file, @stock_events) ], [ ('valid') x 13 ], 'and each is valid');
+is_deeply([ map { unknown_fields(JSON::PP::decode_json($_), $stock_schema) } @stock_events ], [], 'and known to the contract');
+foreach my $key (sort keys %{ JSON::PP::decode_json($stock_events[0]) })
+{
+	my $event = JSON::PP::decode_json($stock_events[0]);
+	delete $event->{$key};
+	isnt((validate_by($stock_schema_file, JSON::PP::encode_json($event)))[0], 'valid', "without $key it is not");
+}
 
 # The validator can tell: the contract holds nothing that is not meant.
 my %spoilt = (
