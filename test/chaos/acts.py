@@ -4,9 +4,12 @@ from dataclasses import dataclass, field
 from typing import Callable
 
 import sql
-from ledger import Change, Movement, Order
+from ledger import Change, Movement, Order, Reservation
 
 TAKES = {"OE001"}
+# of a reservation whose time was over, or that another has decided on
+RESOLVED = {"OE004", "OE005"}
+RESERVATIONS_EXPIRE = False
 
 
 @dataclass
@@ -48,37 +51,88 @@ class Chooser:
 	def sku(self):
 		return self.rng.choice(self.skus)
 
-	def candidate(self, own, *states):
-		orders = [order for order in own if order.state is None and "held" in states]
-		orders += self.ledger.recent(*states)
-		return self.rng.choice(orders) if orders else None
+	def lines(self):
+		skus = self.rng.sample(self.skus, min(self.rng.randint(1, 5), len(self.skus)))
+		return [(sku, self.rng.randint(1, 3)) for sku in skus]
+
+	def user(self):
+		return self.rng.randint(1, 50)
+
+	def while_short(self, short):
+		return "%.1f seconds" % self.rng.uniform(0.1, 1.5) if short else "1 day"
+
+	def candidate(self, kind, own, *states):
+		"""One that others may be changing as well; of the transaction's own, a new one."""
+		things = [thing for thing in own if isinstance(thing, kind) and thing.state is None
+			and "held" in states]
+		things += self.ledger.recent(kind, *states)
+		return self.rng.choice(things) if things else None
 
 	# ---- orders ----
 
 	def order(self, token, own):
-		lines = [(sku, self.rng.randint(1, 3))
-			for sku in self.rng.sample(self.skus, min(self.rng.randint(1, 5), len(self.skus)))]
+		lines = self.lines()
 		if self.rng.random() < 0.1:
 			lines.append((lines[0][0], 1))
 		short = self.rng.random() < 0.25
-		return creation(Order(token, self.rng.randint(1, 50), lines, short),
-			"%.1f seconds" % self.rng.uniform(0.1, 1.5) if short else "1 day")
+		return creation(Order(token, self.user(), lines, short), self.while_short(short))
 
 	def pay(self, token, own):
-		order = self.candidate(own, "held")
+		order = self.candidate(Order, own, "held")
 		return order and payment(order, token)
 
 	def cancel(self, token, own):
-		order = self.candidate(own, "held")
+		order = self.candidate(Order, own, "held")
 		return order and move(order, "cancel_order", token, "released")
 
 	def request_refund(self, token, own):
-		order = self.candidate([], "sold")
+		order = self.candidate(Order, [], "sold")
 		return order and move(order, "request_refund", token, "refunding")
 
 	def confirm_refund(self, token, own):
-		order = self.candidate([], "refunding")
+		order = self.candidate(Order, [], "refunding")
 		return order and move(order, "confirm_refund", token, "restocked")
+
+	# ---- reservations ----
+
+	def reserve(self, token, own):
+		short = RESERVATIONS_EXPIRE and self.rng.random() < 0.4
+		user = self.rng.choice([None, self.user()])
+		return reservation(Reservation(token, user, self.lines(), short), self.while_short(short))
+
+	def confirm(self, token, own):
+		"""All of it, or a part."""
+		held = self.candidate(Reservation, own, "held", "expired")
+		if held is None:
+			return None
+		lines = None if self.rng.random() < 0.5 else [(sku, self.rng.randint(1, quantity))
+			for sku, quantity in held.lines if self.rng.random() < 0.7] or None
+		return confirmation(held, lines, token)
+
+	def cancel_reservation(self, token, own):
+		held = self.candidate(Reservation, own, "held", "expired")
+		return held and cancellation(held, token)
+
+	def extend(self, token, own):
+		held = self.candidate(Reservation, own, "held")
+		return held and Act("SELECT " + sql.call("extend_reservation", held.key,
+			self.while_short(held.short), held.user), refusals=RESOLVED)
+
+	def order_reserved(self, token, own):
+		"""Some of what is held, and something else."""
+		held = self.candidate(Reservation, own, "held")
+		if held is None:
+			return None
+		lines = [line for line in held.lines if self.rng.random() < 0.7] + self.lines()[:1]
+		return creation(Order(token, held.user or self.user(), lines, False), "1 day", held)
+
+	def cancel_before(self, token, own):
+		return cancellation(Reservation(token, self.user(), [], False), token)
+
+	def try_too_late(self, token, own):
+		cancelled = [held for held in self.ledger.recent(Reservation, "cancelled")
+			if not held.lines]
+		return cancelled and dangling_try(self.rng.choice(cancelled))
 
 	# ---- goods ----
 
@@ -103,16 +157,21 @@ class Chooser:
 			self.rng.choice(["row", "escrow"])), refusals={"55000", "55P03"}, switches=True)
 
 
-def creation(order, pay_within):
-	lines = [{"sku": sku, "quantity": quantity, "unit_price": 1} for sku, quantity in order.lines]
-
+def creation(order, pay_within, reservation=None):
+	"""Of an order, which may take a reservation over."""
 	def effects(row):
 		order.id = row["order_id"]
-		return [Change(order, "held")]
-	return Act("SELECT order_id, replayed FROM " + sql.call("create_order", order.user, lines,
-			order.key, pay_within=pay_within), effects, repeatable=True, refusals=TAKES,
+		return [Change(order, "held")] + ([Change(reservation, "ordered")] if reservation else [])
+	return Act("SELECT order_id, replayed FROM " + sql.call("create_order", order.user,
+			in_json(order.lines), order.key, pay_within=pay_within,
+			reservation_id=reservation.key if reservation else ...), effects, repeatable=True,
+		refusals=TAKES | (RESOLVED if reservation else set()),
 		lookup="SELECT order_id FROM order_engine.orders WHERE user_id = %d "
 			"AND idempotency_key = '%s'" % (order.user, order.key))
+
+
+def in_json(lines):
+	return [{"sku": sku, "quantity": quantity, "unit_price": 1} for sku, quantity in lines]
 
 
 def payment(order, ref):
@@ -129,6 +188,43 @@ def move(order, function, key, state):
 		lambda row: [Change(order, state)], repeatable=True, refusals={"OE010"},
 		lookup="SELECT version FROM order_engine.order_event WHERE order_id = %d "
 			"AND idempotency_key = '%s'" % (order.id, key))
+
+
+def reservation(held, ttl):
+	def effects(row):
+		return [Change(held, "held")] if row["status"] == "reserved" else []
+	return Act("SELECT status FROM " + sql.call("try_reserve", held.key, in_json(held.lines),
+			ttl, held.user), effects, lookup=reservation_lookup(held, "'reserved' AS status"))
+
+
+def confirmation(held, lines, actor):
+	confirmed = held.lines if lines is None else lines
+	return Act("SELECT replayed FROM " + sql.call("confirm_reservation", held.key,
+			lines and in_json(lines), held.user, {"actor": actor}),
+		lambda row: [Change(held, "confirmed", confirmed)],
+		refusals=RESOLVED | {"OE020"}, lookup=resolution_lookup(held, actor))
+
+
+def cancellation(held, actor):
+	return Act("SELECT replayed FROM " + sql.call("cancel_reservation", held.key, held.user,
+			{"actor": actor}), lambda row: [Change(held, "cancelled")],
+		refusals={"OE005"}, lookup=resolution_lookup(held, actor))
+
+
+def dangling_try(cancelled):
+	def effects(row):
+		raise AssertionError("%s was reserved after it was cancelled" % cancelled)
+	return Act("SELECT status FROM " + sql.call("try_reserve", cancelled.key,
+		in_json([("row-1", 1)]), "1 day", cancelled.user), effects, refusals={"OE006"})
+
+
+def reservation_lookup(held, columns):
+	return ("SELECT %s FROM order_engine.reservation WHERE reservation_id = '%s' "
+		"AND user_id IS NOT DISTINCT FROM %s" % (columns, held.key, sql.literal(held.user)))
+
+
+def resolution_lookup(held, actor):
+	return reservation_lookup(held, "state") + " AND actor = '%s'" % actor
 
 
 def movement(function, sku, reason, ref, quantity, sign=1):

@@ -18,8 +18,11 @@ def rows(connection, text):
 	return database.run(connection, text)
 
 
-def has(connection, function):
-	return rows(connection, "SELECT to_regproc('order_engine.%s') IS NOT NULL" % function)[0][0]
+def has(connection, name):
+	"""A function, a table or a setting."""
+	return rows(connection, """SELECT to_regproc('order_engine.{0}') IS NOT NULL
+		OR to_regclass('order_engine.{0}') IS NOT NULL
+		OR current_setting('order_engine.{0}', true) IS NOT NULL""".format(name))[0][0]
 
 
 def broken(connection, ledger):
@@ -28,7 +31,7 @@ def broken(connection, ledger):
 		rows(connection, "BEGIN ISOLATION LEVEL REPEATABLE READ")
 		try:
 			return (broken_stock(connection, ledger) + broken_orders(connection, ledger)
-				+ broken_movements(connection, ledger))
+				+ broken_reservations(connection, ledger) + broken_movements(connection, ledger))
 		except psycopg2.errors.SerializationFailure:
 			# a leaf of the journal was emptied since the snapshot
 			pass
@@ -37,29 +40,35 @@ def broken(connection, ledger):
 	return ["no snapshot was young enough"]
 
 
-# ---- orders ----
+# ---- orders and reservations ----
+
+HELD = """SELECT (SELECT count(*) FROM order_engine.orders
+		WHERE state = 'pending' AND due_at < now() + interval '1 hour')
+	+ (SELECT count(*) FROM order_engine.reservation
+		WHERE state = 'held' AND expires_at < now() + interval '1 hour')"""
+EXPIRED = """SELECT o.idempotency_key FROM order_engine.orders o JOIN order_engine.order_event e
+		USING (order_id) WHERE event = 'expire'
+	UNION ALL SELECT reservation_id FROM order_engine.reservation WHERE state = 'expired'"""
+
 
 def enter_expiries(connection, ledger):
-	"""What the keeper did, once it has let go of all orders whose time is over; what it
-	should not have done."""
+	"""What the keeper did, once it has let go of all whose time is over; what it should not
+	have done."""
 	until = time.monotonic() + PATIENCE
-	while rows(connection, "SELECT count(*) FROM order_engine.orders WHERE state = 'pending' "
-			"AND due_at < now() + interval '1 hour'") != [(0,)]:
+	while rows(connection, HELD) != [(0,)]:
 		if time.monotonic() > until:
-			return ["orders do not expire"]
+			return ["orders or reservations do not expire"]
 		time.sleep(0.05)
-	expired = {id for id, in rows(connection,
-		"SELECT order_id FROM order_engine.order_event WHERE event = 'expire'")}
-	held = {order.id: order for order in ledger.orders.values() if order.state == "held"}
-	found = ["order %d has expired before its time" % id for id in expired & held.keys()
-		if not held[id].short]
-	ledger.enter([Change(held[id], "released") for id in expired & held.keys()])
-	return found
+	held = {thing.key: thing for thing in [*ledger.orders.values(), *ledger.reservations.values()]
+		if thing.state == "held"}
+	expired = {key for key, in rows(connection, EXPIRED)} & held.keys()
+	ledger.enter([Change(held[key], "expired") for key in expired])
+	return ["%s has expired before its time" % held[key] for key in expired if not held[key].short]
 
 
 # of an order that is in a state of the ledger's
 STATES = {"held": "pending", "sold": "paid", "refunding": "refunding", "released": "cancelled",
-	"restocked": "cancelled"}
+	"expired": "cancelled", "restocked": "cancelled"}
 
 
 def broken_orders(connection, ledger):
@@ -78,6 +87,18 @@ def broken_orders(connection, ledger):
 	return wrong
 
 
+def broken_reservations(connection, ledger):
+	there = {key: (id, state, confirmed) for key, id, state, confirmed in rows(connection,
+		"SELECT reservation_id, id, state, confirmed FROM order_engine.reservation")}
+	wrong = ["nobody knows of reservation %s, %s" % (key, there[key])
+		for key in there.keys() - ledger.reservations.keys()]
+	for key, held in ledger.reservations.items():
+		held.id, state, confirmed = there.get(key, (None, None, None))
+		if state != held.state or (confirmed or {}) != dict(held.confirmed):
+			wrong.append("%s is %s" % (held, there.get(key)))
+	return wrong
+
+
 # ---- goods ----
 
 def broken_movements(connection, ledger):
@@ -85,7 +106,7 @@ def broken_movements(connection, ledger):
 	there = Counter()
 	for sku, reason, ref, actor, quantity in rows(connection,
 			"SELECT sku, reason, ref, actor, quantity FROM order_engine.stock_movement"):
-		if reason in ("confirm", "restock"):
+		if reason in ("confirm", "restock", "reservation"):
 			ref = int(ref.split("/")[0])
 		there[sku, reason, actor if reason == "direct" else ref] += quantity
 	expected = {**ledger.movements, **ledger.order_movements()}
@@ -98,9 +119,13 @@ def broken_stock(connection, ledger):
 	expected = ledger.sums()
 	moved = dict(rows(connection, """SELECT sku, sum(quantity)::bigint
 		FROM order_engine.stock_movement GROUP BY sku"""))
-	held = dict(rows(connection, """SELECT stock_key, sum(quantity)::bigint
+	held = dict(rows(connection, """SELECT sku, sum(quantity)::bigint FROM (
+		SELECT stock_key AS sku, quantity
 		FROM order_engine.order_line JOIN order_engine.orders USING (order_id)
-		WHERE state = 'pending' GROUP BY stock_key"""))
+		WHERE state = 'pending'
+		UNION ALL SELECT line.key, line.value::bigint
+		FROM order_engine.reservation, jsonb_each_text(lines) line
+		WHERE state = 'held') held GROUP BY sku"""))
 	wrong = []
 	for sku, mode, on_hand, reserved, available, asked in stock_now(connection):
 		seen = [(on_hand, reserved), (moved.get(sku, 0), held.get(sku, 0))]
@@ -113,8 +138,7 @@ def broken_stock(connection, ledger):
 
 
 def stock_now(connection):
-	now = "order_engine.stock" if rows(connection, "SELECT to_regclass('order_engine.stock_now') "
-		"IS NULL")[0][0] else "order_engine.stock_now"
+	now = "order_engine.stock_now" if has(connection, "stock_now") else "order_engine.stock"
 	return rows(connection, """SELECT s.sku, s.mode, s.on_hand, s.reserved,
 			order_engine.available(s.sku), a.available
 		FROM %s s LEFT JOIN order_engine.availability(ARRAY(SELECT sku FROM order_engine.stock)) a
@@ -136,7 +160,7 @@ def cannot_be_bought(connection, ledger):
 
 
 def sell_out(connection, ledger):
-	"""The same, and it is paid for, as all that was held."""
+	"""The same, and it is paid for, as all that was held is."""
 	rows(connection, "BEGIN")
 	sale, wrong = buy_out(connection, ledger)
 	rows(connection, "ROLLBACK" if wrong else "COMMIT")
@@ -148,6 +172,10 @@ def sell_out(connection, ledger):
 				ledger.enter([Change(order, "sold")])
 			else:
 				wrong.append("%s cannot be paid: %s" % (order, told))
+	for held in ledger.reservations.values():
+		if held.state == "held":
+			rows(connection, acts.confirmation(held, None, "the last").text)
+			ledger.enter([Change(held, "confirmed", held.lines)])
 	return wrong + ["%s is left of %s" % (left, sku) for sku, left in ledger.sums().items()
 		if left != (0, 0)]
 
@@ -186,7 +214,7 @@ def adopt(connection, ledger):
 	states = dict(rows(connection, "SELECT idempotency_key, state FROM order_engine.orders"))
 	moved = {(sku, reason, ref) for sku, reason, ref in rows(connection,
 		"""SELECT sku, reason, CASE reason WHEN 'direct' THEN actor ELSE ref END
-		FROM order_engine.stock_movement WHERE reason NOT IN ('confirm', 'restock')""")}
+		FROM order_engine.stock_movement WHERE reason NOT IN ('confirm', 'restock', 'reservation')""")}
 	restocked = {key for key, in rows(connection, """SELECT o.idempotency_key
 		FROM order_engine.orders o JOIN order_engine.order_event e USING (order_id)
 		WHERE e.event = 'confirm_refund'""")}

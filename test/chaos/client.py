@@ -90,7 +90,8 @@ class Client(threading.Thread):
 				names = [column.name for column in cursor.description]
 				return next((dict(zip(names, row)) for row in cursor), None)
 		except psycopg2.Error as error:
-			if self.connection.closed or (error.pgcode or "").startswith("57P"):
+			# without a code: nobody was there to give one
+			if self.connection.closed or (error.pgcode or "57P").startswith("57P"):
 				raise Lost() from error
 			raise Refused(error) from error
 
@@ -142,8 +143,8 @@ class Client(threading.Thread):
 				self.part()
 
 	def part(self):
-		own = [effect.order for act, row in self.done for effect in act.effects(row)
-			if hasattr(effect, "order")]
+		own = [effect.thing for act, row in self.done for effect in act.effects(row)
+			if hasattr(effect, "thing")]
 		act = self.choose(own)
 		if act.switches:
 			# of its own changes before, and of its takes after it
@@ -170,7 +171,7 @@ class Client(threading.Thread):
 			del self.done[known:]
 
 	def commit(self):
-		self.unknown = [act for act, _ in self.done if act.lookup]
+		self.unknown = [act for act, row in self.done if act.lookup and not row.get("replayed")]
 		try:
 			self.execute("COMMIT")
 		except Refused as refused:

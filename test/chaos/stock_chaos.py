@@ -31,6 +31,7 @@ sys.path.insert(1, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."
 
 import psycopg2
 
+import acts
 import books
 import database
 import sql
@@ -41,10 +42,13 @@ from ledger import Ledger, Movement
 MODES = {"row-1": "row", "row-2": "row", "hot-1": "escrow", "hot-2": "escrow", "any-1": "row",
 	"any-2": "escrow", "auto-1": "auto"}
 CHAOS = {"order": 40, "pay": 15, "cancel": 8, "request_refund": 4, "confirm_refund": 4,
+	"reserve": 10, "confirm": 5, "cancel_reservation": 3, "extend": 2, "order_reserved": 5,
+	"cancel_before": 1, "try_too_late": 1,
 	"receive": 6, "adjust": 4, "deduct": 6, "write": 4, "switch": 3}
 SALE = {"order": 60, "pay": 40}
 # what the clients do where there is the function for it
-NEEDS = {"set_stock_mode": "mode switches, and stock in escrow", "reconcile": "reconcile()"}
+NEEDS = {"stock_now": "mode switches, and stock in escrow", "reconcile": "reconcile()",
+	"reservation_retention": "reservations that expire"}
 
 
 class Shop:
@@ -79,20 +83,21 @@ class Shop:
 	def open(self, units):
 		self.ledger = Ledger()
 		self.admin = self.connect()
-		self.there = {function: books.has(self.admin, function) for function in NEEDS}
-		if not self.there["set_stock_mode"]:
+		self.there = {name: books.has(self.admin, name) for name in NEEDS}
+		if not self.there["stock_now"]:
 			self.weights["switch"] = 0
+		acts.RESERVATIONS_EXPIRE = self.there["reservation_retention"]
 		for sku, mode in MODES.items():
 			database.run(self.admin, "SELECT "
 				+ sql.call("receive_stock", sku, int(units), ref="initial"))
 			self.ledger.enter([Movement(sku, "receipt", "initial", int(units))])
-			if self.there["set_stock_mode"]:
+			if self.there["stock_now"]:
 				database.run(self.admin, "SELECT " + sql.call("set_stock_mode", sku, mode))
 
 	def without(self):
-		for function, what in NEEDS.items():
-			if not self.there[function]:
-				print("%s: there is no %s() yet" % (what, function))
+		for name, what in NEEDS.items():
+			if not self.there[name]:
+				print("%s: there is no %s yet" % (what, name))
 
 	def go(self, name):
 		self.round = name
