@@ -17,6 +17,7 @@
 #include "journal/journal.h"
 #include "journal/outbox.h"
 #include "machine/machine_catalog.h"
+#include "order/reservation.h"
 #include "relay/relay.h"
 #include "shop/order_id.h"
 #include "shop/row.h"
@@ -49,6 +50,7 @@ _PG_init(void)
 	outbox_init();
 	escrow_init();
 	stock_init();
+	reservation_init();
 	worker_init();
 	launcher_init();
 	keeper_init();

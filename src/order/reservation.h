@@ -24,4 +24,13 @@ extern void
 reservation_take_over(RowScope *scope, const char *reservation_id, int64 user_id, int64 order_id,
 					  const StockLine *lines, int nlines, const char *actor);
 
+/*
+ * Deletes up to `max` reservations that were resolved longer ago than
+ * order_engine.reservation_retention; how many there were.  As the tables' owner.
+ */
+extern int64 reservation_purge(int64 max);
+
+/* Defines the setting; from _PG_init. */
+extern void reservation_init(void);
+
 #endif /* ORDER_ENGINE_RESERVATION_H */

@@ -31,3 +31,9 @@ RETURNS timestamptz LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'o
 COMMENT ON FUNCTION order_engine.extend_reservation(text, interval, bigint, jsonb) IS
 'Lets a reservation be held until ttl from now, if that is later than it was; returns until when. ttl: positive, at most a year. Errors: OE004 it has expired, OE005 it was confirmed, cancelled or ordered, OE007 no such reservation, OE060 wrong node, 22023 malformed input.';
 REVOKE ALL ON FUNCTION order_engine.extend_reservation(text, interval, bigint, jsonb) FROM PUBLIC;
+
+CREATE FUNCTION order_engine.reservation_before_delete() RETURNS trigger
+LANGUAGE C AS 'MODULE_PATHNAME', 'order_engine_reservation_before_delete';
+COMMENT ON FUNCTION order_engine.reservation_before_delete() IS
+'internal: trigger of reservation that refuses to delete what is held, or was resolved within order_engine.reservation_retention';
+REVOKE ALL ON FUNCTION order_engine.reservation_before_delete() FROM PUBLIC;

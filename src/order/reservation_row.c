@@ -245,6 +245,21 @@ reservation_lock(Reservation *reservation)
 }
 
 bool
+reservation_lock_if_free(Reservation *reservation, RowScope *scope, int64 id)
+{
+	ScanKeyData key;
+
+	open_leaf(reservation, scope, slot_of_order(id));
+	ScanKeyInit(&key, 1, BTEqualStrategyNumber, F_INT8EQ, Int64GetDatum(id));
+	if (!row_find_locked(reservation->table,
+						 row_unique_index(reservation->table, 1, (const int[]){RESERVATION_ID}), 1,
+						 &key, LockWaitSkip, reservation->row))
+		return false;
+	read_row(reservation);
+	return true;
+}
+
+bool
 reservation_is_taken(Reservation *reservation)
 {
 	ScanKeyData keys[2];

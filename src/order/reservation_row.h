@@ -66,6 +66,9 @@ extern bool reservation_find(Reservation *reservation);
 /* Locks it and reads its latest version; false if there is none; 40001 as row_find_locked(). */
 extern bool reservation_lock(Reservation *reservation);
 
+/* The same by its own id, unless another holds it: false then, too. */
+extern bool reservation_lock_if_free(Reservation *reservation, RowScope *scope, int64 id);
+
 /*
  * Makes the row: the key, the state, the lines and the times are what *reservation says.  False,
  * with nothing written, if another transaction has made one of this key since the snapshot: look

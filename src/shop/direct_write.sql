@@ -17,10 +17,14 @@ LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $triggers$
 DECLARE
 	relation regclass;
 BEGIN
-	FOREACH relation IN ARRAY ARRAY['order_engine.order_line', 'order_engine.order_event', 'order_engine.payment', 'order_engine.reservation',
+	FOREACH relation IN ARRAY ARRAY['order_engine.order_line', 'order_engine.order_event', 'order_engine.payment',
 			'order_engine.stock_movement', 'order_engine.machine', 'order_engine.shop']::regclass[] LOOP
 		EXECUTE format('CREATE TRIGGER "0_order_engine_direct_write" BEFORE INSERT OR UPDATE OR DELETE ON %s FOR EACH ROW EXECUTE FUNCTION order_engine.refuse_direct_write()', relation);
 	END LOOP;
+	CREATE TRIGGER "0_order_engine_direct_write" BEFORE INSERT OR UPDATE ON order_engine.reservation
+		FOR EACH ROW EXECUTE FUNCTION order_engine.refuse_direct_write();
+	CREATE TRIGGER "0_order_engine_before_delete" BEFORE DELETE ON order_engine.reservation
+		FOR EACH ROW EXECUTE FUNCTION order_engine.reservation_before_delete();
 	CREATE TRIGGER "0_order_engine_direct_write" BEFORE DELETE ON order_engine.orders
 		FOR EACH ROW EXECUTE FUNCTION order_engine.refuse_direct_write();
 

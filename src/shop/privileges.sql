@@ -129,6 +129,7 @@ VALUES
 	('function', 'orders_before_insert', NULL, NULL, NULL),
 	('function', 'orders_before_update', NULL, NULL, NULL),
 	('function', 'orders_after_change', NULL, NULL, NULL),
+	('function', 'reservation_before_delete', NULL, NULL, NULL),
 	('function', 'stock_before', NULL, NULL, NULL),
 	('function', 'stock_after', NULL, NULL, NULL),
 	('function', 'slot_hash', NULL, NULL, NULL),

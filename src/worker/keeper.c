@@ -1,6 +1,7 @@
 /*
  * keeper.c
- *		Fires the events of orders that are due, folds stock, and keeps the journals short.
+ *		Fires the events of orders that are due, releases reservations that are, folds stock,
+ *		and keeps the journals short.
  *
  * In small transactions: those of the worker, or of CALL tend() where there is none.  Of
  * journals it takes locks that are free only, and of stock rows at a fold: so nobody keeps
@@ -9,7 +10,7 @@
  * A batch locks its orders without ever waiting (whoever holds one, a payment
  * say, decides about it), and takes the stock of all of them afterwards, in
  * the order of the stock keys: so it cannot deadlock with create_order(),
- * pay_order() or another batch.
+ * pay_order() or another batch.  Reservations are no different, and have batches of their own.
  *
  * Shared memory: in each database's slot a Note of its keeper, who alone writes and
  * reads it: what a guard or a trigger does that ends the process (exit_on_error
@@ -39,6 +40,8 @@
 #include "journal/journal.h"
 #include "journal/outbox.h"
 #include "order/order.h"
+#include "order/reservation.h"
+#include "order/reservation_row.h"
 #include "shop/owner.h"
 #include "stock/escrow.h"
 #include "worker/keeper.h"
@@ -50,6 +53,9 @@
 #define IDLE_MS 500
 #define ROTATE_MS 5000
 #define FOLD_RETRY_MS 5000
+#define PURGE_MS 1000
+#define PURGE_SIZE 1000
+#define PURGE_BATCHES 10
 #define BATCH_SIZE 250
 #define SEARCH_SIZE 10000
 #define FIRST_RETRY_MS 5000
@@ -59,21 +65,30 @@
 /* Who holds a stock row for longer must not stop the others' orders and stock with it. */
 #define LOCK_TIMEOUT_OF_BATCH "1s"
 
+typedef enum DueKind
+{
+	DUE_ORDERS,
+	DUE_RESERVATIONS,
+	DUE_KINDS
+} DueKind;
+
+/* An order; or a reservation, whose id is none of an order. */
 typedef struct DueOrder
 {
 	int64		order_id;
 	TimestampTz due_at;
 } DueOrder;
 
-/* One walk through all that is due at its beginning, oldest first. */
+/* One walk through all of a kind that is due at its beginning, oldest first. */
 typedef struct KeeperPass
 {
+	DueKind		  kind;
 	MemoryContext context;	/* outlives transactions */
 	bool		  commits;	/* each step is a transaction of its own */
 	bool		  worker;	/* nobody cancels it, and it waits for no lock for long */
 	int64		  number;	/* of passes so far */
 	HTAB		 *resting;	/* orders to pass over, and when to look at them again */
-	HTAB		 *stuck;	/* stock keys whose rows others hold for long */
+	HTAB		 *stuck;	/* stock keys whose rows others hold for long; of all kinds */
 	const char	 *applying; /* the stock key that is being changed; NULL: none */
 	TimestampTz	  now;		/* what is due by then */
 	int64		  began_at; /* of clock_ms() */
@@ -91,6 +106,7 @@ typedef struct KeeperPass
 typedef struct Note
 {
 	int		 nfiring; /* so many are being fired; 0: none */
+	DueKind	 kind;	  /* of these */
 	DueOrder firing;  /* the one, if it is one */
 	int		 nculprits;
 	DueOrder culprits[MAX_CULPRITS]; /* ended a keeper; the last ones, in a ring */
@@ -123,9 +139,10 @@ typedef struct Duties
 {
 	int64 fold_at;
 	int64 rotate_at;
+	int64 purge_at;
 } Duties;
 
-/* The stock effect of one order for one stock key. */
+/* The stock effect of one order, or reservation, for one stock key. */
 typedef struct StockWork
 {
 	StockEffect effect;
@@ -151,22 +168,32 @@ PG_FUNCTION_INFO_V1(order_engine_tend);
  * after each step, so the step checks deferred constraints itself.
  */
 static void
-pass_init(KeeperPass *pass, MemoryContext parent, bool commits)
+pass_init(KeeperPass *pass, DueKind kind, MemoryContext parent, bool commits, HTAB *stuck)
 {
 	HASHCTL ctl = {.keysize = sizeof(int64), .entrysize = sizeof(Rest)};
 
 	memset(pass, 0, sizeof(*pass));
+	pass->kind = kind;
 	pass->commits = commits;
+	pass->stuck = stuck;
 	pass->context = AllocSetContextCreate(parent, "order_engine keeper", ALLOCSET_DEFAULT_SIZES);
 	ctl.hcxt = pass->context;
 	pass->resting =
 		hash_create("order_engine resting", 64, &ctl, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
-	ctl = (HASHCTL){.keysize = CALL_MAX_NAME_LENGTH + 1,
-					.entrysize = sizeof(StuckStock),
-					.hcxt = pass->context};
-	pass->stuck =
-		hash_create("order_engine stuck stock", 16, &ctl, HASH_ELEM | HASH_STRINGS | HASH_CONTEXT);
 	pass->due = MemoryContextAlloc(pass->context, sizeof(DueOrder) * SEARCH_SIZE);
+}
+
+/* One of each kind; [DUE_KINDS]. */
+static void
+passes_init(KeeperPass *passes, MemoryContext parent, bool commits)
+{
+	HASHCTL ctl = {
+		.keysize = CALL_MAX_NAME_LENGTH + 1, .entrysize = sizeof(StuckStock), .hcxt = parent};
+	HTAB *stuck =
+		hash_create("order_engine stuck stock", 16, &ctl, HASH_ELEM | HASH_STRINGS | HASH_CONTEXT);
+
+	for (int kind = 0; kind < DUE_KINDS; kind++)
+		pass_init(&passes[kind], kind, parent, commits, stuck);
 }
 
 /* Starts a pass over what is due now. */
@@ -179,6 +206,19 @@ pass_begin(KeeperPass *pass)
 	pass->ndue = pass->next = pass->alone = 0;
 	pass->last = (DueOrder){PG_INT64_MIN, DT_NOBEGIN};
 	pass->complete = false;
+}
+
+static void
+passes_begin(KeeperPass *passes)
+{
+	for (int kind = 0; kind < DUE_KINDS; kind++)
+		pass_begin(&passes[kind]);
+}
+
+static inline bool
+pass_is_over(const KeeperPass *pass)
+{
+	return pass->complete && pass->next >= pass->ndue;
 }
 
 static bool
@@ -247,18 +287,26 @@ count_resting(KeeperPass *pass)
 static void
 search_due(KeeperPass *pass)
 {
-	static Statement statement = {"SELECT o.order_id, o.due_at FROM order_engine.orders o"
-								  " WHERE o.due_at <= $1 AND (o.due_at, o.order_id) > ($2, $3)"
-								  " ORDER BY o.due_at, o.order_id LIMIT $4",
-								  4,
-								  {TIMESTAMPTZOID, TIMESTAMPTZOID, INT8OID, INT8OID}};
+	static Statement statements[] = {
+		[DUE_ORDERS] = {"SELECT o.order_id, o.due_at FROM order_engine.orders o"
+						" WHERE o.due_at <= $1 AND (o.due_at, o.order_id) > ($2, $3)"
+						" ORDER BY o.due_at, o.order_id LIMIT $4",
+						4,
+						{TIMESTAMPTZOID, TIMESTAMPTZOID, INT8OID, INT8OID}},
+		[DUE_RESERVATIONS] = {"SELECT r.id, r.expires_at FROM order_engine.reservation r"
+							  " WHERE r.resolved_at IS NULL AND r.expires_at <= $1"
+							  " AND (r.expires_at, r.id) > ($2, $3)"
+							  " ORDER BY r.expires_at, r.id LIMIT $4",
+							  4,
+							  {TIMESTAMPTZOID, TIMESTAMPTZOID, INT8OID, INT8OID}},
+	};
 	Datum values[] = {TimestampTzGetDatum(pass->now), TimestampTzGetDatum(pass->last.due_at),
 					  Int64GetDatum(pass->last.order_id), Int64GetDatum(SEARCH_SIZE)};
 	bool  isnull;
 
 	pass->ndue = pass->next = 0;
 	SPI_connect();
-	statement_execute(&statement, values, NULL, 0);
+	statement_execute(&statements[pass->kind], values, NULL, 0);
 	for (uint64 i = 0; i < SPI_processed; i++)
 	{
 		HeapTuple tuple = SPI_tuptable->vals[i];
@@ -311,16 +359,10 @@ find_due(KeeperPass *pass)
 /* ---- doing ---- */
 
 static void
-collect_stock(StockWorks *works, const LockedOrder *order, StockEffect effect,
-			  const OrderLines *lines)
+add_works(StockWorks *works, StockEffect effect, const StockLine *lines, int nlines,
+		  const char *ref)
 {
-	bool  moves = effect == STOCK_CONFIRM || effect == STOCK_RESTOCK;
-	char *ref =
-		moves ? psprintf(INT64_FORMAT "/%d", order->row.order_id, order->row.version) : NULL;
-
-	if (effect == STOCK_NONE)
-		return;
-	for (int i = 0; i < lines->nkeys; i++)
+	for (int i = 0; i < nlines; i++)
 	{
 		if (works->n == works->size)
 		{
@@ -328,8 +370,20 @@ collect_stock(StockWorks *works, const LockedOrder *order, StockEffect effect,
 			works->works = works->works ? repalloc(works->works, works->size * sizeof(StockWork))
 										: palloc(works->size * sizeof(StockWork));
 		}
-		works->works[works->n++] = (StockWork){effect, lines->keys[i], ref};
+		works->works[works->n++] = (StockWork){effect, lines[i], ref};
 	}
+}
+
+static void
+collect_stock(StockWorks *works, const LockedOrder *order, StockEffect effect,
+			  const OrderLines *lines)
+{
+	bool  moves = effect == STOCK_CONFIRM || effect == STOCK_RESTOCK;
+	char *ref =
+		moves ? psprintf(INT64_FORMAT "/%d", order->row.order_id, order->row.version) : NULL;
+
+	if (effect != STOCK_NONE)
+		add_works(works, effect, lines->keys, lines->nkeys, ref);
 }
 
 static int
@@ -353,24 +407,32 @@ note_stuck(KeeperPass *pass)
 	stuck->again_at = clock_ms() + stuck->delay_ms;
 	stuck->told = false;
 	ereport(LOG, (errcode(ERRCODE_LOCK_NOT_AVAILABLE),
-				  errmsg("stock of SKU \"%s\" is locked, and due orders wait for it", stuck->key),
-				  errdetail("They will be tried again in %d s.", stuck->delay_ms / 1000)));
+				  errmsg("stock of SKU \"%s\" is locked, and what is due waits for it", stuck->key),
+				  errdetail("It will be tried again in %d s.", stuck->delay_ms / 1000)));
 }
 
-/* True if the order needs stock that others hold: then it rests with all that do. */
-static bool
-rests_with_stock(KeeperPass *pass, const DueOrder *due, const OrderLines *lines)
+/* What keeper_status shows as last_error_order_id. */
+static inline int64
+order_of(DueKind kind, const DueOrder *due)
 {
-	for (int i = 0; i < lines->nkeys && hash_get_num_entries(pass->stuck) > 0; i++)
+	return kind == DUE_ORDERS ? due->order_id : 0;
+}
+
+/* True if it needs stock that others hold: then it rests with all that do. */
+static bool
+rests_with_stock(KeeperPass *pass, const DueOrder *due, const StockLine *lines, int nlines)
+{
+	for (int i = 0; i < nlines && hash_get_num_entries(pass->stuck) > 0; i++)
 	{
-		StuckStock *stuck = hash_search(pass->stuck, lines->keys[i].stock_key, HASH_FIND, NULL);
+		StuckStock *stuck = hash_search(pass->stuck, lines[i].stock_key, HASH_FIND, NULL);
 
 		if (stuck == NULL || stuck->again_at <= clock_ms())
 			continue;
 		let_rest_until(pass, due, stuck->again_at);
 		if (!stuck->told)
-			keeper_status_error(due->order_id, ERRCODE_LOCK_NOT_AVAILABLE,
-								"the stock of the order is locked");
+			keeper_status_error(order_of(pass->kind, due), ERRCODE_LOCK_NOT_AVAILABLE,
+								pass->kind == DUE_ORDERS ? "the stock of the order is locked"
+														 : "the stock of a reservation is locked");
 		stuck->told = true;
 		return true;
 	}
@@ -425,7 +487,8 @@ move_due(KeeperPass *pass, const DueOrder *due, const ActionContext *context, Lo
 	OrderLines	lines;
 
 	order_lines(&order->scope, &order->row, &lines);
-	if (update.transition->stock != STOCK_NONE && rests_with_stock(pass, due, &lines))
+	if (update.transition->stock != STOCK_NONE &&
+		rests_with_stock(pass, due, lines.keys, lines.nkeys))
 		return;
 	order_check_move(order->table, order->old, order->machine, &order->row, update.transition,
 					 NULL);
@@ -480,17 +543,74 @@ check_cursors(void)
 }
 
 static void
+fire_orders(KeeperPass *pass, const DueOrder *due, int n, const ActionContext *context)
+{
+	StockWorks works = {0};
+	OwnerScope owner;
+
+	for (int i = 0; i < n; i++)
+		fire_due(pass, &due[i], context, &works);
+	owner_begin(&owner);
+	apply_stock(pass, &works, context->actor);
+	owner_end(&owner);
+}
+
+/* Locks those that are held and due still, free, and whose stock is; how many. */
+static int
+lock_reservations(KeeperPass *pass, const DueOrder *due, int n, RowScope *scope,
+				  Reservation *reservations)
+{
+	int locked = 0;
+
+	for (int i = 0; i < n; i++)
+	{
+		Reservation *reservation = &reservations[locked];
+
+		if (reservation_lock_if_free(reservation, scope, due[i].order_id) &&
+			reservation->state == HOLD_HELD && reservation->expires_at <= pass->now &&
+			!rests_with_stock(pass, &due[i], reservation->lines.lines, reservation->lines.n))
+			locked++;
+	}
+	return locked;
+}
+
+/* Their rows are written last: see reservation_row.h. */
+static void
+expire_reservations(KeeperPass *pass, const DueOrder *due, int n, const ActionContext *context)
+{
+	Reservation *reservations = palloc(sizeof(Reservation) * n);
+	StockWorks	 works = {0};
+	OwnerScope	 owner;
+	RowScope	 scope;
+	int			 locked;
+
+	owner_begin(&owner);
+	row_scope_begin(&scope, "tend()");
+	reservation_lock_tables();
+	locked = lock_reservations(pass, due, n, &scope, reservations);
+	for (int i = 0; i < locked; i++)
+		add_works(&works, STOCK_RELEASE, reservations[i].lines.lines, reservations[i].lines.n,
+				  NULL);
+	apply_stock(pass, &works, context->actor);
+	row_scope_refresh(&scope);
+	for (int i = 0; i < locked; i++)
+		reservation_resolve(&reservations[i], HOLD_EXPIRED, context->actor);
+	row_scope_end(&scope);
+	owner_end(&owner);
+}
+
+static void
 fire_all(KeeperPass *pass, const DueOrder *due, int n)
 {
 	ActionContext context = {.actor = "keeper", .reason = "due"};
-	StockWorks	  works = {0};
 	OwnerScope	  owner;
 
 	pass->applying = NULL;
-	for (int i = 0; i < n; i++)
-		fire_due(pass, &due[i], &context, &works);
+	if (pass->kind == DUE_ORDERS)
+		fire_orders(pass, due, n, &context);
+	else
+		expire_reservations(pass, due, n, &context);
 	owner_begin(&owner);
-	apply_stock(pass, &works, context.actor);
 	if (pass->commits)
 	{
 		row_check_deferred();
@@ -504,11 +624,14 @@ note_failure(KeeperPass *pass, const DueOrder *due, ErrorData *error)
 {
 	int delay_ms = let_rest(pass, due, FIRST_RETRY_MS);
 
-	keeper_status_error(due->order_id, error->sqlerrcode, error->message);
-	ereport(LOG, (errcode(error->sqlerrcode),
-				  errmsg("due event of order " INT64_FORMAT " failed: %s", due->order_id,
-						 error->message),
-				  errdetail("It will be tried again in %d s.", delay_ms / 1000)));
+	keeper_status_error(order_of(pass->kind, due), error->sqlerrcode, error->message);
+	ereport(LOG,
+			(errcode(error->sqlerrcode),
+			 pass->kind == DUE_ORDERS ? errmsg("due event of order " INT64_FORMAT " failed: %s",
+											   due->order_id, error->message)
+									  : errmsg("expiry of reservation " INT64_FORMAT " failed: %s",
+											   due->order_id, error->message),
+			 errdetail("It will be tried again in %d s.", delay_ms / 1000)));
 }
 
 /*
@@ -533,6 +656,7 @@ note_firing(const KeeperPass *pass, const DueOrder *due, int n)
 		return;
 	if (n == 1)
 		note->firing = *due;
+	note->kind = pass->kind;
 	note->nfiring = n;
 }
 
@@ -544,28 +668,38 @@ forget_firing(int code, Datum arg)
 		note->nfiring = 0;
 }
 
+static void
+note_culprit(void)
+{
+	bool is_order = note->kind == DUE_ORDERS;
+
+	note->culprits[note->nculprits++ % MAX_CULPRITS] = note->firing;
+	keeper_status_error(order_of(note->kind, &note->firing), ERRCODE_TRIGGERED_ACTION_EXCEPTION,
+						is_order ? "the due event of the order ended the keeper"
+								 : "the expiry of a reservation ended the keeper");
+	ereport(LOG, (errcode(ERRCODE_TRIGGERED_ACTION_EXCEPTION),
+				  is_order ? errmsg("due event of order " INT64_FORMAT " ended the keeper",
+									note->firing.order_id)
+						   : errmsg("expiry of reservation " INT64_FORMAT " ended the keeper",
+									note->firing.order_id),
+				  errdetail("It will be tried again in %d s.", LAST_RETRY_MS / 1000)));
+}
+
 /*
  * The last keeper has ended in the midst of a batch, or of an order: that one rests, others go
- * one by one.
+ * one by one.  Ids tell of which kind a culprit is.
  */
 static void
-learn(KeeperPass *pass)
+learn(KeeperPass *passes)
 {
 	if (note->nfiring > 0)
-		pass->alone = SEARCH_SIZE;
+		passes[note->kind].alone = SEARCH_SIZE;
 	if (note->nfiring == 1)
-	{
-		note->culprits[note->nculprits++ % MAX_CULPRITS] = note->firing;
-		keeper_status_error(note->firing.order_id, ERRCODE_TRIGGERED_ACTION_EXCEPTION,
-							"the due event of the order ended the keeper");
-		ereport(LOG, (errcode(ERRCODE_TRIGGERED_ACTION_EXCEPTION),
-					  errmsg("due event of order " INT64_FORMAT " ended the keeper",
-							 note->firing.order_id),
-					  errdetail("It will be tried again in %d s.", LAST_RETRY_MS / 1000)));
-	}
+		note_culprit();
 	note->nfiring = 0;
 	for (int i = 0; i < Min(note->nculprits, MAX_CULPRITS); i++)
-		(void) let_rest(pass, &note->culprits[i], LAST_RETRY_MS);
+		for (int kind = 0; kind < DUE_KINDS; kind++)
+			(void) let_rest(&passes[kind], &note->culprits[i], LAST_RETRY_MS);
 }
 
 /* For the rest of the (sub)transaction. */
@@ -676,7 +810,7 @@ pass_step(KeeperPass *pass)
 	pass->next += n;
 	if (pass->alone > 0)
 		pass->alone--;
-	return pass->next < pass->ndue || !pass->complete;
+	return !pass_is_over(pass);
 }
 
 /* ---- the worker, and the call ---- */
@@ -719,6 +853,30 @@ worker_rotate(Duties *duties)
 		(void) worker_try("keeper: rotating the outbox", rotate_outbox);
 	}
 	(void) worker_try("keeper: rotating the stock journal", rotate_stock_journal);
+}
+
+/* What the last purge of this process has deleted. */
+static int64 purged;
+
+static void
+purge_reservations(void)
+{
+	purged = 0;
+	purged = reservation_purge(PURGE_SIZE);
+	check_cursors();
+}
+
+/* At most so many in a row: what is due has waited long enough then. */
+static void
+worker_purge(Duties *duties)
+{
+	if (clock_ms() < duties->purge_at)
+		return;
+	duties->purge_at = clock_ms() + PURGE_MS;
+	for (int i = 0; i < PURGE_BATCHES && !worker_stopping(); i++)
+		if (!worker_try("keeper: deleting old reservations", purge_reservations) ||
+			purged < PURGE_SIZE)
+			return;
 }
 
 /* What the last fold of this process said: there is more already. */
@@ -805,6 +963,16 @@ call_rotate(void)
 	commit_as_owner(rotate_stock_journal);
 }
 
+static void
+call_purge(int64 deadline)
+{
+	do
+	{
+		CHECK_FOR_INTERRUPTS();
+		commit_as_owner(purge_reservations);
+	} while (purged == PURGE_SIZE && clock_ms() < deadline);
+}
+
 /* The caller's sessions may begin with another isolation; of this transaction it is the first. */
 static void
 call_fold_stock(void)
@@ -824,25 +992,47 @@ call_fold(int64 deadline)
 	} while (fold_has_more && clock_ms() < deadline);
 }
 
+static void
+tell_pass(KeeperPass *passes)
+{
+	int64 resting = 0;
+
+	for (int kind = 0; kind < DUE_KINDS; kind++)
+		resting += count_resting(&passes[kind]);
+	keeper_status_pass(resting);
+}
+
+static const char *const activities[] = {
+	[DUE_ORDERS] = "keeper: firing due events",
+	[DUE_RESERVATIONS] = "keeper: releasing reservations",
+};
+
 /* Each step is a transaction of its own; without tables, or told to stop, it is no whole pass. */
 static void
-run_steps(KeeperPass *pass, Duties *duties)
+run_steps(KeeperPass *passes, Duties *duties)
 {
-	bool more;
+	bool more = true;
 
 	wake_clear();
-	for (;;)
+	while (more)
 	{
-		if (worker_stopping() || !worker_begin("keeper: firing due events"))
-			return;
-		more = pass_step(pass);
-		worker_end();
-		if (!more)
-			break;
-		worker_fold(duties);
-		worker_wait(PGINVALID_SOCKET, 0);
+		more = false;
+		for (int kind = 0; kind < DUE_KINDS; kind++)
+		{
+			if (pass_is_over(&passes[kind]))
+				continue;
+			if (worker_stopping() || !worker_begin(activities[kind]))
+				return;
+			more |= pass_step(&passes[kind]);
+			worker_end();
+		}
+		if (more)
+		{
+			worker_fold(duties);
+			worker_wait(PGINVALID_SOCKET, 0);
+		}
 	}
-	keeper_status_pass(count_resting(pass));
+	tell_pass(passes);
 }
 
 /* The error ends this process: keeper_status shall show it all the same. */
@@ -857,11 +1047,11 @@ tell_error(void)
 }
 
 static void
-run_pass(KeeperPass *pass, Duties *duties)
+run_pass(KeeperPass *passes, Duties *duties)
 {
 	PG_TRY();
 	{
-		run_steps(pass, duties);
+		run_steps(passes, duties);
 	}
 	PG_CATCH();
 	{
@@ -883,27 +1073,45 @@ idle_ms(const Duties *duties)
 void
 keeper_main(Datum arg)
 {
-	KeeperPass pass;
+	KeeperPass passes[DUE_KINDS];
 	Duties	   duties = {0};
 
 	worker_start(WAKE_KEEPER, arg);
-	pass_init(&pass, TopMemoryContext, true);
-	pass.worker = true;
+	passes_init(passes, TopMemoryContext, true);
+	for (int kind = 0; kind < DUE_KINDS; kind++)
+		passes[kind].worker = true;
 	note = database_slot_part(note_part);
 	before_shmem_exit(forget_firing, (Datum) 0);
-	pass_begin(&pass);
-	learn(&pass);
+	passes_begin(passes);
+	learn(passes);
 	keeper_status_start();
 	while (!worker_stopping())
 	{
-		run_pass(&pass, &duties);
+		run_pass(passes, &duties);
 		worker_fold(&duties);
 		worker_rotate(&duties);
+		worker_purge(&duties);
 		reconcile_when_due();
 		worker_wait(PGINVALID_SOCKET, idle_ms(&duties));
-		pass_begin(&pass);
+		passes_begin(passes);
 	}
 	proc_exit(0);
+}
+
+/* A step of each kind that is not over.  False if all of them are. */
+static bool
+call_steps(KeeperPass *passes, bool commits)
+{
+	bool more = false;
+
+	for (int kind = 0; kind < DUE_KINDS; kind++)
+	{
+		CHECK_FOR_INTERRUPTS();
+		more |= pass_step(&passes[kind]);
+		if (commits)
+			commit();
+	}
+	return more;
 }
 
 /*
@@ -916,7 +1124,7 @@ order_engine_tend(PG_FUNCTION_ARGS)
 	bool	   atomic = !(fcinfo->context && IsA(fcinfo->context, CallContext) &&
 					  !castNode(CallContext, fcinfo->context)->atomic);
 	int		   max_ms = PG_ARGISNULL(0) ? TEND_MS : PG_GETARG_INT32(0);
-	KeeperPass pass;
+	KeeperPass passes[DUE_KINDS];
 	int64	   deadline;
 	bool	   more;
 
@@ -927,21 +1135,20 @@ order_engine_tend(PG_FUNCTION_ARGS)
 	deadline = clock_ms() + max_ms;
 
 	SPI_connect_ext(atomic ? 0 : SPI_OPT_NONATOMIC);
-	pass_init(&pass, CurrentMemoryContext, !atomic);
-	pass_begin(&pass);
+	passes_init(passes, CurrentMemoryContext, !atomic);
+	passes_begin(passes);
 	if (!atomic)
 		commit_callers();
 	do
 	{
-		CHECK_FOR_INTERRUPTS();
-		more = pass_step(&pass);
-		if (!atomic)
-			commit();
-	} while (more && (clock_ms() < deadline || pass.alone > 0));
+		more = call_steps(passes, !atomic);
+	} while (more && (clock_ms() < deadline || passes[DUE_ORDERS].alone > 0 ||
+					  passes[DUE_RESERVATIONS].alone > 0));
 	if (!more && !atomic)
-		keeper_status_pass(count_resting(&pass));
+		tell_pass(passes);
 	if (!atomic)
 	{
+		call_purge(deadline);
 		call_rotate();
 		call_fold(deadline);
 	}

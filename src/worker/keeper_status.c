@@ -185,8 +185,11 @@ order_engine_keeper_due(PG_FUNCTION_ARGS)
 	static Statement statement = {
 		"SELECT pg_catalog.count(*), pg_catalog.count(*) FILTER (WHERE d.due_at < $2),"
 		" pg_catalog.min(d.due_at)"
-		" FROM (SELECT o.due_at FROM order_engine.orders o WHERE o.due_at <= $1"
-		" ORDER BY o.due_at LIMIT 10000) d",
+		" FROM ((SELECT o.due_at FROM order_engine.orders o WHERE o.due_at <= $1"
+		" ORDER BY o.due_at LIMIT 10000) UNION ALL"
+		" (SELECT r.expires_at FROM order_engine.reservation r WHERE r.resolved_at IS NULL"
+		" AND r.expires_at <= $1 ORDER BY r.expires_at LIMIT 10000)"
+		" ORDER BY 1 LIMIT 10000) d",
 		2,
 		{TIMESTAMPTZOID, TIMESTAMPTZOID}};
 	static TupleDesc shape; /* of call_row() */
