@@ -1,7 +1,7 @@
 -- An order by its calls: created, moved, refused, repeated.
 \i `echo "$PG_ABS_SRCDIR"`/test/lib/shop.sql
 SET order_engine.actor = 'shop';
-CREATE VIEW public.stock_now AS SELECT sku, on_hand, reserved FROM stock ORDER BY sku;
+CREATE VIEW public.stock_held AS SELECT sku, on_hand, reserved FROM stock ORDER BY sku;
 
 SELECT on_hand FROM receive_stock('tea', 10);
 SELECT on_hand FROM receive_stock('cup', 5);
@@ -17,7 +17,7 @@ SELECT * FROM create_order(42, '[{"sku": "tea", "quantity": 2, "unit_price": 19.
 SELECT :'state' AS state, :version AS version, :amount AS amount, :'replayed' AS replayed,
 	(:'due_at'::timestamptz - now()) BETWEEN '14 min' AND '15 min 1 s' AS due_in_a_quarter,
 	slot_of_order(:order_id) = slot_of_user(42) AS own_slot;
-SELECT * FROM stock_now;
+SELECT * FROM stock_held;
 SELECT line_no, sku, stock_key, quantity, unit_price, attributes FROM order_line WHERE order_id = :order_id ORDER BY 1;
 SELECT version, event, from_state, to_state, actor, idempotency_key, attributes FROM order_event WHERE order_id = :order_id;
 SELECT aggregatetype, aggregateid = :'order_id' AS keyed, type, payload::jsonb - '{event_id,order_id,at}'::text[] AS payload FROM outbox;
@@ -61,13 +61,13 @@ SELECT w.pay_within, attempt(format('SELECT create_order(43, ''[{"sku": "tea", "
 FROM (VALUES ('1 day'), ('2 days'), ('24 hours'), (NULL)) AS w (pay_within);
 SELECT attempt($$SELECT create_order(43, '[{"sku": "tea", "quantity": 1}]', 'key-1', pay_within => '15 minutes')$$) ~ '^OE020' AS refused;
 SELECT state FROM cancel_order((SELECT order_id FROM orders WHERE idempotency_key = 'soon'));
-SELECT * FROM stock_now;
+SELECT * FROM stock_held;
 
 -- Everything that is short is reported at once, lines of one stock key summed; nothing is left behind.
 SELECT attempt($$SELECT create_order(42, '[{"sku": "tea", "quantity": 5}, {"sku": "cup", "quantity": 9}, {"sku": "TEA", "stock_key": "tea", "quantity": 6}]', 'key-2')$$);
 SELECT attempt($$SELECT create_order(42, '[{"sku": "tea", "quantity": 1}, {"sku": "coffee", "quantity": 1}]', 'key-2')$$);
 SELECT state, replayed FROM create_order(42, '[{"sku": "tea", "quantity": 1}]', 'key-2');
-SELECT * FROM stock_now;
+SELECT * FROM stock_held;
 
 -- Without stock, without a price, with a due time of its own.
 SELECT state, amount, due_at - now() BETWEEN '59 min' AND '1 hour 1 s' AS in_an_hour
@@ -115,7 +115,7 @@ SELECT r.arguments, attempt(format('SELECT create_order(%s)', r.arguments)) FROM
 	($$1, '[{"sku": "tea", "quantity": 1}]', context => '{"who": null}'$$), ($$1, '[{"sku": "tea", "quantity": 1}]', context => '[]'$$)) AS r (arguments);
 SELECT attempt('SELECT create_order(1, (SELECT jsonb_agg(''{"sku": "tea", "quantity": 1}''::jsonb) FROM generate_series(1, 1001)))');
 SELECT count(*) - :orders_before AS more FROM orders;
-SELECT * FROM stock_now;
+SELECT * FROM stock_held;
 
 --
 -- Moved: only as the machine says, and with the version that the caller saw.
@@ -136,7 +136,7 @@ SELECT attempt(format('SELECT fire(%s, ''cancel'', attributes => jsonb_build_obj
 SELECT attempt(format('SELECT cancel_order(%s, idempotency_key => '''')', :order_id));
 
 SELECT outcome, state, version, captured FROM pay_order(:order_id, 'p-1', 49.20, 'EUR');
-SELECT * FROM stock_now;
+SELECT * FROM stock_held;
 SELECT state, version, replayed FROM ship_order(:order_id, 2, 'ship-1', '{"tracking": "T1"}', '{"actor": "packer", "reason": "ready"}');
 -- A retry is answered as the first call was, before its version is looked at.
 SELECT state, version, replayed FROM ship_order(:order_id, 2, 'ship-1');
@@ -151,16 +151,16 @@ SELECT outcome FROM pay_order(:order_id, 'p', 3);
 SELECT state FROM request_refund(:order_id);
 SELECT state FROM reject_refund(:order_id);
 SELECT state FROM request_refund(:order_id);
-SELECT * FROM stock_now;
+SELECT * FROM stock_held;
 SELECT state FROM confirm_refund(:order_id);
-SELECT * FROM stock_now;
+SELECT * FROM stock_held;
 SELECT sum(quantity) = (SELECT on_hand FROM stock WHERE sku = 'tea') AS movements_sum_up FROM stock_movement WHERE sku = 'tea';
 
 -- Cancelled before it was paid: the stock is free again.
 SELECT order_id FROM create_order(46, '[{"sku": "cup", "quantity": 3}]') \gset
-SELECT * FROM stock_now WHERE sku = 'cup';
+SELECT * FROM stock_held WHERE sku = 'cup';
 SELECT state, version FROM cancel_order(:order_id);
-SELECT * FROM stock_now WHERE sku = 'cup';
+SELECT * FROM stock_held WHERE sku = 'cup';
 
 --
 -- One call is one action in the caller's transaction: rolled back, it never was.
@@ -170,9 +170,9 @@ SELECT state FROM create_order(47, '[{"sku": "cup", "quantity": 1}]', 'gone');
 SAVEPOINT a;
 SELECT state, replayed FROM create_order(47, '[{"sku": "cup", "quantity": 2}]', 'gone 2');
 ROLLBACK TO a;
-SELECT * FROM stock_now WHERE sku = 'cup';
+SELECT * FROM stock_held WHERE sku = 'cup';
 ROLLBACK;
-SELECT * FROM stock_now WHERE sku = 'cup';
+SELECT * FROM stock_held WHERE sku = 'cup';
 SELECT replayed FROM create_order(47, '[{"sku": "cup", "quantity": 1}]', 'gone');
 
 -- Many calls in one statement see each other.

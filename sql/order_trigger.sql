@@ -10,7 +10,7 @@ LANGUAGE sql AS $$
 	LEFT JOIN order_engine.outbox o ON o.aggregateid = of_order::text AND (o.payload ->> 'version')::int = e.version
 	WHERE e.order_id = of_order ORDER BY e.version
 $$;
-CREATE VIEW public.stock_now AS SELECT sku, on_hand, reserved FROM stock ORDER BY sku;
+CREATE VIEW public.stock_held AS SELECT sku, on_hand, reserved FROM stock ORDER BY sku;
 SELECT on_hand FROM receive_stock('tea', 100);
 
 --
@@ -48,11 +48,11 @@ UPDATE orders SET attributes = '{"gift": true}', private = '{"name": "Ada"}' WHE
 SELECT * FROM history(:id);
 SELECT new_order(2) AS id \gset
 UPDATE orders SET due_at = '2100-01-01', updated_at = '2099-01-01' WHERE order_id = :id RETURNING version, due_at = '2100-01-01' AS due, updated_at = '2099-01-01' AS updated;
-SELECT * FROM stock_now;
+SELECT * FROM stock_held;
 -- cancel is defined before expire, and expire is the keeper's.
 UPDATE orders SET state = 'cancelled' WHERE order_id = :id RETURNING state, version, due_at, updated_at < '2099-01-01' AS touched;
 SELECT * FROM history(:id);
-SELECT * FROM stock_now;
+SELECT * FROM stock_held;
 
 -- What only the engine writes, one column after the other; leaf by leaf too.
 SELECT new_order(3) AS id \gset
@@ -211,14 +211,14 @@ SELECT state FROM cancel_order(:id);
 --
 -- What replication or a restore applies is copied as it is: no second event, no second stock effect.
 --
-SELECT * FROM stock_now;
+SELECT * FROM stock_held;
 SELECT count(*) AS events FROM order_event \gset
 SET session_replication_role = replica;
 INSERT INTO orders (order_id, user_id, state, machine_id, version, captured, created_at, updated_at) VALUES (next_order_id(20), 20, 'completed', 1, 7, 5, now(), now());
 UPDATE orders SET state = 'paid', version = 9 WHERE user_id = 20;
 RESET session_replication_role;
 SELECT count(*) - :events AS more_events FROM order_event;
-SELECT * FROM stock_now;
+SELECT * FROM stock_held;
 SELECT state, version, captured FROM orders WHERE user_id = 20;
 
 --

@@ -90,12 +90,12 @@ VALUES
 	('reservation', 'expires_at', 'When the keeper releases it, if it is held then; null if it was cancelled before.'),
 	('reservation', 'resolved_at', 'When it was confirmed, cancelled, expired or ordered; null while it is held.'),
 
-	('stock', NULL, 'Stock, one row for each stock key; available = on_hand - reserved.'),
+	('stock', NULL, 'Stock, one row for each stock key; in mode escrow as of the last fold. stock_now has what is so now.'),
 	('stock', 'sku', 'The stock key; lines name it, or their SKU is it.'),
 	('stock', 'on_hand', 'Units that are there, those reserved among them.'),
 	('stock', 'reserved', 'Units that orders hold, from 0 to on_hand; written by the engine only.'),
-	('stock', 'version', 'Raised by one with each change; what expected_version of deduct_stock() means.'),
-	('stock', 'mode', 'How it is kept: row.'),
+	('stock', 'version', 'Raised by one with each change, in mode escrow with each fold; what expected_version of deduct_stock() means.'),
+	('stock', 'mode', 'How it is kept: row, or escrow for a hot one.'),
 	('stock', 'auto_mode', 'Whether the engine may choose the mode; without effect in this version.'),
 	('stock', 'open', 'Whether it is for sale; by set_stock_open().'),
 	('stock', 'epoch', 'Rows of stock_journal that say so belong to this row; 0 in mode row; internal.'),
@@ -168,6 +168,12 @@ VALUES
 	('machine_transition', 'keeper_only', 'Whether only the keeper may make it.'),
 	('machine_transition', 'to_final', 'Whether the state that it leads to is final.'),
 	('machine_transition', 'to_void', 'Whether an order in that state is void: nothing is owed for it.'),
+
+	('stock_now', 'sku', 'The stock key.'),
+	('stock_now', 'mode', 'row or escrow.'),
+	('stock_now', 'on_hand', 'Units that are there, those reserved among them.'),
+	('stock_now', 'reserved', 'Units that orders hold.'),
+	('stock_now', 'available', 'Units that can be reserved now, as available() says.'),
 
 	('relay_status', 'state', 'stopped, disabled, running, paused, unreachable or blocked.'),
 	('relay_status', 'reason', 'Why it is stopped, disabled or paused; null otherwise.'),

@@ -68,6 +68,8 @@ VALUES
 	/* stock */
 	('function', 'available', 'EXECUTE', 'EXECUTE', NULL),
 	('function', 'availability', 'EXECUTE', 'EXECUTE', NULL),
+	('table', 'stock_now', NULL, 'SELECT', NULL),
+	('function', 'stock_now_rows', NULL, 'EXECUTE', NULL),
 	('function', 'deduct_stock', 'EXECUTE', 'EXECUTE', NULL),
 	('function', 'receive_stock', NULL, 'EXECUTE', NULL),
 	('function', 'adjust_stock', NULL, 'EXECUTE', NULL),
@@ -117,6 +119,7 @@ VALUES
 	('function', 'create_machines', NULL, NULL, NULL),
 	('function', 'machine_changed', NULL, NULL, NULL),
 	('function', 'machine_holding', NULL, NULL, NULL),
+	('function', 'create_stock_now', NULL, NULL, NULL),
 	('function', 'create_keeper', NULL, NULL, NULL),
 	('function', 'create_relay', NULL, NULL, NULL),
 	('function', 'refuse_direct_write', NULL, NULL, NULL),

@@ -206,7 +206,8 @@ row_insert_unless(RowTable *table, TupleTableSlot *slot, Oid index, ItemPointer 
 
 /*
  * True if a row with this key of a unique index stands, whoever made it and whatever the
- * snapshot sees: waits for who is inserting one.
+ * snapshot sees: waits for who is inserting one.  Takes no transaction id, and reads no page of
+ * the table unless the index knows the key.
  */
 extern bool row_key_is_taken(RowTable *table, Oid index, int nkeys, ScanKey keys);
 

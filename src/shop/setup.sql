@@ -219,7 +219,11 @@ BEGIN
 		FOR EACH ROW EXECUTE FUNCTION order_engine.stock_before();
 	CREATE TRIGGER "0_order_engine_after" AFTER INSERT OR UPDATE OR DELETE ON order_engine.stock
 		FOR EACH ROW EXECUTE FUNCTION order_engine.stock_after();
+	-- what replication applies to a SKU in mode escrow changes its counter
+	ALTER TABLE order_engine.stock ENABLE ALWAYS TRIGGER "0_order_engine_before";
+	ALTER TABLE order_engine.stock ENABLE ALWAYS TRIGGER "0_order_engine_after";
 	PERFORM order_engine.create_machines();
+	PERFORM order_engine.create_stock_now();
 	PERFORM order_engine.create_keeper();
 	PERFORM order_engine.create_relay();
 END

@@ -59,6 +59,9 @@ extern void escrow_return(EscrowPin *pin, int64 quantity);
  */
 extern int64 escrow_free(const EscrowPin *pin);
 
+/* False if the pin is the SKU's lock: nothing can be taken then. */
+extern bool escrow_is_loaded(const EscrowPin *pin);
+
 /* Of the row of stock: what StockChange.epoch must say. */
 extern int64 escrow_epoch(const EscrowPin *pin);
 

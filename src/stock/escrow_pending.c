@@ -175,6 +175,12 @@ escrow_free(const EscrowPin *pin)
 	return escrow_entry_free(pin->entry) + escrow_account_own(&pin->account);
 }
 
+bool
+escrow_is_loaded(const EscrowPin *pin)
+{
+	return pin->entry != NULL;
+}
+
 int64
 escrow_epoch(const EscrowPin *pin)
 {

@@ -1,6 +1,10 @@
 /*
  * stock.c
  *		The calls: receive_stock(), adjust_stock(), deduct_stock().
+ *
+ * In row mode the row is locked, which shows what its ref was used for.  In mode escrow
+ * the SKU is pinned, and then the ref claimed: in that order, for who has claimed it and
+ * then waits for a switch to row mode would be waited for by who has locked the row.
  */
 #include "postgres.h"
 
@@ -8,10 +12,13 @@
 #include "base/context.h"
 #include "base/detail.h"
 #include "base/errors.h"
+#include "journal/stock_journal.h"
 #include "shop/owner.h"
 #include "stock/stock.h"
+#include "stock/stock_claim_internal.h"
 #include "stock/stock_event_internal.h"
 #include "stock/stock_movement_internal.h"
+#include "stock/stock_read_internal.h"
 #include "stock/stock_row_internal.h"
 #include "stock/stock_shortage_internal.h"
 
@@ -60,6 +67,21 @@ check_delta(int64 delta)
 				(errcode(ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE), errmsg("\"delta\" is out of range")));
 }
 
+/* A call at work. */
+typedef struct StockCall
+{
+	RowScope	  scope;
+	OwnerScope	  owner;
+	StockMovement movement;
+	StockRow	  stock;
+	EscrowPin	 *pin;	 /* NULL: in row mode */
+	bool		  found; /* the row, as the snapshot sees it */
+	bool		  replayed;
+	int64		  available; /* afterwards */
+	bool		  available_known;
+	bool		  on_hand_known;
+} StockCall;
+
 /* All three take sku, quantity (or delta), something of their own, ref, context. */
 static void
 read_movement(FunctionCallInfo fcinfo, const char *quantity, StockMovement *movement)
@@ -79,13 +101,56 @@ read_movement(FunctionCallInfo fcinfo, const char *quantity, StockMovement *move
 }
 
 static void
-lock_known(StockRow *stock, const char *sku)
+begin(StockCall *call, const char *name)
+{
+	const char *sku = call->movement.sku;
+
+	owner_begin(&call->owner);
+	row_scope_begin(&call->scope, name);
+	call->pin = escrow_pin(sku);
+	stock_row_open(&call->stock, &call->scope);
+	if (call->pin)
+		return;
+	call->found = stock_row_find(&call->stock, sku) && !call->stock.escrow;
+	if (call->stock.escrow)
+		call->pin = escrow_pin_unloaded(sku);
+}
+
+static void
+end(StockCall *call)
+{
+	row_scope_end(&call->scope);
+	owner_end(&call->owner);
+}
+
+/* Locks the row; false if there is none. */
+static bool
+lock(StockCall *call)
+{
+	if (!stock_row_lock(&call->stock, call->movement.sku))
+		return false;
+	if (call->stock.escrow)
+		call->pin = stock_pin_locked(call->movement.sku);
+	return true;
+}
+
+static void
+lock_known(StockCall *call)
 {
 	StockShortage shortage = {0};
 
-	if (stock_row_lock(stock, sku))
+	if (call->pin || lock(call))
 		return;
-	stock_shortage_add_unknown(&shortage, sku);
+	stock_shortage_add_unknown(&shortage, call->movement.sku);
+	stock_shortage_raise(&shortage);
+}
+
+static void
+raise_short(const StockCall *call, int64 available)
+{
+	StockShortage shortage = {0};
+
+	stock_shortage_add_short(&shortage, call->movement.sku, -call->movement.quantity, available);
 	stock_shortage_raise(&shortage);
 }
 
@@ -99,17 +164,6 @@ check_version(const StockRow *stock, int64 expected)
 				 detail_set("sku", detail_text(stock->sku), "expected", detail_number(expected),
 							"actual", detail_number(stock->version), NULL),
 				 errhint("Read the stock again and decide anew.")));
-}
-
-static void
-check_available(const StockRow *stock, int64 quantity, int64 available)
-{
-	StockShortage shortage = {0};
-
-	if (available >= quantity)
-		return;
-	stock_shortage_add_short(&shortage, stock->sku, quantity, available);
-	stock_shortage_raise(&shortage);
 }
 
 /* What is lost or broken is gone, whether it is for sale or not. */
@@ -126,93 +180,133 @@ available_for(const StockRow *stock, const StockMovement *movement)
  * carries the old one.  `expected` NULL: whatever the version is.
  */
 static bool
-move_stock(StockRow *stock, const StockMovement *movement, const int64 *expected)
+move_row(StockCall *call, const int64 *expected)
 {
-	if (stock_movement_is_replay(stock->scope, movement))
+	const StockMovement *movement = &call->movement;
+
+	if (stock_movement_is_replay(&call->scope, movement))
 		return false;
 	if (expected)
-		check_version(stock, *expected);
-	if (movement->quantity < 0)
-		check_available(stock, -movement->quantity, available_for(stock, movement));
-	stock_row_change(stock, movement->quantity, 0);
-	stock_movement_insert(stock->scope, movement);
+		check_version(&call->stock, *expected);
+	if (movement->quantity < 0 && available_for(&call->stock, movement) < -movement->quantity)
+		raise_short(call, available_for(&call->stock, movement));
+	stock_row_change(&call->stock, movement->quantity, 0);
+	stock_movement_insert(&call->scope, movement);
 	return true;
+}
+
+/* No row is locked, so the ref itself is claimed: while another has it, that waits. */
+static bool
+move_escrow(StockCall *call)
+{
+	const StockMovement *movement = &call->movement;
+	int64				 quantity = movement->quantity;
+	StockChange			 change = {movement->sku, quantity, 0, escrow_epoch(call->pin)};
+
+	if (!stock_movement_claim(&call->scope, movement))
+		return false;
+	if (quantity > 0)
+		escrow_return(call->pin, quantity);
+	else if (stock_claim(call->pin, -quantity))
+		escrow_take(call->pin, -quantity);
+	else
+		raise_short(call, Min(escrow_free(call->pin), -quantity - 1));
+	stock_journal_append(&call->scope, &change);
+	return true;
+}
+
+/* What the row says is as of the last fold; an old snapshot may not see it at all. */
+static void
+read_escrow(StockCall *call)
+{
+	row_scope_refresh(&call->scope);
+	call->on_hand_known = stock_row_find(&call->stock, call->movement.sku);
+	call->available_known = stock_read_available(call->movement.sku, &call->available);
+}
+
+static void
+move(StockCall *call, const int64 *expected)
+{
+	call->replayed = !(call->pin ? move_escrow(call) : move_row(call, expected));
+}
+
+static void
+finish(StockCall *call)
+{
+	if (call->pin)
+		read_escrow(call);
+	else
+	{
+		call->on_hand_known = call->available_known = true;
+		call->available = Max(stock_row_available(&call->stock), 0);
+	}
+	end(call);
 }
 
 /* (on_hand, available, version, replayed) */
 static Datum
-stock_answer(FunctionCallInfo fcinfo, const StockRow *stock, bool replayed)
+stock_answer(FunctionCallInfo fcinfo, const StockCall *call)
 {
 	static TupleDesc desc; /* found once, see call_row() */
 	Datum			 values[] = {
-				   Int64GetDatum(stock->on_hand),
-				   Int64GetDatum(Max(stock_row_available(stock), 0)),
-				   Int64GetDatum(stock->version),
-				   BoolGetDatum(replayed),
+				   Int64GetDatum(call->stock.on_hand),
+				   Int64GetDatum(call->available),
+				   Int64GetDatum(call->stock.version),
+				   BoolGetDatum(call->replayed),
 	   };
-	bool nulls[lengthof(values)] = {false};
+	bool nulls[lengthof(values)] = {!call->on_hand_known, !call->available_known, call->pin != NULL,
+									false};
 
 	return call_row(fcinfo, &desc, values, nulls);
 }
 
-/* True unless it is a replay, which makes no new row of stock that was deleted since. */
-static bool
-receive(StockRow *stock, const StockMovement *movement)
+/* A replay makes no new row of stock that was deleted since. */
+static void
+receive(StockCall *call)
 {
-	if (!stock_row_lock(stock, movement->sku))
+	if (call->pin == NULL && !lock(call))
 	{
-		stock->on_hand = stock->reserved = stock->version = 0;
-		stock->open = true;
-		if (stock_movement_is_replay(stock->scope, movement))
-			return false;
-		stock_row_lock_or_create(stock, movement->sku);
+		call->stock.on_hand = call->stock.reserved = call->stock.version = 0;
+		call->stock.open = true;
+		call->replayed = stock_movement_is_replay(&call->scope, &call->movement);
+		if (call->replayed)
+			return;
+		stock_row_lock_or_create(&call->stock, call->movement.sku);
+		if (call->stock.escrow)
+			call->pin = stock_pin_locked(call->movement.sku);
 	}
-	return move_stock(stock, movement, NULL);
+	move(call, NULL);
 }
 
 Datum
 order_engine_receive_stock(PG_FUNCTION_ARGS)
 {
-	StockMovement movement;
-	StockRow	  stock;
-	RowScope	  scope;
-	OwnerScope	  owner;
-	bool		  moved;
+	StockCall call = {0};
 
-	read_movement(fcinfo, "quantity", &movement);
-	movement.reason = read_reason(fcinfo, STOCK_REASON_RECEIPT);
-	check_positive(movement.quantity);
+	read_movement(fcinfo, "quantity", &call.movement);
+	call.movement.reason = read_reason(fcinfo, STOCK_REASON_RECEIPT);
+	check_positive(call.movement.quantity);
 
-	owner_begin(&owner);
-	row_scope_begin(&scope, "receive_stock()");
-	stock_row_open(&stock, &scope);
-	moved = receive(&stock, &movement);
-	row_scope_end(&scope);
-	owner_end(&owner);
-	return stock_answer(fcinfo, &stock, !moved);
+	begin(&call, "receive_stock()");
+	receive(&call);
+	finish(&call);
+	return stock_answer(fcinfo, &call);
 }
 
 Datum
 order_engine_adjust_stock(PG_FUNCTION_ARGS)
 {
-	StockMovement movement;
-	StockRow	  stock;
-	RowScope	  scope;
-	OwnerScope	  owner;
-	bool		  moved;
+	StockCall call = {0};
 
-	read_movement(fcinfo, "delta", &movement);
-	movement.reason = read_reason(fcinfo, STOCK_REASON_ADJUSTMENT);
-	check_delta(movement.quantity);
+	read_movement(fcinfo, "delta", &call.movement);
+	call.movement.reason = read_reason(fcinfo, STOCK_REASON_ADJUSTMENT);
+	check_delta(call.movement.quantity);
 
-	owner_begin(&owner);
-	row_scope_begin(&scope, "adjust_stock()");
-	stock_row_open(&stock, &scope);
-	lock_known(&stock, movement.sku);
-	moved = move_stock(&stock, &movement, NULL);
-	row_scope_end(&scope);
-	owner_end(&owner);
-	return stock_answer(fcinfo, &stock, !moved);
+	begin(&call, "adjust_stock()");
+	lock_known(&call);
+	move(&call, NULL);
+	finish(&call);
+	return stock_answer(fcinfo, &call);
 }
 
 /*
@@ -220,54 +314,70 @@ order_engine_adjust_stock(PG_FUNCTION_ARGS)
  * taken before the row is written.  False if that did not go.
  */
 static bool
-deduct_unlocked(StockRow *stock, const StockMovement *movement, const int64 *expected)
+deduct_unlocked(StockCall *call, const int64 *expected)
 {
-	if (movement->ref != NULL || !stock_row_find(stock, movement->sku) ||
+	const StockMovement *movement = &call->movement;
+	StockRow			*stock = &call->stock;
+
+	if (call->pin || movement->ref != NULL || !call->found ||
 		(expected && stock->version != *expected) ||
 		stock_row_available(stock) < -movement->quantity ||
 		!stock_row_change_if_unchanged(stock, movement->quantity, 0))
 		return false;
-	stock_movement_insert(stock->scope, movement);
+	stock_movement_insert(&call->scope, movement);
 	return true;
+}
+
+/* A fold raises the version, whoever else does nothing. */
+static void
+check_has_versions(const StockCall *call, const int64 *expected)
+{
+	if (call->pin == NULL || expected == NULL)
+		return;
+	ereport(
+		ERROR,
+		(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+		 errmsg("stock of SKU \"%s\" is in mode escrow, which has no version to expect",
+				call->movement.sku),
+		 errhint(
+			 "Deduct without \"expected_version\", which takes only what is there, or switch the SKU back with order_engine.set_stock_mode(sku, 'row').")));
 }
 
 Datum
 order_engine_deduct_stock(PG_FUNCTION_ARGS)
 {
 	static TupleDesc desc; /* found once, see call_row() */
-	StockMovement	 movement;
-	StockRow		 stock;
-	RowScope		 scope;
-	OwnerScope		 owner;
+	StockCall		 call = {0};
 	int64			 version = PG_ARGISNULL(2) ? 0 : PG_GETARG_INT64(2);
 	const int64		*expected = PG_ARGISNULL(2) ? NULL : &version;
 	Datum			 values[2];
 	bool			 nulls[lengthof(values)] = {false};
 
-	read_movement(fcinfo, "quantity", &movement);
-	check_positive(movement.quantity);
-	movement.reason = STOCK_REASON_DEDUCT;
-	movement.quantity = -movement.quantity;
+	read_movement(fcinfo, "quantity", &call.movement);
+	check_positive(call.movement.quantity);
+	call.movement.reason = STOCK_REASON_DEDUCT;
+	call.movement.quantity = -call.movement.quantity;
 
-	owner_begin(&owner);
-	row_scope_begin(&scope, "deduct_stock()");
-	stock_row_open(&stock, &scope);
-	if (!deduct_unlocked(&stock, &movement, expected))
+	begin(&call, "deduct_stock()");
+	if (!deduct_unlocked(&call, expected))
 	{
-		lock_known(&stock, movement.sku);
-		(void) move_stock(&stock, &movement, expected);
+		lock_known(&call);
+		check_has_versions(&call, expected);
+		move(&call, expected);
 	}
-	row_scope_end(&scope);
-	owner_end(&owner);
+	finish(&call);
 
-	values[0] = Int64GetDatum(Max(stock_row_available(&stock), 0));
-	values[1] = Int64GetDatum(stock.version);
+	values[0] = Int64GetDatum(call.available);
+	values[1] = Int64GetDatum(call.stock.version);
+	nulls[0] = !call.available_known;
+	nulls[1] = call.pin != NULL;
 	return call_row(fcinfo, &desc, values, nulls);
 }
 
 void
 stock_init(void)
 {
+	stock_claim_init();
 	stock_shortage_init();
 	stock_event_init();
 }

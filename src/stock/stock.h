@@ -29,18 +29,21 @@ typedef struct StockLine
  *
  * A key that is unknown gets a row by what comes back (STOCK_RESTOCK).
  *
+ * Keys in mode escrow are pinned and claimed before the first row is locked; while one is
+ * short and others are undecided about it, that waits for order_engine.escrow_wait.
+ *
  * OE001 with every line that is short, OE002 with every key that is unknown
- * (and the short ones), 55000 where a key is not in row mode, 22003 where a
- * quantity leaves bigint, 23514 where less is reserved than the lines hold,
- * 40001 under REPEATABLE READ and above if a row changed since the snapshot.
+ * (and the short ones), 22003 where a quantity leaves bigint; in row mode 23514 where less
+ * is reserved than the lines hold, and 40001 under REPEATABLE READ and above if a row
+ * changed since the snapshot; in mode escrow 55000 or 53400 where nothing can be taken, as
+ * escrow_claim() has it.
  */
 extern void stock_apply(RowScope *scope, StockEffect effect, const StockLine *lines, int nlines,
 						const char *ref, const char *actor);
 
 /*
- * True if what the effect takes is there.  Its rows are then locked, in the same
- * order, so stock_apply() of the same lines in this transaction will find it.
- * Raises 55000 and 40001 as that does.
+ * True if what the effect takes is there.  It is then locked, or claimed, so stock_apply() of
+ * the same lines in this transaction will find it.  Raises 40001, 55000 and 53400 as that does.
  */
 extern bool stock_suffices(RowScope *scope, StockEffect effect, const StockLine *lines, int nlines);
 
@@ -49,7 +52,18 @@ typedef struct StockShortage
 {
 	List *short_lines; /* JSON objects, as the DETAIL of OE001 shows them */
 	List *unknown;	   /* SKUs */
+	List *looked_up;   /* SKUs that were only looked at in shared memory, to be counted */
 } StockShortage;
+
+/*
+ * False if shared memory alone tells that what these lines reserve is not there; the
+ * shortage names those in mode escrow that are short, whatever is true of the others.  As
+ * any role, without a scope, a lock, a page or a transaction id.
+ */
+extern bool stock_look(const StockLine *lines, int nlines, StockShortage *shortage);
+
+/* OE002 if anything is unknown, OE001 if anything is short, else nothing. */
+extern void stock_shortage_raise(const StockShortage *shortage);
 
 /*
  * STOCK_RESERVE of all of the lines, or false, with nothing changed and every line

@@ -2,9 +2,11 @@
  * stock_movement.c
  *		What came in and what went out, and why.
  *
- * A movement is written only together with its stock row.  So who has locked
- * that row sees every movement of the SKU, row_find_locked() taking a new
- * snapshot if the row had changed, and nobody writes one in between.
+ * In row mode a movement is written only together with its stock row.  So who has
+ * locked that row sees every movement of the SKU, row_find_locked() taking a new
+ * snapshot if the row had changed, and nobody writes one in between.  In mode escrow
+ * nobody locks the row: there the unique key is claimed, as an order's is.  A switch
+ * waits for whoever is pinned, so the two do not meet.
  */
 #include "postgres.h"
 
@@ -24,10 +26,9 @@ movement_open(RowScope *scope)
 	return row_open(scope, shop_table(SHOP_STOCK_MOVEMENT), &movement_columns);
 }
 
-void
-stock_movement_insert(RowScope *scope, const StockMovement *movement)
+static TupleTableSlot *
+make_row(RowTable *table, const StockMovement *movement)
 {
-	RowTable	   *table = movement_open(scope);
 	TupleTableSlot *slot = row_slot(table);
 
 	row_new(table, slot);
@@ -38,7 +39,15 @@ stock_movement_insert(RowScope *scope, const StockMovement *movement)
 		row_set(table, slot, MOVEMENT_REF, CStringGetTextDatum(movement->ref));
 	row_set(table, slot, MOVEMENT_ACTOR, CStringGetTextDatum(movement->actor));
 	row_set(table, slot, MOVEMENT_AT, TimestampTzGetDatum(GetCurrentTimestamp()));
-	row_insert(table, slot);
+	return slot;
+}
+
+void
+stock_movement_insert(RowScope *scope, const StockMovement *movement)
+{
+	RowTable *table = movement_open(scope);
+
+	row_insert(table, make_row(table, movement));
 }
 
 static void
@@ -60,27 +69,56 @@ init_key(ScanKey key, AttrNumber attno, const char *value)
 	ScanKeyInit(key, attno, BTEqualStrategyNumber, F_TEXTEQ, CStringGetTextDatum(value));
 }
 
-bool
-stock_movement_is_replay(RowScope *scope, const StockMovement *movement)
+static Oid
+ref_index(RowTable *table)
 {
 	static const int columns[] = {MOVEMENT_SKU, MOVEMENT_REASON, MOVEMENT_REF};
-	RowTable		*table;
-	TupleTableSlot	*slot;
-	ScanKeyData		 keys[lengthof(columns)];
 
-	if (movement->ref == NULL)
-		return false;
+	return row_unique_index(table, lengthof(columns), columns);
+}
 
-	table = movement_open(scope);
-	slot = row_slot(table);
+/* Finds the movement of that ref.  OE020 if it is of another quantity. */
+static bool
+find_same(RowTable *table, const StockMovement *movement)
+{
+	TupleTableSlot *slot = row_slot(table);
+	ScanKeyData		keys[3];
+
 	init_key(&keys[0], 1, movement->sku);
 	init_key(&keys[1], 2, movement->reason);
 	init_key(&keys[2], 3, movement->ref);
-	if (!row_find(table, row_unique_index(table, lengthof(columns), columns), lengthof(keys), keys,
-				  slot))
+	if (!row_find(table, ref_index(table), lengthof(keys), keys, slot))
 		return false;
 	if (DatumGetInt64(row_get_required(table, slot, MOVEMENT_QUANTITY)) != movement->quantity)
 		raise_ref_mismatch(table, slot, movement);
+	return true;
+}
+
+bool
+stock_movement_is_replay(RowScope *scope, const StockMovement *movement)
+{
+	return movement->ref != NULL && find_same(movement_open(scope), movement);
+}
+
+bool
+stock_movement_claim(RowScope *scope, const StockMovement *movement)
+{
+	RowTable	   *table = movement_open(scope);
+	TupleTableSlot *slot = make_row(table, movement);
+	ItemPointerData other;
+
+	if (movement->ref == NULL)
+	{
+		row_insert(table, slot);
+		return true;
+	}
+	while (!row_insert_unless(table, slot, ref_index(table), &other))
+	{
+		row_scope_refresh(scope);
+		if (find_same(table, movement))
+			return false;
+		row_check_conflict("Another transaction has used this ref.");
+	}
 	return true;
 }
 

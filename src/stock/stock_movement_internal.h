@@ -38,4 +38,11 @@ extern void stock_movement_insert(RowScope *scope, const StockMovement *movement
  */
 extern bool stock_movement_is_replay(RowScope *scope, const StockMovement *movement);
 
+/*
+ * For who has locked no row: writes the movement, or false if it stands already; waits for
+ * who has its ref and is undecided.  OE020 as above, 40001 if this transaction's snapshot
+ * does not see the other.
+ */
+extern bool stock_movement_claim(RowScope *scope, const StockMovement *movement);
+
 #endif /* ORDER_ENGINE_STOCK_MOVEMENT_INTERNAL_H */

@@ -33,24 +33,17 @@ stock_row_open(StockRow *stock, RowScope *scope)
 	stock->next = row_slot(stock->table);
 }
 
+void
+stock_row_open_another(StockRow *stock, const StockRow *opened)
+{
+	*stock = *opened;
+	stock->row = row_slot(stock->table);
+}
+
 static int64
 get_quantity(StockRow *stock, int column)
 {
 	return DatumGetInt64(row_get_required(stock->table, stock->row, column));
-}
-
-static void
-check_mode(StockRow *stock)
-{
-	text *mode = DatumGetTextPP(row_get_required(stock->table, stock->row, STOCK_MODE));
-
-	if (VARSIZE_ANY_EXHDR(mode) != strlen(STOCK_ROW_MODE) ||
-		memcmp(VARDATA_ANY(mode), STOCK_ROW_MODE, strlen(STOCK_ROW_MODE)) != 0)
-		ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-						errmsg("stock of SKU \"%s\" is in mode \"%s\", which is not available",
-							   stock->sku, text_to_cstring(mode)),
-						errhint("This version of the order engine knows the mode \"%s\" only.",
-								STOCK_ROW_MODE)));
 }
 
 static void
@@ -60,13 +53,14 @@ read_row(StockRow *stock)
 	stock->reserved = get_quantity(stock, STOCK_RESERVED);
 	stock->version = get_quantity(stock, STOCK_VERSION);
 	stock->open = DatumGetBool(row_get_required(stock->table, stock->row, STOCK_OPEN));
-	check_mode(stock);
+	stock->escrow = get_quantity(stock, STOCK_EPOCH) != 0;
 }
 
 static void
 init_key(StockRow *stock, const char *sku, ScanKey key)
 {
 	stock->sku = sku;
+	stock->escrow = false;
 	ScanKeyInit(key, 1, BTEqualStrategyNumber, F_TEXTEQ, CStringGetTextDatum(sku));
 }
 
@@ -114,6 +108,7 @@ make_next(StockRow *stock, int64 on_hand, int64 reserved, int *columns)
 {
 	int ncolumns = 0;
 
+	Assert(!stock->escrow);
 	row_copy(stock->table, stock->next, stock->row);
 	stock->version++;
 	row_set(stock->table, stock->next, STOCK_VERSION, Int64GetDatum(stock->version));

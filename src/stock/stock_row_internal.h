@@ -23,7 +23,8 @@ typedef struct StockRow
 	int64			on_hand;
 	int64			reserved;
 	int64			version;
-	bool			open; /* for sale */
+	bool			open;	/* for sale */
+	bool			escrow; /* its mode; then only a fold and a switch write the row */
 } StockRow;
 
 static inline int64
@@ -41,6 +42,9 @@ stock_row_available(const StockRow *stock)
 
 /* Locks the tables of stock, and opens the rows' own in this scope. */
 extern void stock_row_open(StockRow *stock, RowScope *scope);
+
+/* The same for another row of the scope: as much as is to be read before the first is written. */
+extern void stock_row_open_another(StockRow *stock, const StockRow *opened);
 
 /*
  * Reads the row as the scope's snapshot sees it; another may change it.  False if there

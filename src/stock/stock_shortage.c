@@ -11,6 +11,7 @@
 
 #include "base/detail.h"
 #include "base/errors.h"
+#include "stock/escrow.h"
 #include "stock/stock_shortage_internal.h"
 
 static emit_log_hook_type next_emit_log_hook;
@@ -26,6 +27,14 @@ stock_shortage_add_short(StockShortage *shortage, const char *sku, int64 request
 							   closed ? "true" : NULL, NULL);
 
 	shortage->short_lines = lappend(shortage->short_lines, line);
+}
+
+void
+stock_shortage_add_looked_up(StockShortage *shortage, const char *sku, int64 requested,
+							 int64 available)
+{
+	stock_shortage_add_short(shortage, sku, requested, available);
+	shortage->looked_up = lappend(shortage->looked_up, unconstify(char *, sku));
 }
 
 void
@@ -73,8 +82,18 @@ raise_unknown(const List *skus, const List *lines)
 }
 
 void
+stock_shortage_count(const StockShortage *shortage)
+{
+	ListCell *lc;
+
+	foreach(lc, shortage->looked_up)
+		escrow_count_refusal(lfirst(lc));
+}
+
+void
 stock_shortage_raise(const StockShortage *shortage)
 {
+	stock_shortage_count(shortage);
 	if (shortage->unknown)
 		raise_unknown(shortage->unknown, shortage->short_lines);
 	if (shortage->short_lines)

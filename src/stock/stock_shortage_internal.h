@@ -14,6 +14,11 @@ extern void stock_shortage_add_short(StockShortage *shortage, const char *sku, i
 /* `sku` is kept, not copied. */
 extern void stock_shortage_add_unknown(StockShortage *shortage, const char *sku);
 
+/* What shared memory says of a SKU that was not claimed; counted when it is refused. */
+extern void stock_shortage_add_looked_up(StockShortage *shortage, const char *sku, int64 requested,
+										 int64 available);
+extern void stock_shortage_count(const StockShortage *shortage);
+
 static inline bool
 stock_shortage_is_none(const StockShortage *shortage)
 {
@@ -22,8 +27,5 @@ stock_shortage_is_none(const StockShortage *shortage)
 
 /* Settings, and what keeps refusals out of the server log; from stock_init(). */
 extern void stock_shortage_init(void);
-
-/* OE002 if anything is unknown, OE001 if anything is short, else nothing. */
-extern void stock_shortage_raise(const StockShortage *shortage);
 
 #endif /* ORDER_ENGINE_STOCK_SHORTAGE_INTERNAL_H */

@@ -1,6 +1,15 @@
 /*
  * stock_trigger.c
- *		Stock written by hand: what may be, and its movement.
+ *		Stock written by hand: what may be, its movement, and the counter of a SKU in mode
+ *		escrow.
+ *
+ * A write by hand changes the row, in mode escrow too, where the row is as of the last
+ * fold; there the counter follows by as much as the row's free quantity changes.  The
+ * SKU is pinned before its row is written, while that is locked: whoever loads it later
+ * would see what is not committed.
+ *
+ * The triggers fire always.  What replication or a restore applies is a copy of what was
+ * checked elsewhere: it is written as it comes, and only the counter follows.
  */
 #include "postgres.h"
 
@@ -16,9 +25,12 @@
 #include "shop/direct_write.h"
 #include "shop/owner.h"
 #include "shop/shop.h"
+#include "stock/escrow.h"
+#include "stock/stock_claim_internal.h"
 #include "stock/stock_event_internal.h"
 #include "stock/stock_movement_internal.h"
 #include "stock/stock_row_internal.h"
+#include "stock/stock_shortage_internal.h"
 
 PG_FUNCTION_INFO_V1(order_engine_stock_before);
 PG_FUNCTION_INFO_V1(order_engine_stock_after);
@@ -31,6 +43,7 @@ typedef struct HandWrite
 	TupleTableSlot *old;
 	TupleTableSlot *new;
 	int64	   version; /* that the new row has, or is given by us */
+	bool	   applied; /* as it comes, by replication or a restore */
 	AttrNumber attno[ROW_MAX_COLUMNS];
 } HandWrite;
 
@@ -59,6 +72,7 @@ read_trigger(FunctionCallInfo fcinfo, int timing, int events, HandWrite *write)
 	write->new = TRIGGER_FIRED_BY_INSERT(data->tg_event)   ? data->tg_trigslot
 				 : TRIGGER_FIRED_BY_UPDATE(data->tg_event) ? data->tg_newslot
 														   : NULL;
+	write->applied = SessionReplicationRole == SESSION_REPLICATION_ROLE_REPLICA;
 	row_layout(write->rel, &stock_columns, write->attno);
 	if (write->new)
 		write->version = hand_quantity(write, write->new, STOCK_VERSION);
@@ -162,6 +176,87 @@ follow_version(HandWrite *write, HeapTuple tuple)
 									 &isnull);
 }
 
+/* ---- the counter ---- */
+
+static bool
+is_escrow(const HandWrite *write, TupleTableSlot *slot)
+{
+	return hand_quantity(write, slot, STOCK_EPOCH) != 0;
+}
+
+/* The entry is no longer this row's. */
+static void
+remove_entry(const HandWrite *write)
+{
+	char *sku = hand_sku(write, write->old);
+
+	escrow_bar(sku, false);
+	escrow_remove_at_commit(sku);
+}
+
+/* Only what is applied as it comes may change the mode or the SKU. */
+static void
+pin_before_update(const HandWrite *write)
+{
+	OwnerScope owner;
+	char	  *sku;
+
+	if (!is_escrow(write, write->old))
+		return;
+	owner_begin(&owner);
+	sku = hand_sku(write, write->old);
+	if (column_changed(write, STOCK_EPOCH) || column_changed(write, STOCK_SKU))
+		remove_entry(write);
+	else
+		(void) stock_pin_locked(sku);
+	owner_end(&owner);
+}
+
+static void
+take(EscrowPin *pin, const char *sku, int64 quantity)
+{
+	StockShortage shortage = {0};
+
+	if (escrow_claim(pin, quantity))
+	{
+		escrow_take(pin, quantity);
+		return;
+	}
+	stock_shortage_add_short(&shortage, sku, quantity, Min(escrow_free(pin), quantity - 1));
+	stock_shortage_raise(&shortage);
+}
+
+/* After an update that left the mode as it was. */
+static void
+follow_row(const HandWrite *write)
+{
+	int64 freed = hand_quantity(write, write->new, STOCK_ON_HAND) -
+				  hand_quantity(write, write->new, STOCK_RESERVED) -
+				  hand_quantity(write, write->old, STOCK_ON_HAND) +
+				  hand_quantity(write, write->old, STOCK_RESERVED);
+	char	  *sku = hand_sku(write, write->new);
+	EscrowPin *pin = stock_pin_locked(sku);
+
+	if (freed > 0)
+		escrow_return(pin, freed);
+	else if (freed < 0 && (!write->applied || escrow_is_loaded(pin)))
+		take(pin, sku, -freed);
+}
+
+static void
+change_counter(const HandWrite *write)
+{
+	if (write->old == NULL || !is_escrow(write, write->old))
+		return;
+	if (write->new == NULL)
+		remove_entry(write);
+	else if (is_escrow(write, write->new) && !column_changed(write, STOCK_EPOCH) &&
+			 !column_changed(write, STOCK_SKU))
+		follow_row(write);
+}
+
+/* ---- the triggers ---- */
+
 /* Checks before the table's constraints speak; the AFTER trigger has the last word. */
 Datum
 order_engine_stock_before(PG_FUNCTION_ARGS)
@@ -171,32 +266,45 @@ order_engine_stock_before(PG_FUNCTION_ARGS)
 	HeapTuple	 tuple;
 
 	read_trigger(fcinfo, TRIGGER_TYPE_BEFORE, TRIGGER_TYPE_INSERT | TRIGGER_TYPE_UPDATE, &write);
-	tuple = write.old ? follow_version(&write, data->tg_newtuple) : data->tg_trigtuple;
-	check_hand_write(&write);
+	tuple = write.old ? data->tg_newtuple : data->tg_trigtuple;
+	if (!write.applied)
+	{
+		tuple = write.old ? follow_version(&write, tuple) : tuple;
+		check_hand_write(&write);
+	}
+	if (write.old)
+		pin_before_update(&write);
 	return PointerGetDatum(tuple);
 }
 
 static void
-check_not_reserved(const HandWrite *write)
+refuse_delete(const HandWrite *write, const char *reason, const char *hint)
 {
-	int64 reserved = hand_quantity(write, write->old, STOCK_RESERVED);
+	char *sku = hand_sku(write, write->old);
 
-	if (reserved > 0)
-	{
-		char *sku = hand_sku(write, write->old);
-		int64 on_hand = hand_quantity(write, write->old, STOCK_ON_HAND);
+	ereport(
+		ERROR,
+		(errcode(ERRCODE_OE_DIRECT_WRITE),
+		 errmsg("cannot delete stock of SKU \"%s\" because %s", sku, reason),
+		 detail_set("relation", detail_text(stock_columns.table), "operation",
+					detail_text("DELETE"), "stock",
+					detail_object(
+						"sku", detail_text(sku), "on_hand",
+						detail_number(hand_quantity(write, write->old, STOCK_ON_HAND)), "reserved",
+						detail_number(hand_quantity(write, write->old, STOCK_RESERVED)), NULL),
+					NULL),
+		 errhint("%s", hint), errtable(write->rel)));
+}
 
-		ereport(
-			ERROR,
-			(errcode(ERRCODE_OE_DIRECT_WRITE),
-			 errmsg("cannot delete stock of SKU \"%s\" because some of it is reserved", sku),
-			 detail_set("relation", detail_text(stock_columns.table), "operation",
-						detail_text("DELETE"), "stock",
-						detail_object("sku", detail_text(sku), "on_hand", detail_number(on_hand),
-									  "reserved", detail_number(reserved), NULL),
-						NULL),
-			 errhint("Wait until the orders that hold it have let it go."), errtable(write->rel)));
-	}
+static void
+check_deletable(const HandWrite *write)
+{
+	if (is_escrow(write, write->old))
+		refuse_delete(write, "it is in mode escrow",
+					  "Switch it back first: order_engine.set_stock_mode(sku, 'row').");
+	if (hand_quantity(write, write->old, STOCK_RESERVED) > 0)
+		refuse_delete(write, "some of it is reserved",
+					  "Wait until the orders that hold it have let it go.");
 }
 
 /* As it was, or is; a row that is not there has nothing. */
@@ -258,10 +366,12 @@ order_engine_stock_after(PG_FUNCTION_ARGS)
 
 	read_trigger(fcinfo, TRIGGER_TYPE_AFTER,
 				 TRIGGER_TYPE_INSERT | TRIGGER_TYPE_UPDATE | TRIGGER_TYPE_DELETE, &write);
-	if (write.new)
+	if (!write.applied && write.new)
 		check_hand_write(&write);
-	else
-		check_not_reserved(&write);
-	record(&write);
+	else if (!write.applied)
+		check_deletable(&write);
+	change_counter(&write);
+	if (!write.applied)
+		record(&write);
 	return PointerGetDatum(NULL);
 }
