@@ -6,6 +6,9 @@
  * caller with the same key waits there, before it has touched anything else,
  * and then gets the first caller's answer.  Stock comes next, in the order of
  * its keys, so two calls cannot deadlock; then lines, event, outbox.
+ *
+ * What shared memory knows to be sold out is refused before any of that, unless the
+ * key may have its order already.
  */
 #include "postgres.h"
 
@@ -28,6 +31,7 @@
 #include "order/reservation.h"
 #include "shop/order_id.h"
 #include "shop/slot.h"
+#include "stock/stock.h"
 
 typedef struct CreateRequest
 {
@@ -329,6 +333,20 @@ set_result(const OrderRow *row, CreateResult *result)
 	result->due_at = row->due_at;
 }
 
+static Oid
+key_index(RowTable *table)
+{
+	return row_unique_index(table, 2, (const int[]){ORDER_USER_ID, ORDER_IDEMPOTENCY_KEY});
+}
+
+static void
+key_init(const CreateRequest *request, ScanKey keys)
+{
+	ScanKeyInit(&keys[0], 1, BTEqualStrategyNumber, F_INT8EQ, Int64GetDatum(request->user_id));
+	ScanKeyInit(&keys[1], 2, BTEqualStrategyNumber, F_TEXTEQ,
+				CStringGetTextDatum(request->idempotency_key));
+}
+
 /*
  * Another order has the key.  False if it is gone again: then the caller tries
  * once more to insert.  Under REPEATABLE READ an order that this snapshot
@@ -345,9 +363,7 @@ find_replay(RowScope *scope, RowTable *table, Oid index, CreateRequest *request,
 	Datum			hash;
 
 	row_scope_refresh(scope);
-	ScanKeyInit(&keys[0], 1, BTEqualStrategyNumber, F_INT8EQ, Int64GetDatum(request->user_id));
-	ScanKeyInit(&keys[1], 2, BTEqualStrategyNumber, F_TEXTEQ,
-				CStringGetTextDatum(request->idempotency_key));
+	key_init(request, keys);
 	if (!row_find(table, index, 2, keys, slot))
 	{
 		row_check_conflict("Another transaction has created an order under this idempotency key.");
@@ -378,11 +394,41 @@ claim(RowScope *scope, RowTable *table, TupleTableSlot *slot, CreateRequest *req
 		row_insert(table, slot);
 		return true;
 	}
-	index = row_unique_index(table, 2, (const int[]){ORDER_USER_ID, ORDER_IDEMPOTENCY_KEY});
+	index = key_index(table);
 	while (!row_insert_unless(table, slot, index, &conflict))
 		if (find_replay(scope, table, index, request, result))
 			return false;
 	return true;
+}
+
+/* ---- sold out ---- */
+
+static bool
+may_be_replay(RowTable *table, const CreateRequest *request)
+{
+	ScanKeyData keys[2];
+
+	key_init(request, keys);
+	return row_key_is_taken(table, key_index(table), lengthof(keys), keys);
+}
+
+/*
+ * False if shared memory tells that the order cannot have its stock.  What is held for it is
+ * not asked for.
+ */
+static bool
+may_have_stock(const CreateRequest *request, const Machine *machine, StockShortage *shortage)
+{
+	return machine->creation->stock != STOCK_RESERVE || request->reservation_id ||
+		   stock_look(request->lines.keys, request->lines.nkeys, shortage);
+}
+
+/* Whose orders are on another node is told so, whatever there is here. */
+static void
+refuse(int slot_no, const StockShortage *shortage)
+{
+	(void) shop_leaf(SHOP_ORDERS, slot_no);
+	stock_shortage_raise(shortage);
 }
 
 /* What a user's BEFORE INSERT trigger must leave as it is. */
@@ -432,6 +478,8 @@ create(CreateRequest *request, CreateResult *result)
 	TupleTableSlot *slot;
 	TupleTableSlot *meant;
 	OrderRow		row;
+	StockShortage	shortage;
+	bool			sold_out = !may_have_stock(request, machine, &shortage);
 	OrderChange		change = {
 			.machine = machine,
 			.transition = machine->creation,
@@ -445,11 +493,15 @@ create(CreateRequest *request, CreateResult *result)
 			.context = request->context,
 	};
 
+	if (sold_out && request->idempotency_key == NULL)
+		refuse(slot_no, &shortage);
 	row_scope_begin(&scope, "create_order()");
 	order_lock_tables();
 	if (request->reservation_id)
 		reservation_lock_tables();
 	table = row_open_leaf(&scope, SHOP_ORDERS, slot_no, &order_columns);
+	if (sold_out && !may_be_replay(table, request))
+		refuse(slot_no, &shortage);
 	slot = row_slot(table);
 	fill_row(table, slot, request, machine, order_id_next(slot_no), change.at);
 	meant = row_meant(table, slot);
