@@ -165,7 +165,7 @@ END $$;
 CALL public.sell(100);
 SELECT on_hand, reserved, unfolded FROM stock_by_escrow WHERE sku = 'c';
 SELECT public.leaves('stock_journal') <= 2 AS emptied;
--- Until its positions have gone to their other leaf and back.
+-- Until its positions have gone to their other leaf.
 CREATE PROCEDURE public.sell_until(ring int) LANGUAGE plpgsql AS $$
 BEGIN
 	WHILE (SELECT p.ring FROM order_engine.journal_position p WHERE journal = 'stock_journal' ORDER BY entry DESC LIMIT 1) <> sell_until.ring LOOP
@@ -173,7 +173,6 @@ BEGIN
 	END LOOP;
 END $$;
 CALL public.sell_until(3);
-CALL public.sell_until(2);
 SELECT on_hand - reserved, unfolded FROM stock_by_escrow WHERE sku = 'c';
 SELECT journal, min(ring) >= 2 AS own_leaves FROM journal_position GROUP BY journal ORDER BY journal;
 -- The outbox goes on where it was.
