@@ -34,6 +34,7 @@
 #include "base/clock.h"
 #include "journal/stock_journal.h"
 #include "stock/escrow.h"
+#include "stock/stock_event_internal.h"
 #include "stock/stock_row_internal.h"
 
 /* So many changes at once: more will have come meanwhile. */
@@ -233,6 +234,7 @@ fold_sku(StockRow *stock, StockSum *sums, int n)
 	stock->version = row_value(stock, STOCK_VERSION);
 	stock->open = DatumGetBool(row_get_required(stock->table, stock->row, STOCK_OPEN));
 	stock_row_change(stock, sum->on_hand, sum->reserved);
+	escrow_count_fold(stock->sku);
 }
 
 /* ---- failures ---- */
@@ -446,9 +448,10 @@ is_worth_it(const StockSum *sums, int nsums, bool *more)
 static bool
 lock_tables_if_free(void)
 {
-	static const ShopTable tables[] = {SHOP_STOCK, SHOP_STOCK_MOVEMENT, SHOP_STOCK_JOURNAL};
+	static const ShopTable tables[] = {SHOP_STOCK, SHOP_STOCK_MOVEMENT, SHOP_STOCK_JOURNAL,
+									   SHOP_OUTBOX};
 
-	for (int i = 0; i < lengthof(tables); i++)
+	for (int i = 0; i < (stock_event_wanted() ? 4 : 3); i++)
 		if (!ConditionalLockRelationOid(shop_table(tables[i]), RowExclusiveLock))
 			return false;
 	return true;

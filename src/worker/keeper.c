@@ -1061,6 +1061,14 @@ run_pass(KeeperPass *passes, Duties *duties)
 	PG_END_TRY();
 }
 
+/* At a start, or a promotion; what is busy its first buyer loads. */
+static void
+load_stock(void)
+{
+	limit_lock_waits();
+	escrow_load_all();
+}
+
 /* How long the worker may sleep. */
 static long
 idle_ms(const Duties *duties)
@@ -1085,6 +1093,7 @@ keeper_main(Datum arg)
 	passes_begin(passes);
 	learn(passes);
 	keeper_status_start();
+	(void) worker_try("keeper: loading stock in escrow", load_stock);
 	while (!worker_stopping())
 	{
 		run_pass(passes, &duties);

@@ -115,6 +115,33 @@ ok($shop->poll_query_until('shop', <<'EOF_SQL'), 'and the leaves are emptied');
 SELECT count(*) FILTER (WHERE pg_relation_size(relid) > 0) <= 1 FROM pg_partition_tree('order_engine.stock_journal') WHERE isleaf
 EOF_SQL
 
+# ---- a SKU that cannot be folded ----
+
+$sql->(<<'EOF_SQL');
+CREATE FUNCTION public.stubborn() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+	IF new.sku = 'sku1' THEN
+		RAISE 'not this one' USING ERRCODE = 'query_canceled';
+	END IF;
+	RETURN new;
+END $$;
+CREATE TRIGGER stubborn BEFORE UPDATE ON order_engine.stock FOR EACH ROW EXECUTE FUNCTION public.stubborn();
+EOF_SQL
+my $keeper = $sql->(keeper());
+foreach my $n (1 .. 3)
+{
+	$sql->("SELECT public.sell('sku1', 1, 1), public.sell('sku2', 1, 1)");
+	ok($shop->poll_query_until('shop', "SELECT count(*) = 0 FROM order_engine.stock_journal_unfolded('sku2')"), 'a SKU beside one whose trigger raises is folded');
+}
+cmp_ok($sql->("SELECT count(*) FROM order_engine.stock_journal_unfolded('sku1')"), '>', 0, '... that one is not');
+is(differences($shop), '', '... but counts all the same');
+ok($shop->log_contains(qr/could not fold stock of SKU "sku1": not this one \(57014\)/), '... and the log says why');
+my $told = () = slurp_file($shop->logfile) =~ /could not fold stock of SKU "sku1"/g;
+cmp_ok($told, '<', 3, '... once a minute');
+is($sql->(keeper()), $keeper, '... by the same keeper');
+$sql->('DROP TRIGGER stubborn ON order_engine.stock');
+is_folded($shop, 'shop', 'when it no longer raises');
+
 # ---- a standby ----
 
 $shop->backup('backup');
