@@ -75,6 +75,8 @@ VALUES
 	('function', 'adjust_stock', NULL, 'EXECUTE', NULL),
 	('function', 'set_stock_open', NULL, 'EXECUTE', NULL),
 	('function', 'set_stock_mode', NULL, 'EXECUTE', NULL),
+	('table', 'stat_stock', NULL, 'SELECT', 'SELECT'),
+	('function', 'stock_statistics', NULL, 'EXECUTE', 'EXECUTE'),
 
 	/* the keeper's work */
 	('function', 'tend', NULL, 'EXECUTE', NULL),
@@ -120,6 +122,7 @@ VALUES
 	('function', 'machine_changed', NULL, NULL, NULL),
 	('function', 'machine_holding', NULL, NULL, NULL),
 	('function', 'create_stock_now', NULL, NULL, NULL),
+	('function', 'create_stat_stock', NULL, NULL, NULL),
 	('function', 'create_keeper', NULL, NULL, NULL),
 	('function', 'create_relay', NULL, NULL, NULL),
 	('function', 'refuse_direct_write', NULL, NULL, NULL),

@@ -224,6 +224,7 @@ BEGIN
 	ALTER TABLE order_engine.stock ENABLE ALWAYS TRIGGER "0_order_engine_after";
 	PERFORM order_engine.create_machines();
 	PERFORM order_engine.create_stock_now();
+	PERFORM order_engine.create_stat_stock();
 	PERFORM order_engine.create_keeper();
 	PERFORM order_engine.create_relay();
 END

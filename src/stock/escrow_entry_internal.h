@@ -8,6 +8,7 @@
 #include "datatype/timestamp.h"
 #include "port/atomics.h"
 #include "storage/condition_variable.h"
+#include "storage/lock.h"
 
 #include "base/call.h"
 

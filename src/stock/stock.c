@@ -15,8 +15,10 @@
 #include "journal/stock_journal.h"
 #include "shop/owner.h"
 #include "stock/stock.h"
+#include "stock/stock_auto.h"
 #include "stock/stock_claim_internal.h"
 #include "stock/stock_event_internal.h"
+#include "stock/stock_heat_internal.h"
 #include "stock/stock_movement_internal.h"
 #include "stock/stock_read_internal.h"
 #include "stock/stock_row_internal.h"
@@ -380,4 +382,6 @@ stock_init(void)
 	stock_claim_init();
 	stock_shortage_init();
 	stock_event_init();
+	stock_heat_init();
+	stock_auto_init();
 }

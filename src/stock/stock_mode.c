@@ -61,21 +61,45 @@ get_number(const StockRow *stock, int column)
 	return DatumGetInt64(row_get_required(stock->table, stock->row, column));
 }
 
-bool
-stock_mode_lock(StockRow *stock, const char *sku, StockMode *mode)
+static void
+read_row(StockRow *stock, StockMode *mode)
 {
-	ScanKeyData key;
-
-	stock->sku = sku;
-	ScanKeyInit(&key, 1, BTEqualStrategyNumber, F_TEXTEQ, CStringGetTextDatum(sku));
-	if (!row_find_locked(stock->table, stock->index, 1, &key, LockWaitBlock, stock->row))
-		return false;
 	stock->on_hand = get_number(stock, STOCK_ON_HAND);
 	stock->reserved = get_number(stock, STOCK_RESERVED);
 	stock->version = get_number(stock, STOCK_VERSION);
 	stock->open = DatumGetBool(row_get_required(stock->table, stock->row, STOCK_OPEN));
 	mode->escrow = get_number(stock, STOCK_EPOCH) != 0;
 	mode->is_auto = DatumGetBool(row_get_required(stock->table, stock->row, STOCK_AUTO_MODE));
+}
+
+static void
+init_key(StockRow *stock, const char *sku, ScanKey key)
+{
+	stock->sku = sku;
+	ScanKeyInit(key, 1, BTEqualStrategyNumber, F_TEXTEQ, CStringGetTextDatum(sku));
+}
+
+bool
+stock_mode_find(StockRow *stock, const char *sku, StockMode *mode)
+{
+	ScanKeyData key;
+
+	init_key(stock, sku, &key);
+	if (!row_find(stock->table, stock->index, 1, &key, stock->row))
+		return false;
+	read_row(stock, mode);
+	return true;
+}
+
+bool
+stock_mode_lock(StockRow *stock, const char *sku, StockMode *mode)
+{
+	ScanKeyData key;
+
+	init_key(stock, sku, &key);
+	if (!row_find_locked(stock->table, stock->index, 1, &key, LockWaitBlock, stock->row))
+		return false;
+	read_row(stock, mode);
 	return true;
 }
 

@@ -14,6 +14,9 @@ typedef struct StockMode
 	bool is_auto; /* the keeper switches it */
 } StockMode;
 
+/* Reads a row's mode as the scope's snapshot sees it.  False if there is none. */
+extern bool stock_mode_find(StockRow *stock, const char *sku, StockMode *mode);
+
 /*
  * Locks the row, in whatever mode it is, and reads its mode.  False if there is none.
  */

@@ -17,6 +17,7 @@
 
 #include "base/errors.h"
 #include "stock/stock_event_internal.h"
+#include "stock/stock_heat_internal.h"
 #include "stock/stock_row_internal.h"
 
 void
@@ -192,7 +193,10 @@ stock_row_change_if_unchanged(StockRow *stock, int64 on_hand, int64 reserved)
 	int		   ncolumns = make_next(stock, on_hand, reserved, columns);
 
 	if (!row_update_if_unchanged(stock->table, stock->row, stock->next, ncolumns, columns))
+	{
+		stock_heat_count(stock->sku);
 		return false;
+	}
 	note_change(stock, &before);
 	return true;
 }

@@ -44,6 +44,7 @@
 #include "order/reservation_row.h"
 #include "shop/owner.h"
 #include "stock/escrow.h"
+#include "stock/stock_auto.h"
 #include "worker/keeper.h"
 #include "worker/keeper_status_internal.h"
 #include "worker/reconcile.h"
@@ -52,6 +53,7 @@
 #define TEND_MS 1000
 #define IDLE_MS 500
 #define ROTATE_MS 5000
+#define SWITCH_MS 1000
 #define FOLD_RETRY_MS 5000
 #define PURGE_MS 1000
 #define PURGE_SIZE 1000
@@ -140,6 +142,7 @@ typedef struct Duties
 	int64 fold_at;
 	int64 rotate_at;
 	int64 purge_at;
+	int64 switch_at;
 } Duties;
 
 /* The stock effect of one order, or reservation, for one stock key. */
@@ -910,6 +913,26 @@ worker_fold(Duties *duties)
 	duties->fold_at = clock_ms() + (!done ? FOLD_RETRY_MS : fold_has_more ? 0 : IDLE_MS);
 }
 
+static void
+switch_stock(void)
+{
+	limit_lock_waits();
+	stock_auto_switch();
+	check_cursors();
+}
+
+/* One by one: a row of stock that is not to be had keeps no other from its new mode. */
+static void
+worker_switch(Duties *duties)
+{
+	if (clock_ms() < duties->switch_at)
+		return;
+	duties->switch_at = clock_ms() + SWITCH_MS;
+	(void) worker_try("keeper: finding hot stock", stock_auto_find);
+	while (!worker_stopping() && stock_auto_next())
+		(void) worker_try("keeper: switching stock", switch_stock);
+}
+
 /*
  * What users' triggers deferred to the commit fires before it, as the tables'
  * owner: the commit itself is that of the caller, who may be able to do more.
@@ -1100,6 +1123,7 @@ keeper_main(Datum arg)
 		worker_fold(&duties);
 		worker_rotate(&duties);
 		worker_purge(&duties);
+		worker_switch(&duties);
 		reconcile_when_due();
 		worker_wait(PGINVALID_SOCKET, idle_ms(&duties));
 		passes_begin(passes);
