@@ -93,10 +93,10 @@ VALUES
 	('stock', NULL, 'Stock, one row for each stock key; in mode escrow as of the last fold. stock_now has what is so now.'),
 	('stock', 'sku', 'The stock key; lines name it, or their SKU is it.'),
 	('stock', 'on_hand', 'Units that are there, those reserved among them.'),
-	('stock', 'reserved', 'Units that orders hold, from 0 to on_hand; written by the engine only.'),
+	('stock', 'reserved', 'Units that orders and reservations hold, from 0 to on_hand; written by the engine only.'),
 	('stock', 'version', 'Raised by one with each change, in mode escrow with each fold; what expected_version of deduct_stock() means.'),
 	('stock', 'mode', 'How it is kept: row, or escrow for a hot one.'),
-	('stock', 'auto_mode', 'Whether the engine may choose the mode; without effect in this version.'),
+	('stock', 'auto_mode', 'Whether the keeper chooses the mode, by how the SKU sells.'),
 	('stock', 'open', 'Whether it is for sale; by set_stock_open().'),
 	('stock', 'epoch', 'Rows of stock_journal that say so belong to this row; 0 in mode row; internal.'),
 
@@ -104,7 +104,7 @@ VALUES
 	('stock_movement', 'sku', 'The stock key.'),
 	('stock_movement', 'quantity', 'Units that were added; negative for those taken away, 0 where only the sale was opened or closed.'),
 	('stock_movement', 'reason', 'Why: the caller''s word, or confirm, restock, deduct, direct, opened, closed, reservation, reconcile.'),
-	('stock_movement', 'ref', 'The caller''s reference, or the order''s id and version; unique for stock key and reason, null if there is none.'),
+	('stock_movement', 'ref', 'The caller''s reference, the order''s id and version, or the reservation''s id; unique for stock key and reason, null if there is none.'),
 	('stock_movement', 'actor', 'Who did it: the context''s, else order_engine.actor, else the session user.'),
 	('stock_movement', 'at', 'When it was recorded.'),
 

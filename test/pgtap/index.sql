@@ -16,7 +16,7 @@ SELECT format('REINDEX INDEX CONCURRENTLY %s', index) FROM unnest(ARRAY[:'leaf' 
 
 \ir ../lib/consequence.sql
 
-SELECT plan(9);
+SELECT plan(11);
 SELECT is((SELECT outcome FROM order_engine.pay_order(:order_id, 'p', 5)), 'paid', 'an order is found');
 SELECT is((SELECT replayed FROM order_engine.create_order(1, '[{"sku": "A", "quantity": 1, "unit_price": 5}, {"sku": "A", "quantity": 2}]', 'key')), true, 'so is a key');
 SELECT is((SELECT on_hand FROM order_engine.stock WHERE sku = 'A'), 97::bigint, 'and stock');
@@ -26,4 +26,6 @@ SELECT is(pg_temp.consequence('ALTER TABLE order_engine.orders DROP CONSTRAINT o
 SELECT is(pg_temp.consequence('ALTER TABLE order_engine.stock DROP CONSTRAINT stock_pkey', 'SELECT order_engine.receive_stock(''A'', 1)'), '55000', 'nor stock');
 SELECT is(pg_temp.consequence('ALTER TABLE order_engine.stock DROP CONSTRAINT stock_pkey', 'SELECT order_engine.available(''A'')'), '55000', 'nor for readers');
 SELECT is(pg_temp.consequence('ALTER TABLE order_engine.stock DROP CONSTRAINT stock_pkey, ADD PRIMARY KEY (version)', 'SELECT order_engine.available(''A'')'), '55000', 'and a key of another column is none');
+SELECT is(pg_temp.consequence(format('DROP INDEX order_engine.reservation_%s_reservation_id', order_engine.slot_of_user(1) % 4), $$SELECT order_engine.try_reserve('r', '[{"sku": "A", "quantity": 1}]', '1 h', 1)$$), '55000', 'nor a reservation');
+SELECT is(pg_temp.consequence(format('DROP INDEX order_engine.reservation_%s_reservation_id; CREATE UNIQUE INDEX ON order_engine.reservation_%1$s (reservation_id, user_id)', order_engine.slot_of_text('r') % 4), $$SELECT order_engine.try_reserve('r', '[{"sku": "A", "quantity": 1}]', '1 h')$$), '55000', 'where a name without a user would not be unique, either');
 SELECT * FROM finish();

@@ -21,7 +21,7 @@ max_connections = 60
 EOF
 $node->start;
 
-my @tables = qw(orders order_line order_event payment stock stock_movement machine outbox stock_journal journal_position);
+my @tables = qw(orders order_line order_event payment reservation stock stock_movement machine outbox stock_journal journal_position);
 my @arguments = ('--clients', 4, '--single', '--seed', 1, '--log', $node->logfile);
 Model::run($node, @arguments, '--seconds', $ENV{ORDER_ENGINE_LONG} ? 180 : 27, '--ddl', @tables);
 Model::run($node, @arguments, '--by-hand', '--seconds', $ENV{ORDER_ENGINE_LONG} ? 60 : 10, '--ddl', @tables);

@@ -16,7 +16,7 @@ use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
 
-my @tables = qw(orders order_line order_event payment machine stock stock_movement outbox);
+my @tables = qw(orders order_line order_event payment reservation machine stock stock_movement outbox);
 
 my $old = OrderEngine::new_node('old', publisher => 'kafka', conf => "order_engine.journal_rotate_size = '64kB'");
 $old->start;
@@ -118,6 +118,10 @@ BEGIN
 	FOR n IN first .. last LOOP
 		SELECT c.order_id INTO id FROM order_engine.create_order(n % 50, jsonb_build_array(jsonb_build_object('sku', chr(65 + n % 3), 'quantity', 1 + n % 2, 'unit_price', 5)),
 			'key' || n, currency => 'EUR', attributes => '{"n": 1}', private => '{"name": "Ada"}') c;
+		PERFORM order_engine.try_reserve('hold' || n, jsonb_build_array(jsonb_build_object('sku', chr(65 + n % 3), 'quantity', 1)), '1 hour', nullif(n % 4, 0));
+		IF n % 3 = 1 THEN PERFORM order_engine.confirm_reservation('hold' || n, user_id => nullif(n % 4, 0));
+		ELSIF n % 3 = 2 THEN PERFORM order_engine.cancel_reservation('hold' || n + n % 2, nullif(n % 4, 0));
+		END IF;
 		IF n % 9 = 1 THEN PERFORM order_engine.pay_order(id, 'part', 1, 'EUR');
 		ELSIF n % 9 = 2 THEN PERFORM order_engine.cancel_order(id); PERFORM order_engine.pay_order(id, 'late', 10, 'EUR');
 		ELSIF n % 9 = 3 THEN UPDATE order_engine.orders SET due_at = now() WHERE order_id = id;
@@ -276,7 +280,9 @@ is($new->safe_psql('busy', <<'EOF'), '0|0', 'one moment of it: each order and it
 SELECT (SELECT count(*) FROM order_engine.orders o FULL JOIN (SELECT order_id, count(*) AS n, max(version) AS last FROM order_engine.order_event GROUP BY order_id) e USING (order_id)
 		WHERE (o.version, o.version) IS DISTINCT FROM (e.n, e.last)),
 	(SELECT count(*) FROM order_engine.stock s JOIN (SELECT sku, sum(quantity) AS moved FROM order_engine.stock_movement GROUP BY sku) m USING (sku)
-		LEFT JOIN (SELECT l.sku, sum(l.quantity) AS held FROM order_engine.order_line l JOIN order_engine.orders o USING (order_id) WHERE o.state = 'pending' GROUP BY l.sku) h USING (sku)
+		LEFT JOIN (SELECT sku, sum(units) AS held FROM (
+			SELECT l.sku, l.quantity::bigint AS units FROM order_engine.order_line l JOIN order_engine.orders o USING (order_id) WHERE o.state = 'pending'
+			UNION ALL SELECT r.key, r.value::bigint FROM order_engine.reservation, jsonb_each_text(lines) r WHERE state = 'held') holds GROUP BY sku) h USING (sku)
 		WHERE (s.on_hand, s.reserved) IS DISTINCT FROM (m.moved, coalesce(h.held, 0)))
 EOF
 my $events = $new->safe_psql('busy', 'SELECT count(*) FROM order_engine.order_event');

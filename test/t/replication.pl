@@ -10,7 +10,7 @@ use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
 
-my @tables = qw(orders order_line order_event payment machine stock stock_movement);
+my @tables = qw(orders order_line order_event payment reservation machine stock stock_movement);
 
 my $publisher = OrderEngine::new_node('publisher', allows_streaming => 'logical');
 $publisher->start;
@@ -22,7 +22,7 @@ $publisher->safe_psql('shop', <<'EOF');
 SELECT order_engine.receive_stock(sku, 1000) FROM unnest('{A,B}'::text[]) sku;
 SELECT order_engine.create_order(n, '[{"sku": "A", "quantity": 1, "unit_price": 1}]') FROM generate_series(1, 20) n;
 SELECT order_engine.pay_order(order_id, 'p', 1) FROM order_engine.orders WHERE user_id % 2 = 0;
-CREATE PUBLICATION shop FOR TABLE order_engine.orders, order_engine.order_line, order_engine.order_event, order_engine.payment,
+CREATE PUBLICATION shop FOR TABLE order_engine.orders, order_engine.order_line, order_engine.order_event, order_engine.payment, order_engine.reservation,
 	order_engine.machine, order_engine.stock, order_engine.stock_movement WITH (publish_via_partition_root = true);
 EOF
 
@@ -65,6 +65,9 @@ UPDATE order_engine.orders SET state = 'cancelled' WHERE user_id % 4 = 1 AND sta
 UPDATE order_engine.orders SET attributes = '{"gift": true}' WHERE user_id % 4 = 3;
 UPDATE order_engine.stock SET on_hand = on_hand + 5 WHERE sku = 'B';
 SELECT order_engine.deduct_stock('A', 3);
+SELECT order_engine.try_reserve('hold' || n, '[{"sku": "A", "quantity": 1}]', '1 hour', nullif(n % 3, 0)) FROM generate_series(1, 9) n;
+SELECT order_engine.confirm_reservation('hold' || n, user_id => n) FROM generate_series(1, 2) n;
+SELECT order_engine.cancel_reservation('hold' || n) FROM generate_series(3, 4) n;
 SELECT order_engine.define_machine('order', '{"final": ["done"], "transitions": [{"from": null, "event": "create", "to": "open", "stock": "reserve"}, {"from": "open", "event": "finish", "to": "done", "stock": "confirm"}]}');
 SELECT order_engine.create_order(77, '[{"sku": "B", "quantity": 1}]');
 EOF
