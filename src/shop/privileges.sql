@@ -128,7 +128,6 @@ VALUES
 	('function', 'refuse_direct_write', NULL, NULL, NULL),
 	('function', 'replay_step', NULL, NULL, NULL),
 	('function', 'replay_result', NULL, NULL, NULL),
-	('function', 'stock_unfolded', NULL, NULL, NULL),
 	('function', 'replay_check', NULL, NULL, NULL),
 	('function', 'replay_check_step', NULL, NULL, NULL),
 	('function', 'replay_check_result', NULL, NULL, NULL),

@@ -19,7 +19,7 @@
 #ifndef ORDER_ENGINE_ESCROW_H
 #define ORDER_ENGINE_ESCROW_H
 
-#include "c.h"
+#include "base/call.h"
 
 /* What the current transaction has to do with a SKU; lives until it ends. */
 typedef struct EscrowPin EscrowPin;
@@ -83,6 +83,27 @@ extern bool escrow_look(const char *sku, int64 *quantity);
 /* Counts a take that was refused after a look, or a fold, in what stat_stock shows. */
 extern void escrow_count_refusal(const char *sku);
 extern void escrow_count_fold(const char *sku);
+extern void escrow_count_fold_failure(const char *sku);
+
+/* What shared memory says of a SKU. */
+typedef struct EscrowCounter
+{
+	char   sku[CALL_MAX_NAME_LENGTH + 1];
+	int64  epoch; /* of the row of stock */
+	int64  free;
+	int	   fold_failures; /* since its last fold */
+	bool   quiet;		  /* nobody has a pin, nobody switches its mode */
+	uint64 changes;		  /* raised by each transaction that had a pin, before that goes */
+} EscrowCounter;
+
+/* All of this database, by SKU; palloc'ed. */
+extern EscrowCounter *escrow_counters(int *n);
+
+/*
+ * Of those that escrow_counters() gave before a snapshot was taken, leaves quiet which have
+ * not moved until now: they must say what that snapshot sees.
+ */
+extern void escrow_counters_settle(EscrowCounter *counters, int n);
 
 /* ---- switching the mode: under the lock of the row of stock, FOR UPDATE ---- */
 

@@ -78,6 +78,7 @@ struct EscrowEntry
 	pg_atomic_uint64  waits;
 	pg_atomic_uint64  folds;
 	pg_atomic_uint64  last_fold;
+	pg_atomic_uint32  fold_failures;
 	pg_atomic_uint32  pins[FLEXIBLE_ARRAY_MEMBER];
 };
 
@@ -181,6 +182,7 @@ init_entry(EscrowEntry *entry)
 	pg_atomic_init_u64(&entry->waits, 0);
 	pg_atomic_init_u64(&entry->folds, 0);
 	pg_atomic_init_u64(&entry->last_fold, 0);
+	pg_atomic_init_u32(&entry->fold_failures, 0);
 	for (int i = 0; i * BITS_IN_WORD < MaxBackends; i++)
 		pg_atomic_init_u32(&entry->pins[i], 0);
 }
@@ -586,7 +588,22 @@ escrow_entry_count_fold(const EscrowKey *key)
 	{
 		pg_atomic_fetch_add_u64(&entry->folds, 1);
 		pg_atomic_write_u64(&entry->last_fold, now);
+		pg_atomic_write_u32(&entry->fold_failures, 0);
 	}
+	LWLockRelease(table_lock());
+}
+
+void
+escrow_entry_count_fold_failure(const EscrowKey *key)
+{
+	EscrowEntry *entry;
+
+	if (!escrow_entry_any())
+		return;
+	LWLockAcquire(table_lock(), LW_SHARED);
+	entry = find_entry(key);
+	if (entry)
+		pg_atomic_fetch_add_u32(&entry->fold_failures, 1);
 	LWLockRelease(table_lock());
 }
 
@@ -605,6 +622,7 @@ copy_statistics(EscrowStatistics *statistics, EscrowEntry *entry)
 	statistics->refused = (int64) pg_atomic_read_u64(&entry->refused);
 	statistics->waits = (int64) pg_atomic_read_u64(&entry->waits);
 	statistics->folds = (int64) pg_atomic_read_u64(&entry->folds);
+	statistics->fold_failures = pg_atomic_read_u32(&entry->fold_failures);
 	statistics->last_fold = (TimestampTz) pg_atomic_read_u64(&entry->last_fold);
 }
 

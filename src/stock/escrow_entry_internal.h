@@ -35,6 +35,7 @@ typedef struct EscrowStatistics
 	int64		waits;
 	int64		folds;
 	TimestampTz last_fold;
+	int			fold_failures; /* since the last fold */
 	uint64		changes;
 	int			pins;
 } EscrowStatistics;
@@ -111,6 +112,7 @@ extern bool escrow_entry_add(const EscrowKey *key, int64 epoch, int64 free);
 /* No pin is needed; nothing if there is no such entry. */
 extern void escrow_entry_count_refusal(const EscrowKey *key);
 extern void escrow_entry_count_fold(const EscrowKey *key);
+extern void escrow_entry_count_fold_failure(const EscrowKey *key);
 
 /* Entries of this database and table, in no order; palloc'ed. */
 extern EscrowStatistics *escrow_entry_statistics(int *n);

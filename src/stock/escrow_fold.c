@@ -276,6 +276,7 @@ note_failure(const char *sku, const ErrorData *error)
 	Failure *failure = enter_failure(sku);
 	int64	 now = clock_ms();
 
+	escrow_count_fold_failure(sku);
 	failure->delay_ms =
 		failure->delay_ms == 0 ? FIRST_RETRY_MS : Min(failure->delay_ms * 2, LAST_RETRY_MS);
 	failure->again_at = now + failure->delay_ms;

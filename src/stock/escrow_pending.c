@@ -300,6 +300,15 @@ escrow_count_fold(const char *sku)
 	escrow_entry_count_fold(&key);
 }
 
+void
+escrow_count_fold_failure(const char *sku)
+{
+	EscrowKey key;
+
+	escrow_key_set(&key, sku);
+	escrow_entry_count_fold_failure(&key);
+}
+
 /* ---- switching ---- */
 
 static void

@@ -12,6 +12,10 @@
  * it.  Who repairs is alone (a lock of his own, to the end of his transaction), locks
  * the stock rows in the order of their keys, and only then takes the snapshot under
  * which he looks again: what was mended meanwhile, by whomever, is not broken any more.
+ *
+ * The counters of hot SKUs are in no snapshot.  They are read before it is taken and
+ * after, and those that stood still are compared; a repair keeps others from the SKU, as
+ * a switch of its mode does, until its commit.
  */
 #include "postgres.h"
 
@@ -41,12 +45,16 @@
 #include "shop/owner.h"
 #include "shop/row.h"
 #include "shop/shop.h"
+#include "stock/escrow.h"
 #include "stock/stock.h"
 #include "worker/reconcile.h"
 #include "worker/reconcile_check_internal.h"
 
 /* Blocks of movements that are looked at in one piece. */
 #define PIECE_BLOCKS 2048
+
+/* So often a fold may fail before it is worth a word. */
+#define MANY_FAILURES 2
 
 PG_FUNCTION_INFO_V1(order_engine_reconcile);
 
@@ -56,7 +64,10 @@ typedef struct Reconciliation
 	void			*argument;
 	ArrayBuildState *skus; /* to be repaired; NULL: nothing is */
 	bool			 repair;
-	List			*rows; /* CheckRow, seen again under their locks */
+	List			*rows;	   /* CheckRow, seen again under their locks */
+	EscrowCounter	*counters; /* [ncounters] */
+	int				 ncounters;
+	List			*moved; /* CheckRow, of counters that are to be repaired */
 	MemoryContext	 context;
 } Reconciliation;
 
@@ -117,6 +128,17 @@ push_snapshot(void)
 												   : GetLatestSnapshot());
 }
 
+/* A transaction's one snapshot may be older than what a counter has counted. */
+static void
+settle_counters(Reconciliation *run)
+{
+	if (!IsolationUsesXactSnapshot())
+		escrow_counters_settle(run->counters, run->ncounters);
+	else
+		for (int i = 0; i < run->ncounters; i++)
+			run->counters[i].quiet = false;
+}
+
 /*
  * For a piece of unknown size the planner may choose a nested loop, which is ruin where
  * it is large, since it cannot know that machine, state and event go together; what has
@@ -156,6 +178,19 @@ report(Reconciliation *run, const CheckRow *row, bool repaired)
 	run->report(&finding, run->argument);
 }
 
+static CheckRow *
+copy_row(const CheckRow *row, MemoryContext context)
+{
+	CheckRow *copy = MemoryContextAlloc(context, sizeof(CheckRow));
+
+	*copy = *row;
+	copy->name = MemoryContextStrdup(context, row->name);
+	copy->key = MemoryContextStrdup(context, row->key);
+	copy->expected = MemoryContextStrdup(context, row->expected);
+	copy->actual = MemoryContextStrdup(context, row->actual);
+	return copy;
+}
+
 /* What is to be repaired is reported when it was looked at again. */
 static void
 found(const CheckRow *row, void *argument)
@@ -167,6 +202,80 @@ found(const CheckRow *row, void *argument)
 									 run->context);
 	else
 		report(run, row, false);
+}
+
+static Datum
+array_of(Datum *values, int n, Oid type)
+{
+	return PointerGetDatum(construct_array(values, n, type, type == TEXTOID ? -1 : sizeof(int64),
+										   type != TEXTOID && FLOAT8PASSBYVAL,
+										   type == TEXTOID ? TYPALIGN_INT : TYPALIGN_DOUBLE));
+}
+
+/* Those of run->counters that stand still. */
+static void
+compare_counters(Reconciliation *run, CheckVisitor visitor)
+{
+	Datum *skus = palloc(sizeof(Datum) * run->ncounters);
+	Datum *epochs = palloc(sizeof(Datum) * run->ncounters);
+	Datum *quantities = palloc(sizeof(Datum) * run->ncounters);
+	int	   n = 0;
+
+	for (int i = 0; i < run->ncounters; i++)
+	{
+		if (!run->counters[i].quiet)
+			continue;
+		skus[n] = CStringGetTextDatum(run->counters[i].sku);
+		epochs[n] = Int64GetDatum(run->counters[i].epoch);
+		quantities[n++] = Int64GetDatum(run->counters[i].free);
+	}
+	if (n > 0)
+		check_counters(array_of(skus, n, TEXTOID), array_of(epochs, n, INT8OID),
+					   array_of(quantities, n, INT8OID), visitor, run);
+}
+
+static void
+found_counter(const CheckRow *row, void *argument)
+{
+	Reconciliation *run = argument;
+
+	MemoryContext old = MemoryContextSwitchTo(run->context);
+
+	found(row, run);
+	if (run->repair && row->repairable)
+		run->moved = lappend(run->moved, copy_row(row, run->context));
+	MemoryContextSwitchTo(old);
+}
+
+static void
+walk_counters(Reconciliation *run)
+{
+	int busy = 0;
+
+	compare_counters(run, found_counter);
+	for (int i = 0; i < run->ncounters; i++)
+		if (!run->counters[i].quiet)
+			busy++;
+	if (busy > 0)
+		ereport(NOTICE, (errmsg("%d of %d counters were not checked", busy, run->ncounters),
+						 errdetail("Their stock was being changed, or the transaction's snapshot "
+								   "is older.")));
+}
+
+/* What could not be put into the rows time and again, and still counts. */
+static void
+report_folds(Reconciliation *run)
+{
+	for (int i = 0; i < run->ncounters; i++)
+	{
+		char	 failures[64];
+		CheckRow row = {CHECK_FOLD, run->counters[i].sku, "folded", failures};
+
+		if (run->counters[i].fold_failures < MANY_FAILURES)
+			continue;
+		snprintf(failures, sizeof(failures), "failed %d times", run->counters[i].fold_failures);
+		report(run, &row, false);
+	}
 }
 
 static void
@@ -210,6 +319,8 @@ read_all(Reconciliation *run)
 	check_reserved((Datum) 0, found, run);
 	show_progress("stock", 2, 3);
 	check_reservations(found, run);
+	walk_counters(run);
+	report_folds(run);
 	walk_orders(run);
 	walk_movements(run);
 }
@@ -233,15 +344,9 @@ keep(const CheckRow *row, void *argument)
 {
 	Reconciliation *run = argument;
 	MemoryContext	old = MemoryContextSwitchTo(run->context);
-	CheckRow	   *kept = palloc(sizeof(CheckRow));
 
-	*kept = *row;
-	kept->name = pstrdup(row->name);
-	kept->key = pstrdup(row->key);
-	kept->expected = pstrdup(row->expected);
-	kept->actual = pstrdup(row->actual);
 	if (row->repairable)
-		run->rows = lappend(run->rows, kept);
+		run->rows = lappend(run->rows, copy_row(row, run->context));
 	MemoryContextSwitchTo(old);
 }
 
@@ -291,6 +396,79 @@ mend_all(Reconciliation *run)
 	row_scope_end(&scope);
 }
 
+/* Where more or less was reserved just now, this transaction has a pin itself. */
+static bool
+is_pinned(const Reconciliation *run, const char *sku)
+{
+	ListCell *lc;
+
+	foreach(lc, run->rows)
+	{
+		const CheckRow *row = lfirst(lc);
+
+		if (strcmp(row->name, CHECK_RESERVED) == 0 && strcmp(row->key, sku) == 0)
+			return true;
+	}
+	return false;
+}
+
+/* Keeps others from the SKUs: what is read then of counters and tables stays so. */
+static void
+bar_counters(Reconciliation *run)
+{
+	ListCell *lc;
+
+	list_sort(run->moved, compare_rows);
+	foreach(lc, run->moved)
+	{
+		const CheckRow *row = lfirst(lc);
+
+		if (is_pinned(run, row->key))
+		{
+			report(run, row, false);
+			run->moved = foreach_delete_current(run->moved, lc);
+		}
+		else
+			escrow_bar(row->key, false);
+	}
+}
+
+static bool
+is_moved(const Reconciliation *run, const char *sku)
+{
+	ListCell *lc;
+
+	foreach(lc, run->moved)
+		if (strcmp(((CheckRow *) lfirst(lc))->key, sku) == 0)
+			return true;
+	return false;
+}
+
+static void
+mend_counter(const CheckRow *row, void *argument)
+{
+	Reconciliation *run = argument;
+
+	for (int i = 0; row->repairable && i < run->ncounters; i++)
+		if (strcmp(run->counters[i].sku, row->key) == 0)
+			escrow_open_at_commit(row->key, run->counters[i].epoch, row->delta);
+	report(run, row, row->repairable);
+}
+
+static void
+mend_counters(Reconciliation *run)
+{
+	bar_counters(run);
+	if (run->moved == NIL)
+		return;
+	run->counters = escrow_counters(&run->ncounters);
+	for (int i = 0; i < run->ncounters; i++)
+		run->counters[i].quiet = is_moved(run, run->counters[i].sku);
+	push_snapshot();
+	compare_counters(run, mend_counter);
+	PopActiveSnapshot();
+}
+
 static void
 repair_all(Reconciliation *run)
 {
@@ -306,6 +484,7 @@ repair_all(Reconciliation *run)
 	check_reserved(skus, keep, run);
 	PopActiveSnapshot();
 	mend_all(run);
+	mend_counters(run);
 }
 
 /* ---- the run ---- */
@@ -336,7 +515,9 @@ reconcile_run(bool repair, ReconcileReport report, void *argument)
 	if (repair)
 		lock_repairs();
 	lock_tables(repair);
+	run.counters = escrow_counters(&run.ncounters);
 	push_snapshot();
+	settle_counters(&run);
 	check_snapshot();
 	settings = set_planner();
 	SPI_connect();

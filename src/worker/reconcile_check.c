@@ -11,15 +11,10 @@
 #include "postgres.h"
 
 #include "catalog/pg_type.h"
-#include "fmgr.h"
-#include "funcapi.h"
 #include "storage/itemptr.h"
-#include "utils/builtins.h"
 #include "utils/memutils.h"
-#include "utils/snapmgr.h"
 
 #include "base/statement.h"
-#include "journal/stock_journal.h"
 #include "worker/reconcile_check_internal.h"
 
 #define FETCH_ROWS 1000
@@ -27,11 +22,11 @@
 
 /* What is on hand, and what of it is reserved, of each SKU, in either mode. */
 #define STOCK                                                                        \
-	"SELECT s.sku, s.on_hand + coalesce(u.on_hand, 0) AS on_hand,"                   \
+	"SELECT s.sku, s.epoch, s.on_hand + coalesce(u.on_hand, 0) AS on_hand,"          \
 	" s.reserved + coalesce(u.reserved, 0) AS reserved"                              \
 	" FROM order_engine.stock s LEFT JOIN (SELECT u.sku, u.epoch,"                   \
 	"  pg_catalog.sum(u.on_hand) AS on_hand, pg_catalog.sum(u.reserved) AS reserved" \
-	"  FROM order_engine.stock_unfolded() u GROUP BY u.sku, u.epoch) u"              \
+	"  FROM order_engine.stock_journal_unfolded() u GROUP BY u.sku, u.epoch) u"      \
 	" ON u.sku = s.sku AND u.epoch = s.epoch"
 
 /* What stock orders ask for, in the state that they are in, and in those before. */
@@ -61,8 +56,6 @@
 
 /* Which of two invariants a wrong movement of an order breaks. */
 #define STOCK_OF_ORDER "CASE WHEN h.holding = 'none' THEN 'returned_stock' ELSE 'order_stock' END"
-
-PG_FUNCTION_INFO_V1(order_engine_stock_unfolded);
 
 /* name, key, expected, actual, and what is to be added to mend it, or null */
 static void
@@ -126,30 +119,6 @@ get_int64(int column)
 /* ---- per SKU ---- */
 
 static void
-return_change(const StockChange *change, void *argument)
-{
-	ReturnSetInfo *result = argument;
-	bool		   nulls[4] = {false};
-	Datum		   values[] = {
-				 CStringGetTextDatum(change->sku),
-				 Int64GetDatum(change->epoch),
-				 Int64GetDatum(change->on_hand),
-				 Int64GetDatum(change->reserved),
-	 };
-
-	tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
-}
-
-/* After stock_journal_lock(). */
-Datum
-order_engine_stock_unfolded(PG_FUNCTION_ARGS)
-{
-	InitMaterializedSRF(fcinfo, 0);
-	stock_journal_unfolded(GetActiveSnapshot(), NULL, return_change, fcinfo->resultinfo);
-	return (Datum) 0;
-}
-
-static void
 check_skus(Statement *statement, Datum skus, CheckVisitor visitor, void *argument)
 {
 	check(statement, &skus, skus == (Datum) 0 ? "n" : " ", visitor, argument);
@@ -196,6 +165,24 @@ check_reserved(Datum skus, CheckVisitor visitor, void *argument)
 		{TEXTARRAYOID}};
 
 	check_skus(&statement, skus, visitor, argument);
+}
+
+/* Of entries whose epoch no row has there is nothing to be set to. */
+void
+check_counters(Datum skus, Datum epochs, Datum quantities, CheckVisitor visitor, void *argument)
+{
+	static Statement statement = {
+		"SELECT '" CHECK_COUNTER "', c.sku, coalesce((s.on_hand - s.reserved)::text, 'none'),"
+		"  c.free::text, (s.on_hand - s.reserved)::bigint"
+		" FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2), pg_catalog.unnest($3))"
+		"  c(sku, epoch, free)"
+		" LEFT JOIN (" STOCK ") s ON s.sku = c.sku AND s.epoch = c.epoch"
+		" WHERE s.on_hand - s.reserved IS DISTINCT FROM c.free",
+		3,
+		{TEXTARRAYOID, INT8ARRAYOID, INT8ARRAYOID}};
+	Datum values[] = {skus, epochs, quantities};
+
+	check(&statement, values, NULL, visitor, argument);
 }
 
 /* ---- per order ---- */

@@ -16,7 +16,7 @@ typedef struct CheckRow
 	const char *key;
 	const char *expected;
 	const char *actual;
-	int64		delta;		/* what is to be added to mend it */
+	int64		delta;		/* what is to be added to mend it; of a counter, what it must be */
 	bool		repairable; /* delta says how */
 } CheckRow;
 
@@ -24,10 +24,16 @@ typedef void (*CheckVisitor)(const CheckRow *row, void *argument);
 
 #define CHECK_ON_HAND "on_hand"
 #define CHECK_RESERVED "reserved"
+#define CHECK_COUNTER "counter"
+#define CHECK_FOLD "fold"
 
 /* Stock rows against movements, and against what is held; `skus` a text[], 0 for all of them. */
 extern void check_stock(Datum skus, CheckVisitor visitor, void *argument);
 extern void check_reserved(Datum skus, CheckVisitor visitor, void *argument);
+
+/* Counters of hot SKUs against those: arrays of text, bigint (epochs), bigint. */
+extern void
+check_counters(Datum skus, Datum epochs, Datum quantities, CheckVisitor visitor, void *argument);
 
 /* Orders with `after` < id <= `last`. */
 extern void check_orders(int64 after, int64 last, CheckVisitor visitor, void *argument);
