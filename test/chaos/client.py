@@ -55,6 +55,8 @@ class Client(threading.Thread):
 			self.connect()
 			if self.unknown:
 				self.settle()
+			elif self.shop.over.is_set():
+				pass
 			elif self.rng.random() < 0.4:
 				self.single(self.choose([]))
 			else:

@@ -12,7 +12,9 @@ of which is "done".  "ok - ..." and "not ok - ..." are tests, "# ..." is said of
   settle NAME  lets them end what they do, and find out about what they do not know; then
                the books must balance, and what is free can be bought.  Answers before with
                "in flight N": so many transactions were cut off
-  adopt        of an asynchronous standby: the ledger forgets what has not arrived
+  wait CODE N  waits until so many calls have ended with that SQLSTATE
+  stop         lets nobody begin anything new
+  adopt NAME   as settle, of an asynchronous standby: the ledger forgets what has not arrived
   sell NAME    sells the rest, and has it paid
   quit
 
@@ -106,12 +108,30 @@ class Shop:
 		self.clients = [Client(self, n) for n in range(arguments.clients)]
 		for client in self.clients:
 			client.start()
+		self.wait("committed %d" % (3 * len(self.clients)))
+
+	def wait(self, argument):
+		what, number = argument.split()
 		until = time.monotonic() + PATIENCE
-		while self.counts["committed"] < 3 * len(self.clients) and time.monotonic() < until:
+		while self.counts[what] < int(number) and time.monotonic() < until:
 			time.sleep(0.01)
 
-	def settle(self, name):
+	def stop(self):
 		self.over.set()
+
+	def settle(self, name):
+		self.join(name)
+		self.check(name)
+
+	def adopt(self, name):
+		self.join(name)
+		lost, wrong = books.adopt(self.admin, self.ledger)
+		print("# %d orders have not arrived" % lost)
+		say("what has arrived is what the clients did", wrong)
+		self.check(name)
+
+	def join(self, name):
+		self.stop()
 		for client in self.clients:
 			client.join(PATIENCE)
 			if client.is_alive():
@@ -119,7 +139,6 @@ class Shop:
 		print("in flight %d" % self.counts["lost in flight"])
 		print("# %s: %s" % (name, dict(self.counts)))
 		self.admin = self.connect()
-		self.check(name)
 
 	def check(self, name):
 		wrong = self.ledger.take_wrong()
@@ -129,12 +148,6 @@ class Shop:
 		if self.there["reconcile"]:
 			wrong += books.unreconciled(self.admin)
 		say(name + ": the books balance", wrong)
-
-	def adopt(self):
-		self.admin = self.connect()
-		lost, wrong = books.adopt(self.admin, self.ledger)
-		print("# %d orders have not arrived" % lost)
-		say("what has arrived is what the clients did", wrong)
 
 	def sell(self, name):
 		wrong = books.sell_out(self.admin, self.ledger) + books.broken(self.admin, self.ledger)
