@@ -41,7 +41,7 @@ BEGIN
 	DROP TABLE order_engine.shop, order_engine.orders, order_engine.order_line, order_engine.order_event, order_engine.payment, order_engine.reservation, order_engine.machine,
 		order_engine.stock, order_engine.stock_movement, order_engine.journal_position, order_engine.outbox,
 		order_engine.stock_journal CASCADE;
-	DROP VIEW order_engine.relay_status, order_engine.keeper_status, order_engine.stock_now;
+	DROP VIEW order_engine.relay_status, order_engine.keeper_status, order_engine.stock_now, order_engine.stat_stock;
 END $$;
 CREATE FUNCTION answer_of(statement text) RETURNS text LANGUAGE sql AS $$ SELECT coalesce(code || ' ' || message, 'accepted') FROM refusal(statement) $$;
 SET client_min_messages = error;

@@ -192,6 +192,16 @@ VALUES
 	('relay_status', 'last_error', 'What went wrong last; null for nothing since the server''s start.'),
 	('relay_status', 'last_error_at', 'When that was; null for never.'),
 
+	('stat_stock', 'sku', 'The stock key.'),
+	('stat_stock', 'mode', 'How it is kept: row or escrow.'),
+	('stat_stock', 'free', 'Units that can be taken now; null in mode row, and while the mode is being switched.'),
+	('stat_stock', 'in_flight', 'Units that transactions hold which have not ended.'),
+	('stat_stock', 'taken', 'Units that transactions took, less what each of them gave back itself.'),
+	('stat_stock', 'refused', 'How often there were too few.'),
+	('stat_stock', 'waits', 'How often somebody waited: for a switch, for what others held, in mode row for the row.'),
+	('stat_stock', 'folds', 'How often its changes went into the row.'),
+	('stat_stock', 'last_fold', 'When they last did; null if not yet.'),
+
 	('keeper_status', 'state', 'running or stopped.'),
 	('keeper_status', 'reason', 'Why it is stopped; null if it runs.'),
 	('keeper_status', 'pid', 'Its process; null where none runs.'),
