@@ -42,8 +42,8 @@ DDL = [
 ]
 # each with a column for an index
 TABLES = {"orders": "user_id", "order_line": "sku", "order_event": "event", "payment": "outcome",
-	"stock": "on_hand", "stock_movement": "quantity", "machine": "name", "outbox": "type",
-	"journal_position": "batch"}
+	"reservation": "state", "stock": "on_hand", "stock_movement": "quantity", "machine": "name",
+	"outbox": "type", "stock_journal": "sku", "journal_position": "batch"}
 # what follows from a statement that failed: what is to go is not there, or what is to be made is
 LEFT_OVER = {"42701", "42703", "42704", "42710", "42P01", "42P07"}
 # The leaves of a table, or itself, and an index of each that CLUSTER takes.
