@@ -9,6 +9,7 @@
 
 #include "catalog/pg_trigger.h"
 #include "catalog/pg_type.h"
+#include "storage/lmgr.h"
 #include "utils/guc.h"
 #include "utils/timestamp.h"
 
@@ -17,6 +18,7 @@
 #include "order/reservation.h"
 #include "shop/columns.h"
 #include "shop/direct_write.h"
+#include "shop/shop.h"
 
 static int retention = 86400; /* order_engine.reservation_retention, in seconds */
 
@@ -26,6 +28,21 @@ static TimestampTz
 kept_since(void)
 {
 	return GetCurrentTimestamp() - (int64) retention * USECS_PER_SEC;
+}
+
+/*
+ * Before the plan is made, which reads the leaves: REINDEX of a leaf lets readers in, and
+ * then waits for them.  Who came to write with their locks in hand would wait for it.
+ */
+static void
+lock_for_writing(void)
+{
+	Oid		  parent = shop_table(SHOP_RESERVATION);
+	ListCell *lc;
+
+	LockRelationOid(parent, RowExclusiveLock);
+	foreach(lc, shop_partitions(parent))
+		LockRelationOid(((ShopPartition *) lfirst(lc))->relid, RowExclusiveLock);
 }
 
 /*
@@ -44,6 +61,7 @@ reservation_purge(int64 max)
 	Datum values[] = {TimestampTzGetDatum(kept_since()), Int64GetDatum(max)};
 	int64 deleted;
 
+	lock_for_writing();
 	SPI_connect();
 	deleted = statement_execute(&statement, values, NULL, 0);
 	SPI_finish();

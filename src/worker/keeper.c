@@ -56,6 +56,7 @@
 #define SWITCH_MS 1000
 #define FOLD_RETRY_MS 5000
 #define PURGE_MS 1000
+#define PURGE_RETRY_MS 5000
 #define PURGE_SIZE 1000
 #define PURGE_BATCHES 10
 #define BATCH_SIZE 250
@@ -869,17 +870,25 @@ purge_reservations(void)
 	check_cursors();
 }
 
+static void
+worker_purge_reservations(void)
+{
+	limit_lock_waits();
+	purge_reservations();
+}
+
 /* At most so many in a row: what is due has waited long enough then. */
 static void
 worker_purge(Duties *duties)
 {
+	bool done = true;
+
 	if (clock_ms() < duties->purge_at)
 		return;
-	duties->purge_at = clock_ms() + PURGE_MS;
-	for (int i = 0; i < PURGE_BATCHES && !worker_stopping(); i++)
-		if (!worker_try("keeper: deleting old reservations", purge_reservations) ||
-			purged < PURGE_SIZE)
-			return;
+	purged = PURGE_SIZE;
+	for (int i = 0; i < PURGE_BATCHES && done && purged == PURGE_SIZE && !worker_stopping(); i++)
+		done = worker_try("keeper: deleting old reservations", worker_purge_reservations);
+	duties->purge_at = clock_ms() + (done ? PURGE_MS : PURGE_RETRY_MS);
 }
 
 /* What the last fold of this process said: there is more already. */
