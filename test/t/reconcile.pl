@@ -131,5 +131,23 @@ $holder->quit;
 is($sql->('SELECT name, key, repaired FROM order_engine.reconcile(true)'), 'on_hand|sku 5|t', 'an operator repairs');
 is($sql->($found), '', '... and that was all');
 
+# ---- a fold that fails ----
+
+$sql->(<<'EOF');
+SELECT order_engine.set_stock_mode('sku 9', 'escrow');
+CREATE FUNCTION no() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'no'; END $$;
+CREATE TRIGGER no BEFORE UPDATE ON order_engine.stock FOR EACH ROW WHEN (new.sku = 'sku 9') EXECUTE FUNCTION no();
+SET session_replication_role = replica;
+INSERT INTO order_engine.stock_journal (id, sku, on_hand, reserved, epoch, created_at, xid, era, ring)
+	SELECT order_engine.next_order_id(1), sku, 0, 0, epoch, now(), pg_current_xact_id(), system_identifier, 0
+	FROM order_engine.stock, pg_control_system() WHERE sku = 'sku 9';
+EOF
+$shop->append_conf('postgresql.conf', "order_engine.databases = 'shop'");
+$shop->reload;
+ok($shop->poll_query_until('shop', "SELECT count(*) = 1 FROM order_engine.reconcile() WHERE name = 'fold' AND key = 'sku 9' AND actual LIKE 'failed % times'"),
+	'a SKU that cannot be folded is named');
+$sql->('DROP TRIGGER no ON order_engine.stock');
+ok($shop->poll_query_until('shop', 'SELECT count(*) = 0 FROM order_engine.reconcile()'), 'until it can');
+
 $shop->stop;
 done_testing();
