@@ -29,6 +29,7 @@
 #include "shop/owner.h"
 #include "shop/slot.h"
 #include "stock/escrow.h"
+#include "stock/stock_event_internal.h"
 #include "stock/stock_mode_internal.h"
 #include "stock/stock_shortage_internal.h"
 
@@ -210,8 +211,18 @@ write_row(StockRow *stock, const NextRow *next, const StockMode *mode)
 	columns[ncolumns++] = STOCK_AUTO_MODE;
 	row_update(stock->table, stock->row, stock->next, ncolumns, columns);
 	check_written(stock, next);
+}
+
+/* What is folded may have sold the SKU out, or brought it back. */
+static void
+note_change(StockRow *stock, const NextRow *next)
+{
+	StockState before = {stock->on_hand, stock->reserved, stock->open};
+	StockState after = {next->on_hand, next->reserved, stock->open};
+
 	stock->on_hand = next->on_hand;
 	stock->reserved = next->reserved;
+	stock_event_note(stock->scope, stock->sku, stock->version, &before, &after);
 }
 
 bool
@@ -230,6 +241,7 @@ stock_mode_change(StockRow *stock, const StockMode *old, const StockMode *new)
 	else if (new->escrow && !old->escrow)
 		switch_to_escrow(stock, &next);
 	write_row(stock, &next, new);
+	note_change(stock, &next);
 	return true;
 }
 
