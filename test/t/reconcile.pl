@@ -24,6 +24,7 @@ my $found = 'SELECT * FROM order_engine.reconcile()';
 
 $sql->(<<'EOF');
 SELECT order_engine.receive_stock('sku ' || n, 300) FROM generate_series(1, 12) n;
+SELECT order_engine.set_stock_mode('sku ' || n, 'escrow') FROM generate_series(1, 5) n;
 CREATE FUNCTION buy(client int) RETURNS bigint LANGUAGE plpgsql AS $$
 DECLARE
 	lines jsonb := jsonb_agg(jsonb_build_object('sku', 'sku ' || n, 'quantity', 1 + (random() * 2)::int, 'unit_price', 1) ORDER BY random())
@@ -50,8 +51,15 @@ BEGIN
 		PERFORM order_engine.receive_stock('sku ' || 1 + id % 12, 5), order_engine.adjust_stock('sku ' || 1 + (id + 1) % 12, 2);
 	ELSIF what = 7 THEN
 		UPDATE order_engine.stock SET on_hand = on_hand + 1 WHERE sku = 'sku 3';
+	ELSIF what = 8 THEN
+		PERFORM order_engine.try_reserve('hold ' || id, '[{"sku": "sku 2", "quantity": 2}, {"sku": "sku 8", "quantity": 1}]', random() * interval '2 s' + interval '1 ms');
+		IF random() < 0.7 THEN
+			PERFORM order_engine.confirm_reservation('hold ' || id, CASE WHEN random() < 0.5 THEN '[{"sku": "sku 2", "quantity": 1}]'::jsonb END);
+		END IF;
+	ELSIF what = 9 AND random() < 0.3 THEN
+		PERFORM order_engine.set_stock_mode('sku ' || 5 + id % 2, CASE WHEN random() < 0.5 THEN 'row' ELSE 'escrow' END);
 	END IF;
-EXCEPTION WHEN SQLSTATE 'OE001' THEN
+EXCEPTION WHEN SQLSTATE 'OE001' OR SQLSTATE 'OE004' OR SQLSTATE 'OE005' OR SQLSTATE 'OE006' OR lock_not_available THEN
 END $$;
 EOF
 append_to_file($shop->basedir . '/act.sql', <<'EOF');
