@@ -83,7 +83,7 @@ work_add(Work *work, StockEffect effect, const StockLine *line)
 	Assert(work->nlines == 1 || strcmp(added[-1].sku, line->stock_key) < 0);
 	added->effect = effect;
 	added->sku = line->stock_key;
-	added->quantity = Abs(line->quantity);
+	added->quantity = line->quantity < 0 ? -line->quantity : line->quantity;
 	Assert(added->quantity > 0);
 }
 
