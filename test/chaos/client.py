@@ -73,7 +73,10 @@ class Client(threading.Thread):
 		while self.connection is None:
 			try:
 				connection = database.connect(self.shop.dsn, self.shop.name)
-				database.run(connection, "SET statement_timeout = '120s'; SET application_name = 'chaos'")
+				# the first that sees what is committed may be faster than who committed it
+				database.run(connection, """SET statement_timeout = '120s';
+					SET application_name = 'chaos';
+					SET order_engine.debug_commit_delay = %d""" % self.rng.choice([0, 0, 10]))
 				self.connection = connection
 			except psycopg2.Error:
 				if time.monotonic() > until:
