@@ -84,19 +84,27 @@ lock_repairs(void)
 	(void) LockAcquire(&tag, ExclusiveLock, false, false);
 }
 
-/* Who comes to write has the tables as a writer from the first (row_lock_tables()). */
+/* With its leaves. */
+static void
+lock_table(ShopTable table, LOCKMODE mode)
+{
+	LockRelationOid(shop_table(table), mode);
+	list_free(find_all_inheritors(shop_table(table), mode, NULL));
+}
+
+/*
+ * Who comes to write has tables and leaves as a writer from the first: who reads them
+ * and then writes would meet a REINDEX that has let him read.
+ */
 static void
 lock_tables(bool repair)
 {
 	static const ShopTable written[] = {SHOP_STOCK, SHOP_STOCK_MOVEMENT, SHOP_STOCK_JOURNAL};
 
-	if (repair)
-		row_lock_tables(written, lengthof(written), RowExclusiveLock);
+	for (int i = 0; repair && i < lengthof(written); i++)
+		lock_table(written[i], RowExclusiveLock);
 	for (int i = 0; i < SHOP_TABLES; i++)
-	{
-		LockRelationOid(shop_table(i), AccessShareLock);
-		list_free(find_all_inheritors(shop_table(i), AccessShareLock, NULL));
-	}
+		lock_table(i, AccessShareLock);
 	stock_journal_lock();
 }
 
