@@ -27,6 +27,7 @@
 #include "stock/escrow_account_internal.h"
 #include "stock/escrow_lock_internal.h"
 #include "stock/escrow_pending_internal.h"
+#include "stock/stock_heat_internal.h"
 
 typedef enum EscrowKind
 {
@@ -478,7 +479,10 @@ end_records(void (*end)(EscrowPin *record))
 	}
 }
 
-/* What was claimed or switched would be bound to a transaction without a process. */
+/*
+ * What was claimed or switched would be bound to a transaction without a process.  The keeper
+ * switches back what it has chosen itself, so that the next try succeeds.
+ */
 static void
 refuse_prepare(void)
 {
