@@ -87,6 +87,28 @@ CALL tend();
 SELECT * FROM seen WHERE sku = 'hot';
 
 --
+-- A SKU that the keeper switches goes back to a row by an expected version, if it is that of all that has happened.
+--
+SELECT set_stock_mode('hot', 'auto');
+SELECT version FROM stock WHERE sku = 'hot' \gset
+SELECT attempt(format('SELECT deduct_stock(''hot'', 1, expected_version => %s)', :version - 1)) LIKE 'OE011 %' AS refused;
+BEGIN;
+SELECT remaining, version - :version AS version FROM deduct_stock('hot', 1, expected_version => :version, ref => 'auto');
+SELECT mode, auto_mode, version - :version AS version FROM stock WHERE sku = 'hot';
+ROLLBACK;
+SELECT remaining FROM deduct_stock('hot', 1);
+SELECT attempt(format('SELECT deduct_stock(''hot'', 1, expected_version => %s)', :version)) LIKE 'OE011 %' AS refused;
+CALL tend();
+SELECT version FROM stock WHERE sku = 'hot' \gset
+SELECT remaining, version - :version AS version FROM deduct_stock('hot', 1, expected_version => :version, ref => 'auto');
+SELECT mode, auto_mode FROM stock WHERE sku = 'hot';
+SELECT set_stock_mode('hot', 'escrow');
+SELECT * FROM deduct_stock('hot', 1, expected_version => :version, ref => 'auto');
+SELECT available FROM adjust_stock('hot', 2);
+CALL tend();
+SELECT * FROM seen WHERE sku = 'hot';
+
+--
 -- Within a transaction, and after a rollback to a savepoint.
 --
 BEGIN;

@@ -19,6 +19,7 @@
 #include "stock/stock_claim_internal.h"
 #include "stock/stock_event_internal.h"
 #include "stock/stock_heat_internal.h"
+#include "stock/stock_mode_internal.h"
 #include "stock/stock_movement_internal.h"
 #include "stock/stock_read_internal.h"
 #include "stock/stock_row_internal.h"
@@ -105,12 +106,17 @@ read_movement(FunctionCallInfo fcinfo, const char *quantity, StockMovement *move
 static void
 begin(StockCall *call, const char *name)
 {
-	const char *sku = call->movement.sku;
-
 	owner_begin(&call->owner);
 	row_scope_begin(&call->scope, name);
-	call->pin = escrow_pin(sku);
 	stock_row_open(&call->stock, &call->scope);
+}
+
+static void
+pin(StockCall *call)
+{
+	const char *sku = call->movement.sku;
+
+	call->pin = escrow_pin(sku);
 	if (call->pin)
 		return;
 	call->found = stock_row_find(&call->stock, sku) && !call->stock.escrow;
@@ -290,6 +296,7 @@ order_engine_receive_stock(PG_FUNCTION_ARGS)
 	check_positive(call.movement.quantity);
 
 	begin(&call, "receive_stock()");
+	pin(&call);
 	receive(&call);
 	finish(&call);
 	return stock_answer(fcinfo, &call);
@@ -305,6 +312,7 @@ order_engine_adjust_stock(PG_FUNCTION_ARGS)
 	check_delta(call.movement.quantity);
 
 	begin(&call, "adjust_stock()");
+	pin(&call);
 	lock_known(&call);
 	move(&call, NULL);
 	finish(&call);
@@ -330,11 +338,38 @@ deduct_unlocked(StockCall *call, const int64 *expected)
 	return true;
 }
 
-/* A fold raises the version, whoever else does nothing. */
-static void
-check_has_versions(const StockCall *call, const int64 *expected)
+/*
+ * A version is expected of a SKU that the keeper has switched to mode escrow: back to row
+ * mode, which has versions.  True if so; *expected is then the version of that row, if it was that
+ * of the row before and nothing has changed that was not in it.
+ */
+static bool
+demote(StockCall *call, int64 *expected)
 {
-	if (call->pin == NULL || expected == NULL)
+	StockRow	   *stock = &call->stock;
+	const StockMode row = {.is_auto = true};
+	StockMode		old;
+	StockRow		before;
+
+	if (stock_movement_is_replay(&call->scope, &call->movement) ||
+		!stock_mode_find(stock, call->movement.sku, &old) || !old.escrow || !old.is_auto ||
+		!stock_mode_lock(stock, call->movement.sku, &old) || !old.escrow || !old.is_auto)
+		return false;
+	before = *stock;
+	(void) stock_mode_change(stock, &old, &row);
+	if (before.version == *expected && before.on_hand == stock->on_hand &&
+		before.reserved == stock->reserved)
+		*expected = stock->version;
+	row_scope_refresh(&call->scope);
+	return true;
+}
+
+/* A fold raises the version, whoever else does nothing.  A retry carries the one of its first call. */
+static void
+check_has_versions(StockCall *call, const int64 *expected)
+{
+	if (call->pin == NULL || expected == NULL ||
+		stock_movement_is_replay(&call->scope, &call->movement))
 		return;
 	ereport(
 		ERROR,
@@ -361,6 +396,8 @@ order_engine_deduct_stock(PG_FUNCTION_ARGS)
 	call.movement.quantity = -call.movement.quantity;
 
 	begin(&call, "deduct_stock()");
+	if (!expected || !demote(&call, &version))
+		pin(&call);
 	if (!deduct_unlocked(&call, expected))
 	{
 		lock_known(&call);
