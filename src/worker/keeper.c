@@ -444,6 +444,20 @@ rests_with_stock(KeeperPass *pass, const DueOrder *due, const StockLine *lines, 
 }
 
 /*
+ * Before the first row is locked: who switches a SKU of mode escrow waits for those who have
+ * pinned it, and they may wait for a row.
+ */
+static void
+pin_stock(KeeperPass *pass, const StockWorks *works)
+{
+	for (int i = 0; i < works->n; i++)
+	{
+		pass->applying = works->works[i].line.stock_key;
+		(void) escrow_pin(pass->applying);
+	}
+}
+
+/*
  * What leaves no movement is summed per key; each key is applied under a snapshot that sees
  * the one before.
  */
@@ -456,6 +470,7 @@ apply_stock(KeeperPass *pass, StockWorks *works, const char *actor)
 		return;
 	qsort(works->works, works->n, sizeof(StockWork), compare_works);
 	row_scope_begin(&scope, "tend()");
+	pin_stock(pass, works);
 	for (int i = 0; i < works->n;)
 	{
 		StockWork sum = works->works[i++];
