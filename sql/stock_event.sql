@@ -111,6 +111,36 @@ ROLLBACK;
 SELECT * FROM news();
 
 --
+-- In mode escrow the fold tells, of what it finds.
+--
+SELECT on_hand FROM receive_stock('hot', 2);
+SELECT set_stock_mode('hot', 'escrow');
+SELECT * FROM news();
+SELECT count(create_order(5, '[{"sku": "hot", "quantity": 1}]')) FROM generate_series(1, 2);
+SELECT * FROM news();
+CALL tend();
+SELECT * FROM news();
+CALL tend();
+UPDATE orders SET state = 'cancelled' WHERE user_id = 5;
+SELECT count(create_order(5, '[{"sku": "hot", "quantity": 1}]')) FROM generate_series(1, 2);
+CALL tend();
+SELECT * FROM news();
+UPDATE orders SET state = 'cancelled' WHERE user_id = 5 AND state = 'pending';
+CALL tend();
+SELECT * FROM news();
+-- What is not folded yet goes into the row with a switch, which then tells it.
+SELECT count(create_order(5, '[{"sku": "hot", "quantity": 2}]'));
+SELECT set_stock_mode('hot', 'row');
+SELECT * FROM news();
+SELECT set_stock_mode('hot', 'escrow');
+UPDATE orders SET state = 'cancelled' WHERE user_id = 5 AND state = 'pending';
+CALL tend();
+SELECT set_stock_open('hot', false);
+SELECT set_stock_open('hot', true);
+UPDATE stock SET on_hand = 0 WHERE sku = 'hot';
+SELECT * FROM news();
+
+--
 -- The trace is the session's; keys may be anything.
 --
 SET order_engine.traceparent = '00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01';

@@ -62,6 +62,9 @@ extern int64 escrow_free(const EscrowPin *pin);
 /* False if the pin is the SKU's lock: nothing can be taken then. */
 extern bool escrow_is_loaded(const EscrowPin *pin);
 
+/* True if nothing of it is sold, however much is free: what it has is corrected all the same. */
+extern bool escrow_is_closed(const EscrowPin *pin);
+
 /* Of the row of stock: what StockChange.epoch must say. */
 extern int64 escrow_epoch(const EscrowPin *pin);
 
@@ -74,9 +77,10 @@ extern bool escrow_wait_for_others(EscrowPin *pin, int timeout_ms);
 /* ---- looking ---- */
 
 /*
- * What this transaction could take of a SKU, by shared memory alone, and without a pin:
- * true and *quantity; false if it has no entry, or that is not open now.  As any role, in
- * parallel workers too.  One atomic read where the database has no entries.
+ * What this transaction could sell of a SKU, by shared memory alone, and without a pin:
+ * true and *quantity (STOCK_CLOSED of one that is closed); false if it has no entry, or that
+ * is barred now.  As any role, in parallel workers too.  One atomic read where the database
+ * has no entries.
  */
 extern bool escrow_look(const char *sku, int64 *quantity);
 
@@ -105,7 +109,7 @@ extern EscrowCounter *escrow_counters(int *n);
  */
 extern void escrow_counters_settle(EscrowCounter *counters, int n);
 
-/* ---- switching the mode: under the lock of the row of stock, FOR UPDATE ---- */
+/* ---- switching the mode, or the sale: under the lock of the row of stock ---- */
 
 /*
  * Locks the SKU and keeps new pins away until the transaction ends; waits for those that
@@ -119,6 +123,9 @@ extern void escrow_open_at_commit(const char *sku, int64 epoch, int64 quantity);
 
 /* At commit, the entry that is barred is removed. */
 extern void escrow_remove_at_commit(const char *sku);
+
+/* At commit, the entry that is barred, if there is one, sells nothing, or sells again. */
+extern void escrow_close_at_commit(const char *sku, bool closed);
 
 /* ---- the keeper ---- */
 

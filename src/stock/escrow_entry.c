@@ -33,6 +33,7 @@
  *		key			written when the entry is made, under the lock EXCLUSIVE
  *		epoch		under the lock EXCLUSIVE, while nobody has a pin; read with a pin
  *		barred		under the lock
+ *		closed		as epoch, but read under the lock too
  *		unpinned	told whenever a pin goes
  *		pins		atomic words
  *		all else	atomic
@@ -58,6 +59,7 @@
 #include "base/shared.h"
 #include "shop/shop.h"
 #include "stock/escrow_entry_internal.h"
+#include "stock/stock.h"
 
 #define AREA_NAME "order_engine escrow"
 #define TABLE_NAME "order_engine escrow entries"
@@ -69,6 +71,7 @@ struct EscrowEntry
 	EscrowKey		  key;
 	int64			  epoch;
 	bool			  barred;
+	bool			  closed; /* nothing is sold */
 	ConditionVariable unpinned;
 	pg_atomic_uint64  free; /* signed, as the next */
 	pg_atomic_uint64  in_flight;
@@ -173,6 +176,7 @@ init_entry(EscrowEntry *entry)
 {
 	entry->epoch = 0;
 	entry->barred = false;
+	entry->closed = false;
 	ConditionVariableInit(&entry->unpinned);
 	pg_atomic_init_u64(&entry->free, 0);
 	pg_atomic_init_u64(&entry->in_flight, 0);
@@ -367,7 +371,7 @@ leader_has_pin(EscrowEntry *entry)
 }
 
 EscrowFound
-escrow_entry_look(const EscrowKey *key, int64 *free)
+escrow_entry_look(const EscrowKey *key, int64 *available)
 {
 	EscrowFound	 found = ESCROW_NONE;
 	EscrowEntry *there;
@@ -380,7 +384,7 @@ escrow_entry_look(const EscrowKey *key, int64 *free)
 		found = ESCROW_BARRED;
 	else if (there)
 	{
-		*free = escrow_entry_free(there);
+		*available = there->closed ? STOCK_CLOSED : escrow_entry_free(there);
 		found = ESCROW_OPEN;
 	}
 	LWLockRelease(table_lock());
@@ -414,6 +418,12 @@ int64
 escrow_entry_epoch(EscrowEntry *entry)
 {
 	return entry->epoch;
+}
+
+bool
+escrow_entry_is_closed(EscrowEntry *entry)
+{
+	return entry->closed;
 }
 
 void
@@ -520,6 +530,15 @@ escrow_entry_open(EscrowEntry *entry, int64 epoch, int64 free)
 }
 
 void
+escrow_entry_set_closed(EscrowEntry *entry, bool closed)
+{
+	LWLockAcquire(table_lock(), LW_EXCLUSIVE);
+	Assert(entry->barred);
+	entry->closed = closed;
+	LWLockRelease(table_lock());
+}
+
+void
 escrow_entry_unbar(EscrowEntry *entry)
 {
 	LWLockAcquire(table_lock(), LW_EXCLUSIVE);
@@ -537,7 +556,7 @@ escrow_entry_remove(EscrowEntry *entry)
 }
 
 bool
-escrow_entry_add(const EscrowKey *key, int64 epoch, int64 free)
+escrow_entry_add(const EscrowKey *key, int64 epoch, int64 free, bool closed)
 {
 	EscrowEntry *entry;
 	bool		 done = true;
@@ -551,6 +570,7 @@ escrow_entry_add(const EscrowKey *key, int64 epoch, int64 free)
 		if (done)
 		{
 			entry->epoch = epoch;
+			entry->closed = closed;
 			pg_atomic_write_u64(&entry->free, free);
 		}
 	}

@@ -65,8 +65,11 @@ typedef enum EscrowFound
  */
 extern EscrowFound escrow_entry_pin(const EscrowKey *key, EscrowEntry **entry);
 
-/* The same without a pin: how much is free.  Barred too where the leader of this worker has a pin. */
-extern EscrowFound escrow_entry_look(const EscrowKey *key, int64 *free);
+/*
+ * The same without a pin: how much can be sold, or STOCK_CLOSED.  Barred too where the leader
+ * of this worker has a pin.
+ */
+extern EscrowFound escrow_entry_look(const EscrowKey *key, int64 *available);
 
 /* ---- with a pin ---- */
 
@@ -74,6 +77,7 @@ extern EscrowFound escrow_entry_look(const EscrowKey *key, int64 *free);
 extern bool	 escrow_entry_claim(EscrowEntry *entry, int64 quantity);
 extern int64 escrow_entry_free(EscrowEntry *entry);
 extern int64 escrow_entry_epoch(EscrowEntry *entry);
+extern bool	 escrow_entry_is_closed(EscrowEntry *entry);
 
 /* Gives back what was claimed.  Neither allocates nor raises, as the next. */
 extern void escrow_entry_give_back(EscrowEntry *entry, int64 claimed);
@@ -99,13 +103,16 @@ extern bool escrow_entry_bar(const EscrowKey *key, bool make, EscrowEntry **entr
 extern bool
 escrow_entry_pinned_by(EscrowEntry *entry, int process, VirtualTransactionId *transaction);
 
+/* Of an entry that is barred, when nobody has a pin. */
+extern void escrow_entry_set_closed(EscrowEntry *entry, bool closed);
+extern void escrow_entry_remove(EscrowEntry *entry);
+
 /* Lets pins in again, with a new epoch and free quantity, or as it was; removes it. */
 extern void escrow_entry_open(EscrowEntry *entry, int64 epoch, int64 free);
 extern void escrow_entry_unbar(EscrowEntry *entry);
-extern void escrow_entry_remove(EscrowEntry *entry);
 
 /* Makes an entry that is open at once; false for want of room.  One that is there stays. */
-extern bool escrow_entry_add(const EscrowKey *key, int64 epoch, int64 free);
+extern bool escrow_entry_add(const EscrowKey *key, int64 epoch, int64 free, bool closed);
 
 /* ---- statistics ---- */
 

@@ -39,6 +39,7 @@ typedef struct Loaded
 	bool	  escrow;
 	int64	  epoch;
 	int64	  free;
+	bool	  closed;
 } Loaded;
 
 typedef struct Pass
@@ -54,7 +55,16 @@ typedef struct StockColumns
 	AttrNumber attno[STOCK_COLUMNS];
 } StockColumns;
 
-typedef void (*RowVisitor)(const char *sku, int64 epoch, int64 free, Pass *pass);
+/* Of a row in mode escrow. */
+typedef struct RowState
+{
+	const char *sku;
+	int64		epoch;
+	int64		free;
+	bool		closed;
+} RowState;
+
+typedef void (*RowVisitor)(const RowState *row, Pass *pass);
 
 static Datum
 get_column(TupleTableSlot *slot, const StockColumns *columns, int column)
@@ -65,16 +75,16 @@ get_column(TupleTableSlot *slot, const StockColumns *columns, int column)
 static void
 visit_row(TupleTableSlot *slot, const StockColumns *columns, RowVisitor visit, Pass *pass)
 {
-	int64 epoch = DatumGetInt64(get_column(slot, columns, STOCK_EPOCH));
-	char *sku;
+	RowState row = {.epoch = DatumGetInt64(get_column(slot, columns, STOCK_EPOCH))};
+	char	*sku;
 
-	if (epoch == 0)
+	if (row.epoch == 0)
 		return;
-	sku = TextDatumGetCString(get_column(slot, columns, STOCK_SKU));
-	visit(sku, epoch,
-		  DatumGetInt64(get_column(slot, columns, STOCK_ON_HAND)) -
-			  DatumGetInt64(get_column(slot, columns, STOCK_RESERVED)),
-		  pass);
+	row.sku = sku = TextDatumGetCString(get_column(slot, columns, STOCK_SKU));
+	row.free = DatumGetInt64(get_column(slot, columns, STOCK_ON_HAND)) -
+			   DatumGetInt64(get_column(slot, columns, STOCK_RESERVED));
+	row.closed = !DatumGetBool(get_column(slot, columns, STOCK_OPEN));
+	visit(&row, pass);
 	pfree(sku);
 }
 
@@ -152,11 +162,11 @@ is_wanting(const EscrowKey *key)
 
 /* RowVisitor */
 static void
-lock_if_free(const char *sku, int64 epoch, int64 free, Pass *pass)
+lock_if_free(const RowState *row, Pass *pass)
 {
 	EscrowKey key;
 
-	escrow_key_set(&key, sku);
+	escrow_key_set(&key, row->sku);
 	if (hash_search(pass->skus, &key, HASH_FIND, NULL) || !is_wanting(&key))
 		return;
 	if (hash_get_num_entries(pass->skus) >= PASS_MAX)
@@ -167,15 +177,16 @@ lock_if_free(const char *sku, int64 epoch, int64 free, Pass *pass)
 
 /* RowVisitor */
 static void
-take_row(const char *sku, int64 epoch, int64 free, Pass *pass)
+take_row(const RowState *row, Pass *pass)
 {
-	Loaded *loaded = find_sku(pass, sku);
+	Loaded *loaded = find_sku(pass, row->sku);
 
 	if (loaded == NULL)
 		return;
 	loaded->escrow = true;
-	loaded->epoch = epoch;
-	loaded->free = free;
+	loaded->epoch = row->epoch;
+	loaded->free = row->free;
+	loaded->closed = row->closed;
 }
 
 /* StockChangeVisitor */
@@ -218,12 +229,12 @@ add_all(Pass *pass, const EscrowKey *wanted)
 	HASH_SEQ_STATUS scan;
 
 	if (loaded && loaded->escrow)
-		(void) escrow_entry_add(&loaded->key, loaded->epoch, loaded->free);
+		(void) escrow_entry_add(&loaded->key, loaded->epoch, loaded->free, loaded->closed);
 	hash_seq_init(&scan, pass->skus);
 	while ((loaded = hash_seq_search(&scan)) != NULL)
 	{
 		if (loaded->escrow)
-			(void) escrow_entry_add(&loaded->key, loaded->epoch, loaded->free);
+			(void) escrow_entry_add(&loaded->key, loaded->epoch, loaded->free, loaded->closed);
 		escrow_unlock_sku(&loaded->key, ExclusiveLock);
 	}
 }

@@ -28,6 +28,7 @@
 #include "stock/escrow_lock_internal.h"
 #include "stock/escrow_pending_internal.h"
 #include "stock/stock_heat_internal.h"
+#include "stock/stock.h"
 
 typedef enum EscrowKind
 {
@@ -59,6 +60,8 @@ struct EscrowPin
 	bool		   made; /* the entry */
 	EscrowAtCommit at_commit;
 	int64		   quantity;
+	bool		   sets_closed;
+	bool		   closed;
 };
 
 /* Both are empty between transactions. */
@@ -95,7 +98,7 @@ make_record(const EscrowKey *key, EscrowKind kind)
 	record->account = (EscrowAccount){0};
 	record->subid = GetCurrentSubTransactionId();
 	record->epoch = record->quantity = 0;
-	record->made = false;
+	record->made = record->sets_closed = record->closed = false;
 	record->at_commit = ESCROW_UNBAR;
 	dlist_push_tail(&list, &record->node);
 	return record;
@@ -112,8 +115,8 @@ static void
 refuse_switched(const EscrowKey *key)
 {
 	ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-					errmsg("stock mode of SKU \"%s\" was changed in this transaction", key->sku),
-					errhint("Commit before its stock is changed, or its mode once more.")));
+					errmsg("mode or sale of SKU \"%s\" was switched in this transaction", key->sku),
+					errhint("Commit before its stock is changed, or it is switched once more.")));
 }
 
 /* ---- pins ---- */
@@ -186,6 +189,12 @@ int64
 escrow_epoch(const EscrowPin *pin)
 {
 	return pin->entry ? escrow_entry_epoch(pin->entry) : pin->epoch;
+}
+
+bool
+escrow_is_closed(const EscrowPin *pin)
+{
+	return pin->entry && escrow_entry_is_closed(pin->entry);
 }
 
 /* ---- the account ---- */
@@ -279,7 +288,7 @@ escrow_look(const char *sku, int64 *quantity)
 		return escrow_entry_look(&key, quantity) == ESCROW_OPEN;
 	if (record->kind != ESCROW_PIN)
 		return false;
-	*quantity = escrow_free(record);
+	*quantity = escrow_is_closed(record) ? STOCK_CLOSED : escrow_free(record);
 	return true;
 }
 
@@ -340,13 +349,13 @@ refuse_pinned(const EscrowPin *record)
 		refuse_switched(&record->key);
 	ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 					errmsg("stock of SKU \"%s\" was changed in this transaction", record->key.sku),
-					errhint("Commit before its mode is changed.")));
+					errhint("Commit before its mode or its sale is switched.")));
 }
 
 static void
 describe_wait(void *sku)
 {
-	errcontext("switching the stock mode of SKU \"%s\"", (const char *) sku);
+	errcontext("switching mode or sale of SKU \"%s\"", (const char *) sku);
 }
 
 /* The record comes first: from then on the callbacks lift the bar, whatever happens. */
@@ -416,11 +425,22 @@ escrow_remove_at_commit(const char *sku)
 	find_switch(sku)->at_commit = ESCROW_REMOVE;
 }
 
+void
+escrow_close_at_commit(const char *sku, bool closed)
+{
+	EscrowPin *record = find_switch(sku);
+
+	record->sets_closed = true;
+	record->closed = closed;
+}
+
 /* ---- the end of transactions and subtransactions: nothing is allocated or raised ---- */
 
 static void
 commit_switch(EscrowPin *record)
 {
+	if (record->sets_closed)
+		escrow_entry_set_closed(record->entry, record->closed);
 	if (record->at_commit == ESCROW_REOPEN)
 		escrow_entry_open(record->entry, record->epoch, record->quantity);
 	else if (record->at_commit == ESCROW_REMOVE)

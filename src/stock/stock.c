@@ -175,11 +175,16 @@ check_version(const StockRow *stock, int64 expected)
 }
 
 /* What is lost or broken is gone, whether it is for sale or not. */
+static bool
+is_sale(const StockMovement *movement)
+{
+	return strcmp(movement->reason, STOCK_REASON_DEDUCT) == 0;
+}
+
 static int64
 available_for(const StockRow *stock, const StockMovement *movement)
 {
-	return strcmp(movement->reason, STOCK_REASON_DEDUCT) == 0 ? stock_row_available(stock)
-															  : stock_row_free(stock);
+	return is_sale(movement) ? stock_row_available(stock) : stock_row_free(stock);
 }
 
 /*
@@ -215,6 +220,8 @@ move_escrow(StockCall *call)
 		return false;
 	if (quantity > 0)
 		escrow_return(call->pin, quantity);
+	else if (is_sale(movement) && escrow_is_closed(call->pin))
+		raise_short(call, STOCK_CLOSED);
 	else if (stock_claim(call->pin, -quantity))
 		escrow_take(call->pin, -quantity);
 	else

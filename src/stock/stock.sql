@@ -25,7 +25,7 @@ REVOKE ALL ON FUNCTION order_engine.deduct_stock(text, bigint, bigint, text, jso
 CREATE FUNCTION order_engine.set_stock_open(sku text, open boolean, context jsonb DEFAULT '{}') RETURNS boolean
 LANGUAGE C AS 'MODULE_PATHNAME', 'order_engine_set_stock_open';
 COMMENT ON FUNCTION order_engine.set_stock_open(text, boolean, jsonb) IS
-'Closes a SKU, or opens it again, as it is at first. A closed SKU sells nothing (OE001, whose line in DETAIL has "closed": true), and shows 0 available; what was sold is paid, cancelled, expires and comes back as ever, and goods are received and corrected. Waits for sales that are under way; returns false if it was so already, else true, and writes a stock_movement of 0 units, reason opened or closed. Errors: OE002 for an unknown SKU, 22004 and 22023 for bad arguments, 40001 under REPEATABLE READ if the stock changed since.';
+'Closes a SKU, or opens it again, as it is at first. A closed SKU sells nothing (OE001, whose line in DETAIL has "closed": true), and shows 0 available; what was sold is paid, cancelled, expires and comes back as ever, and goods are received and corrected. Waits for sales that are under way; returns false if it was so already, else true, and writes a stock_movement of 0 units, reason opened or closed. In mode escrow it waits as set_stock_mode() does. Errors: OE002 for an unknown SKU, 22004 and 22023 for bad arguments, 40001 under REPEATABLE READ if the stock changed since; in mode escrow 55P03 after order_engine.stock_switch_timeout, 55000 if this transaction has changed stock of the SKU.';
 REVOKE ALL ON FUNCTION order_engine.set_stock_open(text, boolean, jsonb) FROM PUBLIC;
 
 CREATE FUNCTION order_engine.available(sku text) RETURNS bigint

@@ -157,7 +157,10 @@ claim_line(Work *work, LineWork *line, bool wait)
 {
 	if (freed(line) >= 0)
 		return;
-	if (wait ? !stock_claim(line->pin, line->quantity) : !escrow_claim(line->pin, line->quantity))
+	if (escrow_is_closed(line->pin))
+		set_lacking(work, line, STOCK_CLOSED);
+	else if (wait ? !stock_claim(line->pin, line->quantity)
+				  : !escrow_claim(line->pin, line->quantity))
 		set_lacking(work, line, Min(escrow_free(line->pin), line->quantity - 1));
 }
 

@@ -160,6 +160,7 @@ switch_to_escrow(const StockRow *stock, NextRow *next)
 	escrow_bar(stock->sku, true);
 	next->epoch = order_id_next(slot_lowest_owned());
 	escrow_open_at_commit(stock->sku, next->epoch, stock_row_free(stock));
+	escrow_close_at_commit(stock->sku, !stock->open);
 }
 
 /* ---- the next version of the row ---- */

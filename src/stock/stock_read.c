@@ -215,7 +215,10 @@ reader_get(StockReader *reader, const char *sku, int64 *available)
 static bool
 look(const char *sku, int64 *available)
 {
-	return strlen(sku) <= CALL_MAX_NAME_LENGTH && escrow_look(sku, available);
+	if (strlen(sku) > CALL_MAX_NAME_LENGTH || !escrow_look(sku, available))
+		return false;
+	*available = Max(*available, 0); /* STOCK_CLOSED is less */
+	return true;
 }
 
 bool
