@@ -17,6 +17,7 @@
 #include "journal/journal.h"
 #include "journal/outbox.h"
 #include "machine/machine_catalog.h"
+#include "order/due_wait.h"
 #include "order/reservation.h"
 #include "relay/relay.h"
 #include "shop/order_id.h"
@@ -51,6 +52,7 @@ _PG_init(void)
 	escrow_init();
 	stock_init();
 	reservation_init();
+	due_wait_init();
 	worker_init();
 	launcher_init();
 	keeper_init();

@@ -64,6 +64,15 @@ wake_at_commit(WakeKind kind)
 	at_commit[kind] = find_waiter(kind);
 }
 
+void
+wake_now(WakeKind kind)
+{
+	Waiter *waiter = find_waiter(kind);
+
+	if (waiter)
+		wake(waiter);
+}
+
 /* XACT_EVENT_COMMIT comes after the transaction has become visible. */
 static void
 at_transaction_end(XactEvent event, void *arg)

@@ -19,6 +19,9 @@ typedef enum WakeKind
 /* Wakes this database's worker of the kind when the current transaction commits. */
 extern void wake_at_commit(WakeKind kind);
 
+/* Wakes it at once, for what is there already. */
+extern void wake_now(WakeKind kind);
+
 /*
  * Makes this process the one that is woken, until it ends: registers its end with
  * before_shmem_exit(), so callbacks that come first are to be registered after it.

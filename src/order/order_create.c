@@ -27,6 +27,7 @@
 #include "base/detail.h"
 #include "machine/machine_catalog.h"
 #include "order/adjustment.h"
+#include "order/due_wait.h"
 #include "order/order.h"
 #include "order/reservation.h"
 #include "shop/order_id.h"
@@ -468,6 +469,15 @@ take_stock(RowScope *scope, const CreateRequest *request, const OrderRow *row, O
 		order_apply_stock(scope, row, change);
 }
 
+/* What is held for it is not asked for. */
+static void
+await_due(const CreateRequest *request)
+{
+	if (due_wait_wanted() && request->reservation_id == NULL &&
+		machine_latest(request->machine)->creation->stock == STOCK_RESERVE)
+		due_wait(request->lines.keys, request->lines.nkeys);
+}
+
 static void
 create(CreateRequest *request, CreateResult *result)
 {
@@ -533,6 +543,7 @@ order_engine_create_order(PG_FUNCTION_ARGS)
 
 	parse_request(fcinfo, &request);
 	owner_begin(&owner);
+	await_due(&request);
 	create(&request, &result);
 	owner_end(&owner);
 

@@ -22,6 +22,7 @@
 #include "base/context.h"
 #include "base/detail.h"
 #include "base/errors.h"
+#include "order/due_wait.h"
 #include "order/line.h"
 #include "order/order_row.h"
 #include "order/reservation.h"
@@ -314,6 +315,8 @@ order_engine_try_reserve(PG_FUNCTION_ARGS)
 	read_lines(PG_GETARG_JSONB_P(1), &lines);
 	ttl = read_ttl(fcinfo, 2);
 
+	if (due_wait_wanted())
+		due_wait(lines.lines, lines.n);
 	begin(&call, "try_reserve()");
 	while (!find_replay(&call.reservation, &lines, &answer) &&
 		   !reserve(&call, &lines, ttl, &answer))

@@ -7,9 +7,12 @@
  */
 #include "postgres.h"
 
+#include "access/xact.h"
 #include "catalog/namespace.h"
 #include "miscadmin.h"
 #include "utils/guc.h"
+#include "utils/memutils.h"
+#include "utils/resowner.h"
 
 #include "shop/owner.h"
 #include "shop/shop.h"
@@ -41,4 +44,33 @@ owner_end(OwnerScope *scope)
 		return;
 	AtEOXact_GUC(true, scope->guc_level);
 	SetUserIdAndSecContext(scope->userid, scope->sec_context);
+}
+
+void
+owner_look(void (*look)(void *argument), void *argument)
+{
+	MemoryContext caller = CurrentMemoryContext;
+	ResourceOwner resource_owner = CurrentResourceOwner;
+	ErrorData *volatile error = NULL;
+	OwnerScope owner;
+
+	BeginInternalSubTransaction(NULL);
+	PG_TRY();
+	{
+		owner_begin(&owner);
+		look(argument);
+		owner_end(&owner);
+	}
+	PG_CATCH();
+	{
+		MemoryContextSwitchTo(caller);
+		error = CopyErrorData();
+		FlushErrorState();
+	}
+	PG_END_TRY();
+	RollbackAndReleaseCurrentSubTransaction();
+	MemoryContextSwitchTo(caller);
+	CurrentResourceOwner = resource_owner;
+	if (error)
+		ReThrowError(error);
 }

@@ -23,4 +23,11 @@ typedef struct OwnerScope
 extern void owner_begin(OwnerScope *scope);
 extern void owner_end(OwnerScope *scope);
 
+/*
+ * Runs a function that only reads as the tables' owner, in a subtransaction that is rolled
+ * back for its locks: REINDEX of a leaf lets readers in, and waits for them when it has the
+ * leaf; who kept theirs would wait for it when he comes to write.  Raises what that raises.
+ */
+extern void owner_look(void (*look)(void *argument), void *argument);
+
 #endif /* ORDER_ENGINE_OWNER_H */

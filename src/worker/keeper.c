@@ -289,8 +289,9 @@ count_resting(KeeperPass *pass)
  * many, by (due_at, order_id), which also carries it past orders that rest.
  */
 static void
-search_due(KeeperPass *pass)
+search_due(void *argument)
 {
+	KeeperPass		*pass = argument;
 	static Statement statements[] = {
 		[DUE_ORDERS] = {"SELECT o.order_id, o.due_at FROM order_engine.orders o"
 						" WHERE o.due_at <= $1 AND (o.due_at, o.order_id) > ($2, $3)"
@@ -326,38 +327,10 @@ search_due(KeeperPass *pass)
 	SPI_finish();
 }
 
-/*
- * As the owner, in a subtransaction that is rolled back for its locks: REINDEX of a leaf
- * lets readers in, and waits for them when it has the leaf.  Who kept theirs would wait
- * for it when he comes to write.
- */
 static void
 find_due(KeeperPass *pass)
 {
-	MemoryContext caller = CurrentMemoryContext;
-	ResourceOwner resource_owner = CurrentResourceOwner;
-	ErrorData *volatile error = NULL;
-	OwnerScope owner;
-
-	BeginInternalSubTransaction(NULL);
-	PG_TRY();
-	{
-		owner_begin(&owner);
-		search_due(pass);
-		owner_end(&owner);
-	}
-	PG_CATCH();
-	{
-		MemoryContextSwitchTo(caller);
-		error = CopyErrorData();
-		FlushErrorState();
-	}
-	PG_END_TRY();
-	RollbackAndReleaseCurrentSubTransaction();
-	MemoryContextSwitchTo(caller);
-	CurrentResourceOwner = resource_owner;
-	if (error)
-		ReThrowError(error);
+	owner_look(search_due, pass);
 }
 
 /* ---- doing ---- */
