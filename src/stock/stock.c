@@ -371,7 +371,10 @@ demote(StockCall *call, int64 *expected)
 	return true;
 }
 
-/* A fold raises the version, whoever else does nothing.  A retry carries the one of its first call. */
+/*
+ * A fold raises the version, whoever else does nothing.  A retry carries the one of its first
+ * call.
+ */
 static void
 check_has_versions(StockCall *call, const int64 *expected)
 {

@@ -129,7 +129,10 @@ add_change(const StockChange *change, void *argument)
 	unfolded->reserved += change->reserved;
 }
 
-/* The snapshot comes after the locks: of the row, so no fold writes it, of the SKU, of the leaves. */
+/*
+ * The snapshot comes after the locks: of the row, so no fold writes it, of the SKU, of the
+ * leaves.
+ */
 static void
 read_unfolded(const StockRow *stock, Unfolded *unfolded)
 {

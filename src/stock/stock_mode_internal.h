@@ -28,6 +28,6 @@ extern bool stock_mode_lock(StockRow *stock, const char *sku, StockMode *mode);
  * transactions that change this stock: 55P03 after order_engine.stock_switch_timeout.
  * 53400 and 55000 as escrow_bar().
  */
-extern bool stock_mode_change(StockRow *stock, const StockMode *old, const StockMode *new);
+extern bool stock_mode_change(StockRow *stock, const StockMode *old, const StockMode *wanted);
 
 #endif /* ORDER_ENGINE_STOCK_MODE_INTERNAL_H */
