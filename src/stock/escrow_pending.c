@@ -506,8 +506,11 @@ end_records(void (*end)(EscrowPin *record))
 static void
 refuse_prepare(void)
 {
+	dlist_iter i;
+
 	if (dlist_is_empty(&list))
 		return;
+	dlist_foreach(i, &list) stock_heat_bar(dlist_container(EscrowPin, node, i.cur)->key.sku);
 	ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 					errmsg("cannot PREPARE a transaction that has changed stock in mode escrow"),
 					errdetail("It has changed SKU \"%s\".",
