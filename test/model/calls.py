@@ -10,7 +10,8 @@ from ticket_calls import TicketCalls
 WEIGHTS = {
 	"create": 20, "create_again": 5, "fire": 16, "verb": 7, "pay": 12, "refund": 6,
 	"fire_many": 2, "inside": 2, "cte": 0.5, "lock": 2,
-	"receive": 5, "adjust": 3, "deduct": 4, "available": 1, "write_stock": 3, "spoil_stock": 1,
+	"receive": 5, "adjust": 3, "deduct": 4, "set_open": 2, "available": 1, "write_stock": 3,
+	"spoil_stock": 1,
 	"update_state": 8, "update_other": 5, "update_orm": 5, "update_forbidden": 3,
 	"update_many": 3, "insert": 4, "insert_elsewhere": 0.3, "upsert": 3, "merge": 2, "copy": 1,
 	"delete": 1, "protected": 2, "truncate": 0.5,

@@ -110,9 +110,9 @@ def compare_payments(cursor, world):
 
 
 def compare_stock(cursor, world):
-	cursor.execute("SELECT sku, on_hand, reserved, version, mode FROM order_engine.stock")
+	cursor.execute("SELECT sku, on_hand, reserved, version, mode, open FROM order_engine.stock")
 	actual = {row[0]: row[1:] for row in cursor.fetchall()}
-	expected = {key[1]: (s.on_hand, s.reserved, s.version, "row")
+	expected = {key[1]: (s.on_hand, s.reserved, s.version, "row", s.open)
 		for key, s in world.values.items() if key[0] == "stock" and s is not None}
 	return compare_rows("stock", expected, actual)
 

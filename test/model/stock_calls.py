@@ -61,10 +61,16 @@ class StockCalls(Chooser):
 	def spoil_stock(self):
 		sku = self.rng.choice(SKUS)
 		change = self.rng.choice(["reserved = reserved + 1", "version = version + 2",
-			"mode = 'escrow'", "auto_mode = true", "sku = sku || 'x'"])
+			"mode = 'escrow'", "auto_mode = true", "open = NOT open", "sku = sku || 'x'"])
 		return by_hand("UPDATE order_engine.stock SET %s WHERE sku = %s"
 			% (change, sql.literal(sku)),
 			lambda view, who, told: refused_if_there(view, ("stock", sku), "OE014"), "owner")
+
+	def set_open(self):
+		"""Open for most of the time, so that something is sold."""
+		sku, open = self.sku(), self.rng.random() < 0.7
+		return Call("SELECT " + sql.call("set_stock_open", sku, open), lambda view, who, told:
+			stock_rules.set_stock_open(view, who, sku, open), level="operator")
 
 	def available(self):
 		sku = self.sku()

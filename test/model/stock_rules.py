@@ -55,12 +55,17 @@ def change_stock(view, order, effect, version, who):
 def check_available(view, wanted):
 	found = {sku: view.get(("stock", sku)) for sku in wanted}
 	unknown = [{"sku": sku} for sku, stock in found.items() if stock is None]
-	short = [{"sku": sku, "requested": wanted[sku], "available": stock.available}
+	short = [short_line(sku, stock, wanted[sku])
 		for sku, stock in found.items() if stock is not None and stock.available < wanted[sku]]
 	if unknown:
 		raise Refused("OE002", detail={"unknown": unknown, "short": short})
 	if short:
 		raise Refused("OE001", detail={"short": short})
+
+
+def short_line(sku, stock, quantity):
+	line = {"sku": sku, "requested": quantity, "available": stock.available}
+	return line if stock.open else {**line, "closed": True}
 
 
 def counted(units):
@@ -89,7 +94,7 @@ def receive_stock(view, who, sku, quantity, reason, ref):
 			raise Refused("OE020")
 		return stock_result(stock, True)
 	stock = stock or Stock(0, 0, 0)
-	stock = Stock(counted(stock.on_hand + quantity), stock.reserved, stock.version + 1)
+	stock = replace(stock, on_hand=counted(stock.on_hand + quantity), version=stock.version + 1)
 	view.put(("stock", sku), stock)
 	move_goods(view, sku, quantity, reason, ref, who)
 	return stock_result(stock, False)
@@ -122,8 +127,8 @@ def adjust_stock(view, who, sku, delta, reason, ref):
 		raise Refused("OE002")
 	if stock.on_hand + delta < stock.reserved:
 		raise Refused("OE001", detail={"short": [{"sku": sku, "requested": -delta,
-			"available": stock.available}]})
-	stock = Stock(stock.on_hand + delta, stock.reserved, stock.version + 1)
+			"available": stock.free}]})
+	stock = replace(stock, on_hand=stock.on_hand + delta, version=stock.version + 1)
 	view.put(("stock", sku), stock)
 	move_goods(view, sku, delta, reason, ref, who)
 	return stock_result(stock, False)
@@ -141,13 +146,23 @@ def deduct_stock(view, who, sku, quantity, expected, ref):
 	if expected is not None and expected != stock.version:
 		faults["OE011"] = {"sku": sku, "expected": expected, "actual": stock.version}
 	if stock.available < quantity:
-		faults["OE001"] = {"short": [{"sku": sku, "requested": quantity,
-			"available": stock.available}]}
+		faults["OE001"] = {"short": [short_line(sku, stock, quantity)]}
 	refuse(faults)
-	stock = Stock(stock.on_hand - quantity, stock.reserved, stock.version + 1)
+	stock = replace(stock, on_hand=stock.on_hand - quantity, version=stock.version + 1)
 	view.put(("stock", sku), stock)
 	move_goods(view, sku, -quantity, "deduct", ref, who)
 	return {"remaining": stock.available, "version": stock.version}
+
+
+def set_stock_open(view, who, sku, open):
+	stock = view.get(("stock", sku))
+	if stock is None:
+		raise Refused("OE002")
+	if stock.open == open:
+		return False
+	view.put(("stock", sku), replace(stock, open=open, version=stock.version + 1))
+	move_goods(view, sku, 0, "opened" if open else "closed", None, who)
+	return True
 
 
 def insert_stock(view, who, sku, on_hand):
@@ -164,7 +179,7 @@ def update_stock(view, who, sku, on_hand):
 		return
 	if on_hand < stock.reserved:
 		raise Refused("23514")
-	view.put(("stock", sku), Stock(on_hand, stock.reserved, stock.version + 1))
+	view.put(("stock", sku), replace(stock, on_hand=on_hand, version=stock.version + 1))
 	move_goods(view, sku, on_hand - stock.on_hand, "direct", None, who)
 
 

@@ -130,10 +130,15 @@ class Stock:
 	on_hand: int
 	reserved: int
 	version: int
+	open: bool = True
+
+	@property
+	def free(self):
+		return self.on_hand - self.reserved
 
 	@property
 	def available(self):
-		return self.on_hand - self.reserved
+		return self.free if self.open else 0
 
 
 @dataclass(frozen=True)
