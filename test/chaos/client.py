@@ -176,7 +176,8 @@ class Client(threading.Thread):
 			del self.done[known:]
 
 	def commit(self):
-		self.unknown = [act for act, row in self.done if act.lookup and not row.get("replayed")]
+		self.unknown = [act for act, row in self.done
+			if act.lookup and act.effects(row) and not row.get("replayed")]
 		try:
 			self.execute("COMMIT")
 		except Refused as refused:
