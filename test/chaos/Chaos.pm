@@ -42,7 +42,7 @@ sub begin
 sub answer
 {
 	my ($self) = @_;
-	until ($self->{out} =~ /^done$/m)
+	until ($self->{out} =~ /^done\n/m)
 	{
 		eval { $self->{run}->pump } or BAIL_OUT("stock_chaos.py: $@ $self->{err}");
 	}

@@ -198,7 +198,8 @@ class Client(threading.Thread):
 		"""Finds out what became of a transaction by the keys and references of its calls, or
 		by making the call again."""
 		unknown = self.unknown
-		if len(unknown) == 1 and unknown[0].repeatable and self.rng.random() < 0.5:
+		if self.shop.repeats and len(unknown) == 1 and unknown[0].repeatable \
+				and self.rng.random() < 0.5:
 			self.single(unknown[0])
 			return
 		rows = [self.execute(act.lookup) for act in unknown]

@@ -13,7 +13,7 @@ of which is "done".  "ok - ..." and "not ok - ..." are tests, "# ..." is said of
                the books must balance, and what is free can be bought.  Answers before with
                "in flight N": so many transactions were cut off
   wait CODE N  waits until so many calls have ended with that SQLSTATE
-  stop         lets nobody begin anything new
+  stop         lets nobody begin anything new, nor repeat a call whose answer got lost
   adopt NAME   as settle, of an asynchronous standby: the ledger forgets what has not arrived
   sell NAME    sells the rest, and has it paid
   quit
@@ -103,6 +103,7 @@ class Shop:
 
 	def go(self, name):
 		self.round = name
+		self.repeats = True
 		self.over.clear()
 		self.counts.clear()
 		self.clients = [Client(self, n) for n in range(arguments.clients)]
@@ -117,6 +118,7 @@ class Shop:
 			time.sleep(0.01)
 
 	def stop(self):
+		self.repeats = False
 		self.over.set()
 
 	def settle(self, name):
@@ -131,7 +133,7 @@ class Shop:
 		self.check(name)
 
 	def join(self, name):
-		self.stop()
+		self.over.set()
 		for client in self.clients:
 			client.join(PATIENCE)
 			if client.is_alive():
