@@ -24,8 +24,33 @@
  * commit is four steps, in the order of CommitTransaction(): the record in WAL, visible to
  * others, the callback, the locks.  Rows of stock have versions, and one writer at a time;
  * those of stock_journal are there, or not, by the leaf's present files, whatever a snapshot
- * says.  The SKU's row, entry and locks are single steps of the functions named at each
- * process; what they read one after the other are steps of their own.
+ * says.
+ *
+ * Which step is which function:
+ *
+ *		change()			stock_apply(), stock_trigger.c for a row changed by hand
+ *		look()				escrow_look()
+ *		pin()				escrow_pin(), escrow_entry_pin()
+ *		claim()				escrow_claim(), escrow_entry_claim()
+ *		append()			stock_journal_append()
+ *		change_row()		stock_row_change(), in mode row
+ *		change_unloaded()	escrow_pin_unloaded(), pin_by_lock()
+ *		load(), load_sku()	load_wanted(), run_pass(), read_all(), escrow_entry_add()
+ *		become_visible()	ProcArrayEndTransaction() at commit; vanish() at abort
+ *		settle()			commit_record(), abort_record(), escrow_entry_unpin()
+ *		undo()				roll_back(); nested: escrow_account.c, level by level
+ *		switch				stock_mode_change(), escrow_bar(), await_pins(), commit_switch()
+ *		lift()				abort_switch()
+ *		fold				escrow_fold(), stock_fold_begin(), fold_sku(), append_carried()
+ *		rotate				empty_leaf() of journal_rotation.c
+ *		repeat_position, empty_positions	rotate_positions()
+ *		reader				stock_journal_unfolded(), position_seen()
+ *		standby_reader_of	stock_journal_lock(), ring_check_seen()
+ *		prepare				refuse_prepare()
+ *		reconcile			escrow_counters(), escrow_counters_settle()
+ *
+ * Not here: other eras (a restore), which a load and a fold read as rows of their own; the
+ * movement's key; what waits for what is overdue.
  */
 
 /* ---- scenes ---- */
