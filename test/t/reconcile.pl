@@ -12,7 +12,7 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 
 my $clients = 24;
-my $transactions = $ENV{ORDER_ENGINE_LONG} ? 3000 : 100;
+my $transactions = $ENV{ORDER_ENGINE_LONG} ? 500 : 100;
 my $shop = OrderEngine::new_shop('reconcile', conf => <<'EOF');
 max_connections = 60
 fsync = off

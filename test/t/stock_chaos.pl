@@ -6,8 +6,8 @@
 # by stock and by available(); all that is free can be bought, and not one unit more.  A
 # round counts only if transactions were cut off.
 #
-#   ORDER_ENGINE_LONG=1         1,000 rounds
-#   ORDER_ENGINE_CHAOS=250      so many
+#   ORDER_ENGINE_LONG=1         60 rounds instead of 25
+#   ORDER_ENGINE_CHAOS=1000     so many; takes about an hour
 # needs Python psycopg2
 use strict;
 use warnings;
@@ -22,7 +22,7 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 use Time::HiRes qw(usleep);
 
-my $rounds = $ENV{ORDER_ENGINE_CHAOS} || ($ENV{ORDER_ENGINE_LONG} ? 1000 : 25);
+my $rounds = $ENV{ORDER_ENGINE_CHAOS} || ($ENV{ORDER_ENGINE_LONG} ? 60 : 25);
 # then the shop sells out, and a new one opens
 my $rounds_of_a_shop = 25;
 my $seed = $ENV{ORDER_ENGINE_SEED} || time();

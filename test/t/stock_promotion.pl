@@ -15,7 +15,7 @@ use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
 
-my $units = $ENV{ORDER_ENGINE_LONG} ? 10_000 : 400;
+my $units = $ENV{ORDER_ENGINE_LONG} ? 2_000 : 400;
 
 # Primary and standby in the middle of a sale.
 sub start_sale
