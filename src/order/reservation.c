@@ -271,7 +271,7 @@ insert_held(Call *call, const HoldLines *lines, const Interval *ttl)
 /*
  * False if another transaction has made this reservation since the snapshot, or
  * cancelled it: the caller looks for it again.  It may also be the one that has taken
- * what is short.
+ * what is short, and gives it back if it is undone.
  */
 static bool
 reserve(Call *call, const HoldLines *lines, const Interval *ttl, Answer *answer)

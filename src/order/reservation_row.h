@@ -76,7 +76,7 @@ extern bool reservation_lock_if_free(Reservation *reservation, RowScope *scope, 
  */
 extern bool reservation_insert(Reservation *reservation, const char *actor);
 
-/* True if one of this key stands, waiting for who is making one, whatever the snapshot sees. */
+/* True if one of this key stands, whatever the snapshot sees, or was in the making until now. */
 extern bool reservation_is_taken(Reservation *reservation);
 
 /* Writes the next state, and what goes with it, of a reservation that is locked. */

@@ -1050,6 +1050,7 @@ row_key_is_taken(RowTable *table, Oid index, int nkeys, ScanKey keys)
 {
 	TupleTableSlot *slot = row_slot(table);
 	SnapshotData	dirty;
+	bool			waited = false;
 
 	InitDirtySnapshot(dirty);
 	while (find_with(table, index, nkeys, keys, &dirty, slot))
@@ -1057,8 +1058,9 @@ row_key_is_taken(RowTable *table, Oid index, int nkeys, ScanKey keys)
 		if (!TransactionIdIsValid(dirty.xmin))
 			return true;
 		wait_for_inserter(table, &dirty, &slot->tts_tid);
+		waited = true;
 	}
-	return false;
+	return waited;
 }
 
 List *

@@ -206,8 +206,8 @@ row_insert_unless(RowTable *table, TupleTableSlot *slot, Oid index, ItemPointer 
 
 /*
  * True if a row with this key of a unique index stands, whoever made it and whatever the
- * snapshot sees: waits for who is inserting one.  Takes no transaction id, and reads no page of
- * the table unless the index knows the key.
+ * snapshot sees, or was being inserted: then that is waited for, and may have been undone.  Takes
+ * no transaction id, and reads no page of the table unless the index knows the key.
  */
 extern bool row_key_is_taken(RowTable *table, Oid index, int nkeys, ScanKey keys);
 
