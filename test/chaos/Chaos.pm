@@ -57,17 +57,6 @@ sub tell
 	return $self->answer;
 }
 
-# Notes what it cannot do with this shop yet: each is a test that is skipped.
-sub skip_what_is_missing
-{
-	my ($self) = @_;
-	foreach my $what ($self->tell('without'))
-	{
-	  SKIP: { skip $what, 1; }
-	}
-	return;
-}
-
 # True if the line is a test, or belongs to one.
 my $failed = 0;
 

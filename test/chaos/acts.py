@@ -9,7 +9,6 @@ from ledger import Change, Movement, Order, Reservation
 TAKES = {"OE001"}
 # of a reservation whose time was over, or that another has decided on
 RESOLVED = {"OE004", "OE005"}
-RESERVATIONS_EXPIRE = False
 
 
 @dataclass
@@ -96,7 +95,7 @@ class Chooser:
 	# ---- reservations ----
 
 	def reserve(self, token, own):
-		short = RESERVATIONS_EXPIRE and self.rng.random() < 0.4
+		short = self.rng.random() < 0.4
 		user = self.rng.choice([None, self.user()])
 		return reservation(Reservation(token, user, self.lines(), short), self.while_short(short))
 

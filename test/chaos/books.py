@@ -18,13 +18,6 @@ def rows(connection, text):
 	return database.run(connection, text)
 
 
-def has(connection, name):
-	"""A function, a table or a setting."""
-	return rows(connection, """SELECT to_regproc('order_engine.{0}') IS NOT NULL
-		OR to_regclass('order_engine.{0}') IS NOT NULL
-		OR current_setting('order_engine.{0}', true) IS NOT NULL""".format(name))[0][0]
-
-
 def broken(connection, ledger):
 	"""All that is wrong, as lines of text, of one snapshot."""
 	for _ in range(PATIENCE):
@@ -138,11 +131,11 @@ def broken_stock(connection, ledger):
 
 
 def stock_now(connection):
-	now = "order_engine.stock_now" if has(connection, "stock_now") else "order_engine.stock"
 	return rows(connection, """SELECT s.sku, s.mode, s.on_hand, s.reserved,
 			order_engine.available(s.sku), a.available
-		FROM %s s LEFT JOIN order_engine.availability(ARRAY(SELECT sku FROM order_engine.stock)) a
-			USING (sku) ORDER BY sku""" % now)
+		FROM order_engine.stock_now s
+		LEFT JOIN order_engine.availability(ARRAY(SELECT sku FROM order_engine.stock)) a
+			USING (sku) ORDER BY sku""")
 
 
 def unreconciled(connection):

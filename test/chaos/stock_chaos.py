@@ -7,7 +7,6 @@ Reads what it is to do from standard input, a command a line, and answers in lin
 of which is "done".  "ok - ..." and "not ok - ..." are tests, "# ..." is said of them.
 
   open UNITS   begins with an empty ledger: so many units of each SKU are received
-  without      tells what this shop cannot do yet, a line each
   go NAME      lets the clients go, and answers once they have committed something
   settle NAME  lets them end what they do, and find out about what they do not know; then
                the books must balance, and what is free can be bought.  Answers before with
@@ -33,7 +32,6 @@ sys.path.insert(1, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."
 
 import psycopg2
 
-import acts
 import books
 import database
 import sql
@@ -48,9 +46,6 @@ CHAOS = {"order": 40, "pay": 15, "cancel": 8, "request_refund": 4, "confirm_refu
 	"cancel_before": 1, "try_too_late": 1,
 	"receive": 6, "adjust": 4, "deduct": 6, "write": 4, "switch": 3}
 SALE = {"order": 60, "pay": 40}
-# what the clients do where there is the function for it
-NEEDS = {"stock_now": "mode switches, and stock in escrow", "reconcile": "reconcile()",
-	"reservation_retention": "reservations that expire"}
 
 
 class Shop:
@@ -85,21 +80,11 @@ class Shop:
 	def open(self, units):
 		self.ledger = Ledger()
 		self.admin = self.connect()
-		self.there = {name: books.has(self.admin, name) for name in NEEDS}
-		if not self.there["stock_now"]:
-			self.weights["switch"] = 0
-		acts.RESERVATIONS_EXPIRE = self.there["reservation_retention"]
 		for sku, mode in MODES.items():
 			database.run(self.admin, "SELECT "
 				+ sql.call("receive_stock", sku, int(units), ref="initial"))
 			self.ledger.enter([Movement(sku, "receipt", "initial", int(units))])
-			if self.there["stock_now"]:
-				database.run(self.admin, "SELECT " + sql.call("set_stock_mode", sku, mode))
-
-	def without(self):
-		for name, what in NEEDS.items():
-			if not self.there[name]:
-				print("%s: there is no %s yet" % (what, name))
+			database.run(self.admin, "SELECT " + sql.call("set_stock_mode", sku, mode))
 
 	def go(self, name):
 		self.round = name
@@ -147,8 +132,7 @@ class Shop:
 		wrong += books.enter_expiries(self.admin, self.ledger)
 		wrong += books.broken(self.admin, self.ledger)
 		wrong += books.cannot_be_bought(self.admin, self.ledger)
-		if self.there["reconcile"]:
-			wrong += books.unreconciled(self.admin)
+		wrong += books.unreconciled(self.admin)
 		say(name + ": the books balance", wrong)
 
 	def sell(self, name):

@@ -92,7 +92,6 @@ while ($counted < $rounds)
 	$node->safe_psql('postgres', 'DROP DATABASE IF EXISTS shop WITH (FORCE)');
 	OrderEngine::make_shop($node, 'shop');
 	$chaos->tell('open 60');
-	$chaos->skip_what_is_missing if $counted + $void == 0;
 	foreach my $round (1 .. $rounds_of_a_shop)
 	{
 		if (play_round($chaos, $counted + $void + 1, $how[ $counted % @how ]) > 0)
