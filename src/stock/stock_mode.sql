@@ -17,7 +17,7 @@ CREATE FUNCTION order_engine.stock_statistics() RETURNS TABLE (sku text, mode te
 	taken bigint, refused bigint, waits bigint, folds bigint, last_fold timestamptz)
 LANGUAGE C VOLATILE ROWS 100 AS 'MODULE_PATHNAME', 'order_engine_stock_statistics';
 COMMENT ON FUNCTION order_engine.stock_statistics() IS
-'What shared memory tells about hot SKUs: see the view stat_stock. Error: 55000 before setup().';
+'internal: what shared memory tells about hot SKUs: see the view stat_stock. Error: 55000 before setup().';
 REVOKE ALL ON FUNCTION order_engine.stock_statistics() FROM PUBLIC;
 
 CREATE FUNCTION order_engine.create_stat_stock() RETURNS void
