@@ -4,9 +4,7 @@
  *
  * While somebody has a pin the two may differ.  So a counter is believed if nobody had one
  * before the snapshot was taken under which the tables are read, nobody has one after it,
- * and nobody had one in between.  Who has a pin raises the count of changes before it
- * goes, and here that count is read before the pins: whoever was not seen with his pin
- * the first time is seen with it the second time, or by the count.
+ * and nobody had one in between, as the count of changes tells.
  */
 #include "postgres.h"
 
@@ -32,7 +30,7 @@ escrow_counters(int *n)
 		counters[i].epoch = all[i].epoch;
 		counters[i].free = all[i].free;
 		counters[i].fold_failures = all[i].fold_failures;
-		counters[i].quiet = all[i].open && all[i].pins == 0;
+		counters[i].quiet = all[i].quiet;
 		counters[i].changes = all[i].changes;
 	}
 	if (all)

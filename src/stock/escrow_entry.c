@@ -627,6 +627,10 @@ escrow_entry_count_fold_failure(const EscrowKey *key)
 	LWLockRelease(table_lock());
 }
 
+/*
+ * Whoever has a pin counts as a change before it goes.  The count is read on both sides of
+ * the pins and of what is free, so nobody slips through between them.
+ */
 static void
 copy_statistics(EscrowStatistics *statistics, EscrowEntry *entry)
 {
@@ -635,8 +639,10 @@ copy_statistics(EscrowStatistics *statistics, EscrowEntry *entry)
 	statistics->open = !entry->barred;
 	statistics->changes = pg_atomic_read_u64(&entry->changes);
 	pg_read_barrier();
-	statistics->pins = count_pins(entry);
+	statistics->quiet = statistics->open && count_pins(entry) == 0;
 	statistics->free = escrow_entry_free(entry);
+	pg_read_barrier();
+	statistics->quiet &= statistics->changes == pg_atomic_read_u64(&entry->changes);
 	statistics->in_flight = (int64) pg_atomic_read_u64(&entry->in_flight);
 	statistics->taken = (int64) pg_atomic_read_u64(&entry->taken);
 	statistics->refused = (int64) pg_atomic_read_u64(&entry->refused);

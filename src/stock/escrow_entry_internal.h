@@ -37,7 +37,7 @@ typedef struct EscrowStatistics
 	TimestampTz last_fold;
 	int			fold_failures; /* since the last fold */
 	uint64		changes;
-	int			pins;
+	bool		quiet; /* open, and nobody had a pin while this was read */
 } EscrowStatistics;
 
 /* Of this database and its table of stock; 55000 if there is none.  The SKU is a name. */
