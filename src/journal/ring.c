@@ -179,12 +179,20 @@ lock_leaves(const Leaf *leaves, int nleaves, LOCKMODE mode, bool wait)
 	return true;
 }
 
-/* Leaves may come and go while one is waited for: until all that are there are locked. */
+/*
+ * Leaves may come and go while one is waited for: until all that are there are locked.
+ * The table comes before its leaves, as ALTER TABLE has it: whoever has a leaf may yet
+ * have to look at the table.
+ */
 static Leaf *
 lock_all(ShopTable table, LOCKMODE mode, bool wait, int *nleaves)
 {
-	Leaf *leaves = leaves_by_oid(table, nleaves);
+	const Leaf parent = {.relid = shop_table(table)};
+	Leaf	  *leaves;
 
+	if (!lock_leaves(&parent, 1, AccessShareLock, wait))
+		return NULL;
+	leaves = leaves_by_oid(table, nleaves);
 	while (lock_leaves(leaves, *nleaves, mode, wait))
 	{
 		int	  n;
