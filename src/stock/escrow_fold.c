@@ -185,6 +185,7 @@ static void
 init_key(StockRow *stock, const char *sku, ScanKey key)
 {
 	stock->sku = sku;
+	stock->escrow = false; /* a fold writes the row itself */
 	ScanKeyInit(key, 1, BTEqualStrategyNumber, F_TEXTEQ, CStringGetTextDatum(sku));
 }
 

@@ -77,6 +77,7 @@ static void
 init_key(StockRow *stock, const char *sku, ScanKey key)
 {
 	stock->sku = sku;
+	stock->escrow = false;
 	ScanKeyInit(key, 1, BTEqualStrategyNumber, F_TEXTEQ, CStringGetTextDatum(sku));
 }
 
