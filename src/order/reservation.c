@@ -362,6 +362,8 @@ confirm_lines(Call *call)
 	const Reservation *reservation = &call->reservation;
 	char			  *ref = psprintf(INT64_FORMAT, reservation->id);
 
+	if (reservation->lines.n > 1)
+		stock_pin(&call->scope, reservation->lines.lines, reservation->lines.n);
 	for (int i = 0; i < reservation->lines.n; i++)
 	{
 		const StockLine *held = &reservation->lines.lines[i];

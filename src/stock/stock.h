@@ -87,6 +87,13 @@ extern void stock_confirm_reservation(RowScope *scope, const StockLine *lines, i
 									  const char *ref, const char *actor);
 
 /*
+ * Before the first of several calls for these lines in one transaction: pins all of them that are
+ * in mode escrow.  Who switches one of those waits for who has pinned it, and they may wait
+ * for a row that an earlier call has locked.
+ */
+extern void stock_pin(RowScope *scope, const StockLine *lines, int nlines);
+
+/*
  * Writes a movement for a difference that nobody has booked, reason reconcile; the stock
  * itself stays as it is.
  */

@@ -437,6 +437,16 @@ stock_hold(RowScope *scope, const StockLine *lines, int nlines)
 	apply(&work);
 }
 
+void
+stock_pin(RowScope *scope, const StockLine *lines, int nlines)
+{
+	Work work;
+
+	work_begin_all(&work, scope, STOCK_NONE, lines, nlines);
+	pin_loaded(&work);
+	read_rows(&work);
+}
+
 /* ---- asking first ---- */
 
 bool
