@@ -297,7 +297,33 @@ set_mode(StockRow *stock, const char *sku, WantedMode wanted)
 	return stock_mode_change(stock, &old, &new);
 }
 
-/* In the order of the SKUs, as all do who lock several rows of stock.  Returns how many changed. */
+/*
+ * Those in mode escrow first: who has pinned one of them is waited for, and he may wait for a
+ * row that is in mode row.  Of either kind in the order of the SKUs, as all do who lock several
+ * rows of stock.
+ */
+static void
+put_escrow_first(StockRow *stock, char **skus, int nskus)
+{
+	char **others = palloc(sizeof(char *) * (nskus + 1));
+	int	   nothers = 0;
+	int	   n = 0;
+
+	for (int i = 0; i < nskus; i++)
+	{
+		StockMode mode;
+
+		CHECK_FOR_INTERRUPTS();
+		if (stock_mode_find(stock, skus[i], &mode) && mode.escrow)
+			skus[n++] = skus[i];
+		else
+			others[nothers++] = skus[i];
+	}
+	memcpy(&skus[n], others, sizeof(char *) * nothers);
+	pfree(others);
+}
+
+/* Returns how many changed. */
 static int
 set_modes(char **skus, int nskus, WantedMode wanted)
 {
@@ -309,6 +335,8 @@ set_modes(char **skus, int nskus, WantedMode wanted)
 	owner_begin(&owner);
 	row_scope_begin(&scope, CALL_NAME);
 	stock_row_open(&stock, &scope);
+	if (nskus > 1)
+		put_escrow_first(&stock, skus, nskus);
 	for (int i = 0; i < nskus; i++)
 		changed += set_mode(&stock, skus[i], wanted) ? 1 : 0;
 	row_scope_end(&scope);
