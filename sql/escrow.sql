@@ -196,6 +196,15 @@ UPDATE stock SET mode = 'row', epoch = 0 WHERE sku = 'warm';
 SELECT available('warm');
 RESET session_replication_role;
 SELECT attempt($$SELECT create_order(4, '[{"sku": "warm", "quantity": 5}]')$$);
+-- A row that is written into escrow like that is not sold from before that has committed.
+BEGIN;
+SET LOCAL session_replication_role = replica;
+UPDATE stock SET mode = 'escrow', epoch = 7 WHERE sku = 'warm';
+UPDATE stock SET auto_mode = true, on_hand = on_hand + 1 WHERE sku = 'warm';
+SET LOCAL session_replication_role = origin;
+SELECT attempt($$SELECT deduct_stock('warm', 1)$$);
+ROLLBACK;
+SELECT count(*) FROM stat_stock WHERE sku = 'warm' AND mode = 'escrow';
 SELECT set_stock_mode('warm', 'escrow');
 SET session_replication_role = replica;
 DELETE FROM stock WHERE sku = 'warm';

@@ -29,6 +29,7 @@
 #include "postgres.h"
 
 #include "access/genam.h"
+#include "access/sysattr.h"
 #include "access/table.h"
 #include "access/tableam.h"
 #include "access/xact.h"
@@ -1033,6 +1034,15 @@ row_find(RowTable *table, Oid index, int nkeys, ScanKey keys, TupleTableSlot *sl
 {
 	see_table(table);
 	return find_with(table, index, nkeys, keys, table->scope->estate->es_snapshot, slot);
+}
+
+bool
+row_is_own(TupleTableSlot *slot)
+{
+	bool  isnull;
+	Datum xmin = slot_getsysattr(slot, MinTransactionIdAttributeNumber, &isnull);
+
+	return TransactionIdIsCurrentTransactionId(DatumGetTransactionId(xmin));
 }
 
 /* Who inserts a row by speculation may yet take it back, without an end of his transaction. */

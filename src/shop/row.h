@@ -179,6 +179,9 @@ row_get(RowTable *table, TupleTableSlot *slot, int column, bool *isnull)
 extern bool row_same_value(Form_pg_attribute att, NullableDatum a, NullableDatum b);
 extern bool row_same_column(TupleTableSlot *a, TupleTableSlot *b, AttrNumber attno);
 
+/* True if this transaction has written the row, as it was read from the table. */
+extern bool row_is_own(TupleTableSlot *slot);
+
 /* The value of a column that is never null: 23502 if it is all the same. */
 extern Datum row_require(TupleTableSlot *slot, AttrNumber attno);
 

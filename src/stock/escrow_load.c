@@ -12,7 +12,9 @@
  * lock: what is busy is left for another pass.
  *
  * A SKU with which this transaction has to do itself is left out.  Its own lock would
- * not stop it, and what it has not committed yet must not be counted.
+ * not stop it, and what it has not committed yet must not be counted.  That is told by the
+ * record, and where replication, or a restore, has written the row, which makes none, by
+ * the row.
  */
 #include "postgres.h"
 
@@ -78,7 +80,7 @@ visit_row(TupleTableSlot *slot, const StockColumns *columns, RowVisitor visit, P
 	RowState row = {.epoch = DatumGetInt64(get_column(slot, columns, STOCK_EPOCH))};
 	char	*sku;
 
-	if (row.epoch == 0)
+	if (row.epoch == 0 || row_is_own(slot))
 		return;
 	row.sku = sku = TextDatumGetCString(get_column(slot, columns, STOCK_SKU));
 	row.free = DatumGetInt64(get_column(slot, columns, STOCK_ON_HAND)) -
@@ -106,7 +108,10 @@ visit_rows(Relation stock, Snapshot snapshot, RowVisitor visit, Pass *pass)
 	ExecDropSingleTupleTableSlot(slot);
 }
 
-/* The epoch of a SKU as it is now; 0 in mode row, and where there is no such SKU. */
+/*
+ * The epoch of a SKU as it is now; 0 in mode row, and where there is no such SKU.  55000 if
+ * this transaction has made it so.
+ */
 static int64
 read_epoch(const EscrowKey *key)
 {
@@ -123,6 +128,8 @@ read_epoch(const EscrowKey *key)
 	row_scan_begin(&scan, &sku);
 	if (row_scan_next(&scan, ForwardScanDirection))
 		epoch = DatumGetInt64(get_column(scan.slot, &columns, STOCK_EPOCH));
+	if (epoch != 0 && row_is_own(scan.slot))
+		escrow_refuse_switched(key);
 	row_scan_close(&scan, AccessShareLock);
 	UnregisterSnapshot(snapshot);
 	return epoch;

@@ -111,8 +111,8 @@ drop_record(EscrowPin *record)
 	(void) hash_search(records, &record->key, HASH_REMOVE, NULL);
 }
 
-static void
-refuse_switched(const EscrowKey *key)
+void
+escrow_refuse_switched(const EscrowKey *key)
 {
 	ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 					errmsg("mode or sale of SKU \"%s\" was switched in this transaction", key->sku),
@@ -152,7 +152,7 @@ escrow_pin(const char *sku)
 	if (record == NULL)
 		return pin_entry(&key);
 	if (record->kind == ESCROW_SWITCH)
-		refuse_switched(&key);
+		escrow_refuse_switched(&key);
 	return record;
 }
 
@@ -346,7 +346,7 @@ static void
 refuse_pinned(const EscrowPin *record)
 {
 	if (record->kind == ESCROW_SWITCH)
-		refuse_switched(&record->key);
+		escrow_refuse_switched(&record->key);
 	ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 					errmsg("stock of SKU \"%s\" was changed in this transaction", record->key.sku),
 					errhint("Commit before its mode or its sale is switched.")));

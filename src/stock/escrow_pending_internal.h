@@ -17,4 +17,7 @@ extern bool escrow_is_pending(const EscrowKey *key);
  */
 extern EscrowPin *escrow_pin_by_lock(const EscrowKey *key, int64 epoch);
 
+/* 55000: this transaction has switched the SKU. */
+extern void escrow_refuse_switched(const EscrowKey *key);
+
 #endif /* ORDER_ENGINE_ESCROW_PENDING_INTERNAL_H */

@@ -194,21 +194,34 @@ remove_entry(const HandWrite *write)
 	escrow_remove_at_commit(sku);
 }
 
+/*
+ * NULL if what is applied in this transaction has brought the row into mode escrow: nobody
+ * counts it before that has committed.
+ */
+static EscrowPin *
+pin_row(const HandWrite *write)
+{
+	char	  *sku = hand_sku(write, write->old);
+	EscrowPin *pin = escrow_pin(sku);
+
+	if (pin == NULL && !(write->applied && row_is_own(write->old)))
+		pin = stock_pin_locked(sku);
+	return pin;
+}
+
 /* Only what is applied as it comes may change the mode or the SKU. */
 static void
 pin_before_update(const HandWrite *write)
 {
 	OwnerScope owner;
-	char	  *sku;
 
 	if (!is_escrow(write, write->old))
 		return;
 	owner_begin(&owner);
-	sku = hand_sku(write, write->old);
 	if (column_changed(write, STOCK_EPOCH) || column_changed(write, STOCK_SKU))
 		remove_entry(write);
 	else
-		(void) stock_pin_locked(sku);
+		(void) pin_row(write);
 	owner_end(&owner);
 }
 
@@ -235,8 +248,10 @@ follow_row(const HandWrite *write)
 				  hand_quantity(write, write->old, STOCK_ON_HAND) +
 				  hand_quantity(write, write->old, STOCK_RESERVED);
 	char	  *sku = hand_sku(write, write->new);
-	EscrowPin *pin = stock_pin_locked(sku);
+	EscrowPin *pin = pin_row(write);
 
+	if (pin == NULL)
+		return;
 	if (freed > 0)
 		escrow_return(pin, freed);
 	else if (freed < 0 && (!write->applied || escrow_is_loaded(pin)))
