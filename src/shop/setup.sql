@@ -219,9 +219,12 @@ BEGIN
 		FOR EACH ROW EXECUTE FUNCTION order_engine.stock_before();
 	CREATE TRIGGER "0_order_engine_after" AFTER INSERT OR UPDATE OR DELETE ON order_engine.stock
 		FOR EACH ROW EXECUTE FUNCTION order_engine.stock_after();
+	CREATE TRIGGER "0_order_engine_before_truncate" BEFORE TRUNCATE ON order_engine.stock
+		FOR EACH STATEMENT EXECUTE FUNCTION order_engine.stock_before();
 	-- what replication applies to a SKU in mode escrow changes its counter
 	ALTER TABLE order_engine.stock ENABLE ALWAYS TRIGGER "0_order_engine_before";
 	ALTER TABLE order_engine.stock ENABLE ALWAYS TRIGGER "0_order_engine_after";
+	ALTER TABLE order_engine.stock ENABLE ALWAYS TRIGGER "0_order_engine_before_truncate";
 	PERFORM order_engine.create_machines();
 	PERFORM order_engine.create_stock_now();
 	PERFORM order_engine.create_stat_stock();

@@ -270,7 +270,34 @@ change_counter(const HandWrite *write)
 		follow_row(write);
 }
 
+/*
+ * All rows go at once.  What nothing applies is refused by a trigger that comes behind.
+ */
+static void
+remove_entries(void)
+{
+	OwnerScope	   owner;
+	EscrowCounter *counters;
+	int			   n;
+
+	owner_begin(&owner);
+	counters = escrow_counters(&n);
+	for (int i = 0; i < n; i++)
+	{
+		escrow_bar(counters[i].sku, false);
+		escrow_remove_at_commit(counters[i].sku);
+	}
+	pfree(counters);
+	owner_end(&owner);
+}
+
 /* ---- the triggers ---- */
+
+static bool
+is_truncate(TriggerEvent event)
+{
+	return TRIGGER_FIRED_BY_TRUNCATE(event) && TRIGGER_FIRED_BEFORE(event);
+}
 
 /* Checks before the table's constraints speak; the AFTER trigger has the last word. */
 Datum
@@ -280,6 +307,13 @@ order_engine_stock_before(PG_FUNCTION_ARGS)
 	HandWrite	 write;
 	HeapTuple	 tuple;
 
+	if (is_truncate(call_trigger(fcinfo)->tg_event))
+	{
+		if (RelationGetRelid(data->tg_relation) == shop_table(SHOP_STOCK) &&
+			SessionReplicationRole == SESSION_REPLICATION_ROLE_REPLICA)
+			remove_entries();
+		return PointerGetDatum(NULL);
+	}
 	read_trigger(fcinfo, TRIGGER_TYPE_BEFORE, TRIGGER_TYPE_INSERT | TRIGGER_TYPE_UPDATE, &write);
 	tuple = write.old ? data->tg_newtuple : data->tg_trigtuple;
 	if (!write.applied)
