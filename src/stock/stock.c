@@ -348,7 +348,9 @@ deduct_unlocked(StockCall *call, const int64 *expected)
 /*
  * A version is expected of a SKU that the keeper has switched to mode escrow: back to row
  * mode, which has versions.  True if so; *expected is then the version of that row, if it was that
- * of the row before and nothing has changed that was not in it.
+ * of the row before and nothing has changed that was not in it.  Where this transaction does not
+ * commit, since it has changed the stock before, say, the keeper switches, so that its retry
+ * succeeds.
  */
 static bool
 demote(StockCall *call, int64 *expected)
@@ -362,6 +364,7 @@ demote(StockCall *call, int64 *expected)
 		!stock_mode_find(stock, call->movement.sku, &old) || !old.escrow || !old.is_auto ||
 		!stock_mode_lock(stock, call->movement.sku, &old) || !old.escrow || !old.is_auto)
 		return false;
+	stock_heat_bar(call->movement.sku);
 	before = *stock;
 	(void) stock_mode_change(stock, &old, &row);
 	if (before.version == *expected && before.on_hand == stock->on_hand &&
