@@ -1,4 +1,5 @@
 -- Whether the books balance: each fault breaks its invariant, and is mended where that takes no guess.
+-- needs to be preloaded
 \i `echo "$PG_ABS_SRCDIR"`/test/lib/shop.sql
 
 SELECT define_machine('preorder', '{"final": ["done", "void"], "void": ["void"], "transitions": [

@@ -200,7 +200,6 @@ SELECT *, (SELECT count(*) FROM stock_movement m WHERE m.sku = s.sku) AS movemen
 -- So is its mode.
 SELECT available('copy');
 SELECT * FROM receive_stock('copy', 1);
-SELECT * FROM deduct_stock('copy', 4);
 
 --
 -- Nothing of a call stays when its savepoint goes.

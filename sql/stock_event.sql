@@ -1,4 +1,5 @@
 -- Events of stock: one for each crossing between nothing and something.
+-- needs to be preloaded
 \i `echo "$PG_ABS_SRCDIR"`/test/lib/shop.sql
 
 -- What was published since the last look, and that each event tells its own id, key and version.

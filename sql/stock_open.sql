@@ -1,4 +1,5 @@
 -- A closed SKU in mode escrow sells nothing, and still takes back, as in mode row (stock).
+-- needs to be preloaded
 \i `echo "$PG_ABS_SRCDIR"`/test/lib/shop.sql
 
 INSERT INTO stock (sku, on_hand) VALUES ('hot', 10), ('cold', 1);

@@ -11,6 +11,7 @@
 #include "access/table.h"
 #include "catalog/pg_am.h"
 #include "catalog/pg_class.h"
+#include "catalog/pg_index.h"
 #include "lib/stringinfo.h"
 #include "nodes/primnodes.h"
 #include "storage/bufmgr.h"
@@ -179,20 +180,12 @@ lock_leaves(const Leaf *leaves, int nleaves, LOCKMODE mode, bool wait)
 	return true;
 }
 
-/*
- * Leaves may come and go while one is waited for: until all that are there are locked.
- * The table comes before its leaves, as ALTER TABLE has it: whoever has a leaf may yet
- * have to look at the table.
- */
+/* Leaves may come and go while one is waited for: until all that are there are locked. */
 static Leaf *
 lock_all(ShopTable table, LOCKMODE mode, bool wait, int *nleaves)
 {
-	const Leaf parent = {.relid = shop_table(table)};
-	Leaf	  *leaves;
+	Leaf *leaves = leaves_by_oid(table, nleaves);
 
-	if (!lock_leaves(&parent, 1, AccessShareLock, wait))
-		return NULL;
-	leaves = leaves_by_oid(table, nleaves);
 	while (lock_leaves(leaves, *nleaves, mode, wait))
 	{
 		int	  n;
@@ -292,7 +285,7 @@ index_matches(Relation index, int ncolumns, const char *const *columns)
 }
 
 static void
-raise_no_index(Relation rel, int ncolumns, const char *const *columns)
+raise_no_index(Oid relid, int ncolumns, const char *const *columns)
 {
 	StringInfoData list;
 
@@ -302,7 +295,7 @@ raise_no_index(Relation rel, int ncolumns, const char *const *columns)
 	ereport(
 		ERROR,
 		(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-		 errmsg("table \"%s\" has no index on (%s)", RelationGetRelationName(rel), list.data),
+		 errmsg("table \"%s\" has no index on (%s)", get_rel_name(relid), list.data),
 		 errhint(
 			 "If a restore is under way, it creates the index at its end.  Otherwise create the index.")));
 }
@@ -324,29 +317,62 @@ ring_index(Relation rel, int ncolumns, const char *const *columns)
 	}
 	list_free(indexes);
 	if (!OidIsValid(found))
-		raise_no_index(rel, ncolumns, columns);
+		raise_no_index(RelationGetRelid(rel), ncolumns, columns);
 	return found;
 }
+
+static const char *const entry_columns[] = {"era", "xid", "id"};
 
 Oid
 ring_entry_index(Relation rel)
 {
-	static const char *const columns[] = {"era", "xid", "id"};
+	return ring_index(rel, lengthof(entry_columns), entry_columns);
+}
 
-	return ring_index(rel, lengthof(columns), columns);
+/* By the catalogs; of leaves ring_entry_index() looks closer. */
+static bool
+is_entry_index(HeapTuple tuple)
+{
+	Form_pg_index index = (Form_pg_index) GETSTRUCT(tuple);
+	bool		  match = index->indisvalid && index->indnkeyatts == lengthof(entry_columns) &&
+				 heap_attisnull(tuple, Anum_pg_index_indpred, NULL);
+
+	for (int i = 0; match && i < lengthof(entry_columns); i++)
+		match = index->indkey.values[i] == get_attnum(index->indrelid, entry_columns[i]);
+	return match;
+}
+
+static bool
+has_entry_index(Oid relid)
+{
+	Relation	pg_index = table_open(IndexRelationId, AccessShareLock);
+	bool		found = false;
+	ScanKeyData key;
+	SysScanDesc scan;
+	HeapTuple	tuple;
+
+	ScanKeyInit(&key, Anum_pg_index_indrelid, BTEqualStrategyNumber, F_OIDEQ,
+				ObjectIdGetDatum(relid));
+	scan = systable_beginscan(pg_index, IndexIndrelidIndexId, true, NULL, 1, &key);
+	while (!found && HeapTupleIsValid(tuple = systable_getnext(scan)))
+		found = is_entry_index(tuple);
+	systable_endscan(scan);
+	table_close(pg_index, AccessShareLock);
+	return found;
 }
 
 /*
  * The index of a partitioned table is valid once those of all leaves are there,
- * so not before the last row of a restore has come, however many processes it has.
+ * so not before the last row of a restore has come, however many processes it has.  The
+ * table is not locked: who has a leaf already would wait for ALTER TABLE, and that for him.
  */
 void
 ring_require_whole(Journal journal)
 {
-	Relation rel = table_open(shop_table(journals[journal].table), AccessShareLock);
+	Oid relid = shop_table(journals[journal].table);
 
-	(void) ring_entry_index(rel);
-	table_close(rel, AccessShareLock);
+	if (!has_entry_index(relid))
+		raise_no_index(relid, lengthof(entry_columns), entry_columns);
 }
 
 BlockNumber

@@ -41,8 +41,8 @@ extern Leaf *ring_leaves(ShopTable table, int *nleaves);
 
 /*
  * The same, by OID, each locked in this mode to the end of the transaction in
- * that order, behind the table, ACCESS SHARE.  ALTER TABLE of the whole table locks them
- * so too: neither waits for the other in a circle.  To be called before the snapshot is taken
+ * that order, in which ALTER TABLE of the whole table locks them too: so neither
+ * waits for the other in a circle.  To be called before the snapshot is taken
  * under which they are read: one from before the end of a wait sees nothing of
  * what was written anew meanwhile.
  */

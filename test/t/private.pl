@@ -20,6 +20,7 @@ log_min_messages = debug2
 log_error_verbosity = verbose
 log_min_error_statement = panic
 log_statement = none
+order_engine.log_refusals = on
 log_checkpoints = off
 EOF
 my $told = '';    # all that clients were told
