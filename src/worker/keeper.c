@@ -54,6 +54,7 @@
 #define IDLE_MS 500
 #define ROTATE_MS 5000
 #define SWITCH_MS 1000
+#define SWITCH_AT_ONCE_MS 100
 #define FOLD_RETRY_MS 5000
 #define PURGE_MS 1000
 #define PURGE_RETRY_MS 5000
@@ -144,6 +145,7 @@ typedef struct Duties
 	int64 rotate_at;
 	int64 purge_at;
 	int64 switch_at;
+	bool  switching; /* some of what was found is to be switched yet */
 } Duties;
 
 /* The stock effect of one order, or reservation, for one stock key. */
@@ -914,20 +916,37 @@ static void
 switch_stock(void)
 {
 	limit_lock_waits();
+	(void) set_config_option("order_engine.stock_switch_timeout", LOCK_TIMEOUT_OF_BATCH,
+							 PGC_USERSET, PGC_S_SESSION, GUC_ACTION_LOCAL, true, 0, false);
 	stock_auto_switch();
 	check_cursors();
 }
 
-/* One by one: a row of stock that is not to be had keeps no other from its new mode. */
+/*
+ * One by one: a row of stock that is not to be had keeps no other from its new mode.  Each may be
+ * waited for, so what is due comes in between, and the others at the next turn.
+ */
 static void
 worker_switch(Duties *duties)
 {
-	if (clock_ms() < duties->switch_at)
+	int64 until = clock_ms() + SWITCH_AT_ONCE_MS;
+
+	if (!duties->switching && clock_ms() < duties->switch_at)
 		return;
-	duties->switch_at = clock_ms() + SWITCH_MS;
-	(void) worker_try("keeper: finding hot stock", stock_auto_find);
-	while (!worker_stopping() && stock_auto_next())
-		(void) worker_try("keeper: switching stock", switch_stock);
+	if (!duties->switching)
+		(void) worker_try("keeper: finding hot stock", stock_auto_find);
+	duties->switching = true;
+	do
+	{
+		if (worker_stopping())
+			return;
+		if (!stock_auto_next())
+		{
+			duties->switching = false;
+			duties->switch_at = clock_ms() + SWITCH_MS;
+			return;
+		}
+	} while (worker_try("keeper: switching stock", switch_stock) && clock_ms() < until);
 }
 
 /*
