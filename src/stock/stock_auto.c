@@ -24,6 +24,7 @@
 #include "stock/stock_mode_internal.h"
 
 #define MAX_WISHES 32
+#define RETRY_MS 10000
 
 typedef struct Wish
 {
@@ -37,8 +38,9 @@ typedef struct Watch
 	char   sku[CALL_MAX_NAME_LENGTH + 1]; /* hash key */
 	int64  epoch;
 	uint64 changes;
-	int64  since; /* by clock_ms() */
-	int64  seen;  /* the last round that met it */
+	int64  since;	 /* by clock_ms() */
+	int64  again_at; /* where somebody needs mode row */
+	int64  seen;	 /* the last round that met it */
 } Watch;
 
 /* Of the keeper, as long as it lives. */
@@ -99,6 +101,16 @@ is_cold(Watch *watch, const EscrowStatistics *statistics)
 	return cold;
 }
 
+/* Not at each round: while a switch waits in vain, nobody buys. */
+static bool
+is_to_be_tried(Watch *watch, const char *sku)
+{
+	if (!stock_heat_is_barred(sku) || clock_ms() < watch->again_at)
+		return false;
+	watch->again_at = clock_ms() + RETRY_MS;
+	return true;
+}
+
 static void
 judge(const EscrowStatistics *statistics)
 {
@@ -106,9 +118,12 @@ judge(const EscrowStatistics *statistics)
 	Watch *watch = hash_search(watches, statistics->sku, HASH_ENTER, &found);
 
 	if (!found)
+	{
 		begin_watch(watch, statistics);
+		watch->again_at = 0;
+	}
 	watch->seen = round_number;
-	if (is_cold(watch, statistics) || stock_heat_is_barred(statistics->sku))
+	if (is_cold(watch, statistics) || is_to_be_tried(watch, statistics->sku))
 		wish(statistics->sku, false);
 }
 
