@@ -13,14 +13,12 @@
  */
 #include "postgres.h"
 
-#include "access/stratnum.h"
 #include "catalog/pg_type.h"
 #include "common/int.h"
 #include "fmgr.h"
 #include "miscadmin.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
-#include "utils/fmgroids.h"
 #include "utils/snapmgr.h"
 
 #include "base/call.h"
@@ -63,45 +61,27 @@ get_number(const StockRow *stock, int column)
 }
 
 static void
-read_row(StockRow *stock, StockMode *mode)
+tell_mode(const StockRow *stock, StockMode *mode)
 {
-	stock->on_hand = get_number(stock, STOCK_ON_HAND);
-	stock->reserved = get_number(stock, STOCK_RESERVED);
-	stock->version = get_number(stock, STOCK_VERSION);
-	stock->open = DatumGetBool(row_get_required(stock->table, stock->row, STOCK_OPEN));
-	mode->escrow = get_number(stock, STOCK_EPOCH) != 0;
+	mode->escrow = stock->escrow;
 	mode->is_auto = DatumGetBool(row_get_required(stock->table, stock->row, STOCK_AUTO_MODE));
-}
-
-static void
-init_key(StockRow *stock, const char *sku, ScanKey key)
-{
-	stock->sku = sku;
-	stock->escrow = false;
-	ScanKeyInit(key, 1, BTEqualStrategyNumber, F_TEXTEQ, CStringGetTextDatum(sku));
 }
 
 bool
 stock_mode_find(StockRow *stock, const char *sku, StockMode *mode)
 {
-	ScanKeyData key;
-
-	init_key(stock, sku, &key);
-	if (!row_find(stock->table, stock->index, 1, &key, stock->row))
+	if (!stock_row_find(stock, sku))
 		return false;
-	read_row(stock, mode);
+	tell_mode(stock, mode);
 	return true;
 }
 
 bool
 stock_mode_lock(StockRow *stock, const char *sku, StockMode *mode)
 {
-	ScanKeyData key;
-
-	init_key(stock, sku, &key);
-	if (!row_find_locked(stock->table, stock->index, 1, &key, LockWaitBlock, stock->row))
+	if (!stock_row_lock(stock, sku))
 		return false;
-	read_row(stock, mode);
+	tell_mode(stock, mode);
 	return true;
 }
 
@@ -246,6 +226,7 @@ stock_mode_change(StockRow *stock, const StockMode *old, const StockMode *new)
 	else if (new->escrow && !old->escrow)
 		switch_to_escrow(stock, &next);
 	write_row(stock, &next, new);
+	stock->escrow = new->escrow;
 	note_change(stock, &next);
 	return true;
 }
