@@ -580,17 +580,29 @@ escrow_entry_add(const EscrowKey *key, int64 epoch, int64 free, bool closed)
 
 /* ---- statistics ---- */
 
-void
-escrow_entry_count_refusal(const EscrowKey *key)
+/* The entry, with the table's lock, SHARED; NULL, without the lock, if there is none. */
+static EscrowEntry *
+hold_entry(const EscrowKey *key)
 {
 	EscrowEntry *entry;
 
 	if (!escrow_entry_any())
-		return;
+		return NULL;
 	LWLockAcquire(table_lock(), LW_SHARED);
 	entry = find_entry(key);
-	if (entry)
-		pg_atomic_fetch_add_u64(&entry->refused, 1);
+	if (entry == NULL)
+		LWLockRelease(table_lock());
+	return entry;
+}
+
+void
+escrow_entry_count_refusal(const EscrowKey *key)
+{
+	EscrowEntry *entry = hold_entry(key);
+
+	if (entry == NULL)
+		return;
+	pg_atomic_fetch_add_u64(&entry->refused, 1);
 	LWLockRelease(table_lock());
 }
 
@@ -598,32 +610,24 @@ void
 escrow_entry_count_fold(const EscrowKey *key)
 {
 	TimestampTz	 now = GetCurrentTimestamp();
-	EscrowEntry *entry;
+	EscrowEntry *entry = hold_entry(key);
 
-	if (!escrow_entry_any())
+	if (entry == NULL)
 		return;
-	LWLockAcquire(table_lock(), LW_SHARED);
-	entry = find_entry(key);
-	if (entry)
-	{
-		pg_atomic_fetch_add_u64(&entry->folds, 1);
-		pg_atomic_write_u64(&entry->last_fold, now);
-		pg_atomic_write_u32(&entry->fold_failures, 0);
-	}
+	pg_atomic_fetch_add_u64(&entry->folds, 1);
+	pg_atomic_write_u64(&entry->last_fold, now);
+	pg_atomic_write_u32(&entry->fold_failures, 0);
 	LWLockRelease(table_lock());
 }
 
 void
 escrow_entry_count_fold_failure(const EscrowKey *key)
 {
-	EscrowEntry *entry;
+	EscrowEntry *entry = hold_entry(key);
 
-	if (!escrow_entry_any())
+	if (entry == NULL)
 		return;
-	LWLockAcquire(table_lock(), LW_SHARED);
-	entry = find_entry(key);
-	if (entry)
-		pg_atomic_fetch_add_u32(&entry->fold_failures, 1);
+	pg_atomic_fetch_add_u32(&entry->fold_failures, 1);
 	LWLockRelease(table_lock());
 }
 
