@@ -163,15 +163,14 @@ raise_short(const StockCall *call, int64 available)
 }
 
 static void
-check_version(const StockRow *stock, int64 expected)
+check_version(const char *sku, int64 actual, int64 expected)
 {
-	if (stock->version != expected)
-		ereport(ERROR,
-				(errcode(ERRCODE_OE_VERSION_CONFLICT),
-				 errmsg("stock of SKU \"%s\" has changed", stock->sku),
-				 detail_set("sku", detail_text(stock->sku), "expected", detail_number(expected),
-							"actual", detail_number(stock->version), NULL),
-				 errhint("Read the stock again and decide anew.")));
+	if (actual != expected)
+		ereport(ERROR, (errcode(ERRCODE_OE_VERSION_CONFLICT),
+						errmsg("stock of SKU \"%s\" has changed", sku),
+						detail_set("sku", detail_text(sku), "expected", detail_number(expected),
+								   "actual", detail_number(actual), NULL),
+						errhint("Read the stock again and decide anew.")));
 }
 
 /* What is lost or broken is gone, whether it is for sale or not. */
@@ -200,7 +199,7 @@ move_row(StockCall *call, const int64 *expected)
 	if (stock_movement_is_replay(&call->scope, movement))
 		return false;
 	if (expected)
-		check_version(&call->stock, *expected);
+		check_version(movement->sku, call->stock.version, *expected);
 	if (movement->quantity < 0 && available_for(&call->stock, movement) < -movement->quantity)
 		raise_short(call, available_for(&call->stock, movement));
 	stock_row_change(&call->stock, movement->quantity, 0);
@@ -346,6 +345,27 @@ deduct_unlocked(StockCall *call, const int64 *expected)
 }
 
 /*
+ * Before anybody is kept waiting: another version than the row's, or than all that is committed
+ * makes of it, is refused.  Where it is the row's, its caller is one who needs versions: the keeper
+ * gives them to him.
+ */
+static void
+refuse_outdated(StockCall *call, int64 expected)
+{
+	const char *sku = call->movement.sku;
+	int64		version;
+
+	if (!stock_read_version(sku, &version) || version == expected)
+		return;
+	if (call->stock.version == expected)
+	{
+		stock_heat_bar(sku);
+		row_check_conflict(NULL);
+	}
+	check_version(sku, version, expected);
+}
+
+/*
  * A version is expected of a SKU that the keeper has switched to mode escrow: back to row
  * mode, which has versions.  True if so; *expected is then the version of that row, if it was that
  * of the row before and nothing has changed that was not in it.  Where this transaction does not
@@ -361,8 +381,10 @@ demote(StockCall *call, int64 *expected)
 	StockRow		before;
 
 	if (stock_movement_is_replay(&call->scope, &call->movement) ||
-		!stock_mode_find(stock, call->movement.sku, &old) || !old.escrow || !old.is_auto ||
-		!stock_mode_lock(stock, call->movement.sku, &old) || !old.escrow || !old.is_auto)
+		!stock_mode_find(stock, call->movement.sku, &old) || !old.escrow || !old.is_auto)
+		return false;
+	refuse_outdated(call, *expected);
+	if (!stock_mode_lock(stock, call->movement.sku, &old) || !old.escrow || !old.is_auto)
 		return false;
 	stock_heat_bar(call->movement.sku);
 	before = *stock;

@@ -121,29 +121,43 @@ typedef struct StockNow
 	bool  open;
 	int64 on_hand;
 	int64 reserved;
+	int64 version;
 } StockNow;
 
-/* The leaves of the journal, and of its positions, are locked. */
-static Snapshot
-snapshot_on_standby(void)
+/* The leaves of the journal, and of its positions. */
+static void
+lock_journal(void)
 {
 	static const ShopTable tables[] = {SHOP_JOURNAL_POSITION, SHOP_STOCK_JOURNAL};
 
 	row_lock_tables(tables, lengthof(tables), AccessShareLock);
 	stock_journal_lock();
+}
+
+/* NULL: there is none but the caller's. */
+static Snapshot
+snapshot_behind_locks(void)
+{
+	lock_journal();
 	return IsolationUsesXactSnapshot() || IsInParallelMode() ? NULL : GetLatestSnapshot();
+}
+
+/* With this snapshot; NULL: with the caller's. */
+static void
+reader_open_with(StockReader *reader, bool many, Snapshot snapshot)
+{
+	Relation stock = row_open_for_reading(SHOP_STOCK);
+
+	row_layout(stock, &stock_columns, reader->attno);
+	row_scan_open(&reader->rows, stock, SHOP_STOCK, snapshot, 1, &reader->attno[STOCK_SKU]);
+	reader->many = many;
+	reader->unfolded = NULL;
 }
 
 static void
 reader_open(StockReader *reader, bool many)
 {
-	Snapshot newest = RecoveryInProgress() ? snapshot_on_standby() : NULL;
-	Relation stock = row_open_for_reading(SHOP_STOCK);
-
-	row_layout(stock, &stock_columns, reader->attno);
-	row_scan_open(&reader->rows, stock, SHOP_STOCK, newest, 1, &reader->attno[STOCK_SKU]);
-	reader->many = many;
-	reader->unfolded = NULL;
+	reader_open_with(reader, many, RecoveryInProgress() ? snapshot_behind_locks() : NULL);
 }
 
 static void
@@ -172,6 +186,8 @@ add_unfolded(StockReader *reader, const char *sku, int64 epoch, StockNow *now)
 		return;
 	add(&now->on_hand, sum->on_hand);
 	add(&now->reserved, sum->reserved);
+	if (sum->on_hand != 0 || sum->reserved != 0)
+		now->version++; /* by the next fold */
 }
 
 static void
@@ -183,6 +199,7 @@ read_row(StockReader *reader, TupleTableSlot *slot, const char *sku, StockNow *n
 	now->open = DatumGetBool(row_require(slot, reader->attno[STOCK_OPEN]));
 	now->on_hand = get_quantity(reader, slot, STOCK_ON_HAND);
 	now->reserved = get_quantity(reader, slot, STOCK_RESERVED);
+	now->version = get_quantity(reader, slot, STOCK_VERSION);
 	if (now->escrow)
 		add_unfolded(reader, sku, epoch, now);
 }
@@ -195,16 +212,26 @@ available_now(const StockNow *now)
 
 /* False if there is none of that name. */
 static bool
-reader_get(StockReader *reader, const char *sku, int64 *available)
+reader_find(StockReader *reader, const char *sku, StockNow *now)
 {
 	ScanKeyData key;
-	StockNow	now;
 
 	ScanKeyInit(&key, 1, BTEqualStrategyNumber, F_TEXTEQ, CStringGetTextDatum(sku));
 	row_scan_begin(&reader->rows, &key);
 	if (!row_scan_next(&reader->rows, ForwardScanDirection))
 		return false;
-	read_row(reader, reader->rows.slot, sku, &now);
+	read_row(reader, reader->rows.slot, sku, now);
+	return true;
+}
+
+/* The same. */
+static bool
+reader_get(StockReader *reader, const char *sku, int64 *available)
+{
+	StockNow now;
+
+	if (!reader_find(reader, sku, &now))
+		return false;
 	*available = available_now(&now);
 	return true;
 }
@@ -231,6 +258,21 @@ stock_read_available(const char *sku, int64 *available)
 		return true;
 	reader_open(&reader, false);
 	found = reader_get(&reader, sku, available);
+	reader_close(&reader);
+	return found;
+}
+
+bool
+stock_read_version(const char *sku, int64 *version)
+{
+	StockReader reader;
+	StockNow	now;
+	bool		found;
+
+	lock_journal();
+	reader_open_with(&reader, false, GetLatestSnapshot());
+	found = reader_find(&reader, sku, &now);
+	*version = found ? now.version : 0;
 	reader_close(&reader);
 	return found;
 }

@@ -14,4 +14,10 @@
  */
 extern bool stock_read_available(const char *sku, int64 *available);
 
+/*
+ * The version that its row has, or in mode escrow will have when all that is committed by now is
+ * folded; false if there is no row.  Locks nothing but the journal against being emptied.
+ */
+extern bool stock_read_version(const char *sku, int64 *version);
+
 #endif /* ORDER_ENGINE_STOCK_READ_INTERNAL_H */
