@@ -31,7 +31,7 @@ REVOKE ALL ON FUNCTION order_engine.set_stock_open(text, boolean, jsonb) FROM PU
 CREATE FUNCTION order_engine.available(sku text) RETURNS bigint
 LANGUAGE C STABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'order_engine_available';
 COMMENT ON FUNCTION order_engine.available(text) IS
-'The units of a SKU that can be reserved now: on_hand - reserved, 0 when sold out or closed (set_stock_open()), null for an unknown SKU. In mode escrow what others have taken in transactions that are under way is not there. Error: 40001 on a standby for a snapshot (REPEATABLE READ) that is older than what it reads.';
+'The units of a SKU that can be reserved now: on_hand - reserved, 0 when sold out or closed (set_stock_open()), null for an unknown SKU. In mode escrow what others have taken in transactions that are under way is not there. Error: 40001 for the one snapshot of a transaction (REPEATABLE READ) or of a parallel plan that is older than the files of what it reads.';
 REVOKE ALL ON FUNCTION order_engine.available(text) FROM PUBLIC;
 
 CREATE FUNCTION order_engine.availability(skus text[]) RETURNS TABLE (sku text, available bigint)

@@ -8,8 +8,9 @@
  * back at once: who looks and then reserves must not come to write with a lock of reading
  * in hand, for which REINDEX waits.
  *
- * On a standby an emptied leaf of the journal is empty for older snapshots too, so there
- * the leaves are locked first, and then a snapshot is taken, where one can be had.
+ * A leaf of the journal that is emptied, or written anew, is so for older snapshots too.  So
+ * where the journal is read its leaves are locked first, and then a snapshot is taken, where one
+ * can be had.
  */
 #include "postgres.h"
 
@@ -111,6 +112,7 @@ typedef struct StockReader
 	RowScan	   rows; /* by sku */
 	AttrNumber attno[STOCK_COLUMNS];
 	bool	   many;	 /* will be asked for many SKUs */
+	bool	   locked;	 /* the journal, and since before the snapshot, if there is a choice */
 	HTAB	  *unfolded; /* NULL: not needed so far; of all SKUs if it is asked for many */
 } StockReader;
 
@@ -151,13 +153,25 @@ reader_open_with(StockReader *reader, bool many, Snapshot snapshot)
 	row_layout(stock, &stock_columns, reader->attno);
 	row_scan_open(&reader->rows, stock, SHOP_STOCK, snapshot, 1, &reader->attno[STOCK_SKU]);
 	reader->many = many;
+	reader->locked = false;
 	reader->unfolded = NULL;
 }
 
 static void
+reader_open_locked(StockReader *reader, bool many)
+{
+	reader_open_with(reader, many, snapshot_behind_locks());
+	reader->locked = true;
+}
+
+/* The journal will not be needed on most occasions, so it is locked when it is. */
+static void
 reader_open(StockReader *reader, bool many)
 {
-	reader_open_with(reader, many, RecoveryInProgress() ? snapshot_behind_locks() : NULL);
+	if (RecoveryInProgress())
+		reader_open_locked(reader, many);
+	else
+		reader_open_with(reader, many, NULL);
 }
 
 static void
@@ -210,16 +224,31 @@ available_now(const StockNow *now)
 	return now->open ? now->on_hand - now->reserved : 0;
 }
 
-/* False if there is none of that name. */
 static bool
-reader_find(StockReader *reader, const char *sku, StockNow *now)
+find_row(StockReader *reader, const char *sku)
 {
 	ScanKeyData key;
 
 	ScanKeyInit(&key, 1, BTEqualStrategyNumber, F_TEXTEQ, CStringGetTextDatum(sku));
 	row_scan_begin(&reader->rows, &key);
-	if (!row_scan_next(&reader->rows, ForwardScanDirection))
+	return row_scan_next(&reader->rows, ForwardScanDirection);
+}
+
+/* False if there is none of that name. */
+static bool
+reader_find(StockReader *reader, const char *sku, StockNow *now)
+{
+	if (!find_row(reader, sku))
 		return false;
+	if (!reader->locked && get_quantity(reader, reader->rows.slot, STOCK_EPOCH) != 0)
+	{
+		bool many = reader->many;
+
+		reader_close(reader);
+		reader_open_locked(reader, many);
+		if (!find_row(reader, sku))
+			return false;
+	}
 	read_row(reader, reader->rows.slot, sku, now);
 	return true;
 }
@@ -271,6 +300,7 @@ stock_read_version(const char *sku, int64 *version)
 
 	lock_journal();
 	reader_open_with(&reader, false, GetLatestSnapshot());
+	reader.locked = true;
 	found = reader_find(&reader, sku, &now);
 	*version = found ? now.version : 0;
 	reader_close(&reader);
@@ -353,7 +383,7 @@ order_engine_stock_now_rows(PG_FUNCTION_ARGS)
 	TupleTableSlot *slot;
 
 	InitMaterializedSRF(fcinfo, 0);
-	reader_open(&reader, true);
+	reader_open_locked(&reader, true);
 	scan = table_beginscan(reader.rows.rel, reader.rows.snapshot, 0, NULL);
 	slot = table_slot_create(reader.rows.rel, NULL);
 	while (table_scan_getnextslot(scan, ForwardScanDirection, slot))
