@@ -48,6 +48,13 @@ extern EscrowPin *escrow_pin_unloaded(const char *sku);
  */
 extern bool escrow_claim(EscrowPin *pin, int64 quantity);
 
+/*
+ * Gives back what was claimed, and not taken, since escrow_claimed() said so much, in the same
+ * subtransaction: who is refused another SKU withholds nothing of this one.
+ */
+extern int64 escrow_claimed(const EscrowPin *pin);
+extern void	 escrow_unclaim(EscrowPin *pin, int64 claimed_before);
+
 /* Takes units that were claimed. */
 extern void escrow_take(EscrowPin *pin, int64 quantity);
 

@@ -30,6 +30,14 @@ escrow_account_claim(EscrowAccount *account, int64 quantity)
 }
 
 void
+escrow_account_unclaim(EscrowAccount *account, int64 quantity)
+{
+	Assert(account->level->claimed >= quantity);
+	escrow_account_claim(account, -quantity);
+	Assert(escrow_account_own(account) >= 0);
+}
+
+void
 escrow_account_move(EscrowAccount *account, int64 delta)
 {
 	account->level->net += delta;

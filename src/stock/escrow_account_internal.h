@@ -49,8 +49,12 @@ extern int64 escrow_account_need(const EscrowAccount *account, int64 quantity);
 extern void
 escrow_account_enter(EscrowAccount *account, EscrowLevel *level, SubTransactionId subid);
 
-/* At the innermost level: claimed so much; moved so much, taken is negative. */
+/*
+ * At the innermost level: claimed so much; of what was claimed there and not taken, gave so much
+ * back; moved so much, taken is negative.
+ */
 extern void escrow_account_claim(EscrowAccount *account, int64 quantity);
+extern void escrow_account_unclaim(EscrowAccount *account, int64 quantity);
 extern void escrow_account_move(EscrowAccount *account, int64 delta);
 
 /*

@@ -242,6 +242,23 @@ escrow_claim(EscrowPin *pin, int64 quantity)
 	return true;
 }
 
+int64
+escrow_claimed(const EscrowPin *pin)
+{
+	return pin->account.claimed;
+}
+
+void
+escrow_unclaim(EscrowPin *pin, int64 claimed_before)
+{
+	int64 quantity = pin->account.claimed - claimed_before;
+
+	if (quantity == 0)
+		return;
+	escrow_account_unclaim(&pin->account, quantity);
+	escrow_entry_give_back(pin->entry, quantity);
+}
+
 /* It follows a claim, which may have been made before this subtransaction began. */
 void
 escrow_take(EscrowPin *pin, int64 quantity)

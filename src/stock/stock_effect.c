@@ -47,9 +47,10 @@ typedef struct LineWork
 	StockEffect effect;
 	const char *sku;
 	int64		quantity;
-	EscrowPin  *pin;   /* NULL: in row mode */
-	bool		found; /* the row is read, and was in row mode */
-	StockRow	row;   /* of a line without a pin */
+	EscrowPin  *pin;			/* NULL: in row mode */
+	int64		claimed_before; /* of the SKU, by this transaction, if it has a pin */
+	bool		found;			/* the row is read, and was in row mode */
+	StockRow	row;			/* of a line without a pin */
 	bool		unknown;
 	bool		lacking;
 	bool		looked_up; /* so says shared memory alone */
@@ -155,6 +156,7 @@ work_shortage(const Work *work)
 static void
 claim_line(Work *work, LineWork *line, bool wait)
 {
+	line->claimed_before = escrow_claimed(line->pin);
 	if (freed(line) >= 0)
 		return;
 	if (escrow_is_closed(line->pin))
@@ -226,6 +228,15 @@ pin_lines(Work *work)
 	for (int i = 0; i < work->nlines; i++)
 		if (work->lines[i].pin)
 			claim_line(work, &work->lines[i], true);
+}
+
+/* Of a refusal that raises nothing, so that no savepoint has to be rolled back. */
+static void
+unclaim_pinned(const Work *work)
+{
+	for (int i = 0; i < work->nlines; i++)
+		if (work->lines[i].pin)
+			escrow_unclaim(work->lines[i].pin, work->lines[i].claimed_before);
 }
 
 static void
@@ -513,7 +524,9 @@ try(Work *work)
 		change_rows_or_none(work);
 	else
 		change_rows(work);
-	if (!work->refused)
+	if (work->refused)
+		unclaim_pinned(work);
+	else
 		change_pinned(work);
 }
 
@@ -542,5 +555,7 @@ stock_suffices(RowScope *scope, StockEffect effect, const StockLine *lines, int 
 	pin_lines(&work);
 	if (!work.refused)
 		judge_rows(&work);
+	if (work.refused)
+		unclaim_pinned(&work);
 	return !work.refused;
 }

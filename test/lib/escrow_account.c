@@ -122,12 +122,31 @@ test_own_returns(void)
 	is(available, 0, "of which others have nothing");
 }
 
+/* Whoever is refused another SKU, with what an outer level returned already. */
+static void
+test_unclaimed(void)
+{
+	begin(10);
+	take(1, 2);
+	give(1, 3);
+	take(2, 1);
+	enter(2);
+	escrow_account_claim(&account, 4);
+	escrow_account_unclaim(&account, 4);
+	is(escrow_account_own(&account), 2, "what is given back leaves own returns");
+	is(account.claimed, 2, "and what was claimed before");
+	roll_back(2);
+	is(available, 8, "and is not given back again by a rollback");
+	is(escrow_account_own(&account), 3, "which leaves the outer level alone");
+}
+
 int
 main(void)
 {
 	test_transaction();
 	test_subtransactions();
 	test_own_returns();
+	test_unclaimed();
 	printf("1..%d\n", tests);
 	return passed ? 0 : 1;
 }
