@@ -9,6 +9,8 @@ from ledger import Change, Movement, Order, Reservation
 TAKES = {"OE001"}
 # of a reservation whose time was over, or that another has decided on
 RESOLVED = {"OE004", "OE005"}
+# of a switch that meets other changes of the SKU: the transaction's own, or somebody else's
+SWITCH = {"55000", "55P03"}
 
 
 @dataclass
@@ -148,12 +150,28 @@ class Chooser:
 	def write(self, token, own):
 		return direct_write(self.sku(), token, self.rng.choice([-2, -1, 1, 3]))
 
+	def deduct_version(self, token, own):
+		return versioned_deduction(self.sku(), token, self.rng.randint(1, 2))
+
 	# ---- modes ----
 
+	def changing(self):
+		return [sku for sku in self.skus if sku.startswith("any")]
+
+	def mode(self):
+		return self.rng.choice(["row", "escrow"])
+
 	def switch(self, token, own):
-		changing = [sku for sku in self.skus if sku.startswith("any")]
-		return changing and Act("SELECT " + sql.call("set_stock_mode", self.rng.choice(changing),
-			self.rng.choice(["row", "escrow"])), refusals={"55000", "55P03"}, switches=True)
+		return switch(self.rng.choice(self.changing()), self.mode())
+
+	def switch_many(self, token, own):
+		"""Some of them, in any order."""
+		skus = self.rng.sample(self.changing(), 2)
+		return switch(sql.Raw("ARRAY[%s]" % ", ".join(map(sql.literal, skus))), self.mode())
+
+	def open(self, token, own):
+		return Act("SELECT " + sql.call("set_stock_open", self.sku(), self.rng.random() < 0.8),
+			refusals=SWITCH, switches=True)
 
 
 def creation(order, pay_within, reservation=None):
@@ -230,6 +248,29 @@ def movement(function, sku, reason, ref, quantity, sign=1):
 	return Act("SELECT * FROM " + sql.call(function, sku, quantity, ref=ref),
 		lambda row: [Movement(sku, reason, ref, sign * quantity)], repeatable=True, refusals=TAKES,
 		lookup=movement_lookup(sku, reason, "ref", ref))
+
+
+# what an expected version is refused with, by the beginning of the SKU: in mode row never, of
+# an auto SKU while that cannot be switched, in mode escrow always
+VERSION_REFUSALS = {"row": set(), "auto": SWITCH, "hot": {"0A000"}, "any": {"0A000"}}
+
+
+def versioned_deduction(sku, ref, quantity):
+	kind = sku.split("-")[0]
+
+	def effects(row):
+		if kind == "hot":
+			raise AssertionError("a version of %s was expected, and it was deducted" % sku)
+		return [Movement(sku, "deduct", ref, -quantity)]
+	version = "(SELECT version FROM order_engine.stock WHERE sku = '%s')" % sku
+	return Act("SELECT * FROM " + sql.call("deduct_stock", sku, quantity,
+			expected_version=sql.Raw(version), ref=ref), effects,
+		refusals=TAKES | {"OE011"} | VERSION_REFUSALS[kind], switches=kind == "auto",
+		lookup=movement_lookup(sku, "deduct", "ref", ref))
+
+
+def switch(what, mode):
+	return Act("SELECT " + sql.call("set_stock_mode", what, mode), refusals=SWITCH, switches=True)
 
 
 def direct_write(sku, actor, delta):

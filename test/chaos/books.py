@@ -102,7 +102,8 @@ def broken_movements(connection, ledger):
 	"""Each that the ledger knows is there, once, and no other."""
 	there = Counter()
 	for sku, reason, ref, actor, quantity in rows(connection,
-			"SELECT sku, reason, ref, actor, quantity FROM order_engine.stock_movement"):
+			"SELECT sku, reason, ref, actor, quantity FROM order_engine.stock_movement "
+			"WHERE quantity <> 0"):
 		if reason in ("confirm", "restock", "reservation"):
 			ref = int(ref.split("/")[0])
 		there[sku, reason, actor if reason == "direct" else ref] += quantity
@@ -150,18 +151,34 @@ def unreconciled(connection):
 
 # ---- what is left can be bought ----
 
-def cannot_be_bought(connection, ledger):
-	"""All that is free goes into one order, and not one unit more; it is undone."""
+def open_all(connection):
+	rows(connection, "SELECT order_engine.set_stock_open(sku, true) FROM order_engine.stock "
+		"WHERE NOT open")
+
+
+def cannot_be_bought(connection, ledger, crowded):
+	"""All that is free goes into one order, and not one unit more; it is undone.  Of a SKU
+	in mode escrow for which there is no room in memory, nothing does."""
 	rows(connection, "BEGIN")
-	_, wrong = buy_out(connection, ledger)
+	skus = ledger.sums().keys()
+	without = {sku for sku in skus if no_room(connection, sku)} if crowded else set()
+	if without:
+		print("no room for %d" % len(without))
+	_, wrong = buy_out(connection, ledger, skus - without)
+	wrong += ["there is no room for %s, in mode %s" % row for row in rows(connection,
+		"SELECT sku, mode FROM order_engine.stock WHERE mode <> 'escrow'") if row[0] in without]
 	rows(connection, "ROLLBACK")
 	return wrong
+
+
+def no_room(connection, sku):
+	return attempt(connection, Order("one of " + sku, 1, [(sku, 1)], False), False).code == "53400"
 
 
 def sell_out(connection, ledger):
 	"""The same, and it is paid for, as all that was held is."""
 	rows(connection, "BEGIN")
-	sale, wrong = buy_out(connection, ledger)
+	sale, wrong = buy_out(connection, ledger, ledger.sums().keys())
 	rows(connection, "ROLLBACK" if wrong else "COMMIT")
 	ledger.enter([Change(order, "held") for order in sale])
 	for order in ledger.orders.values():
@@ -179,9 +196,10 @@ def sell_out(connection, ledger):
 		if left != (0, 0)]
 
 
-def buy_out(connection, ledger):
+def buy_out(connection, ledger, skus):
 	"""The order, or none if nothing is free; what is wrong."""
-	free = {sku: on_hand - reserved for sku, (on_hand, reserved) in ledger.sums().items()}
+	free = {sku: on_hand - reserved for sku, (on_hand, reserved) in ledger.sums().items()
+		if sku in skus}
 	lines = [(sku, quantity) for sku, quantity in free.items() if quantity > 0]
 	sale = Order("the last of %d" % len(ledger.orders), 1, lines, False)
 	told = attempt(connection, sale) if lines else None
@@ -195,11 +213,11 @@ def buy_out(connection, ledger):
 	return [sale] if lines else [], wrong
 
 
-def attempt(connection, order):
+def attempt(connection, order, stays=True):
 	act = acts.creation(order, "1 day")
 	rows(connection, "SAVEPOINT attempt")
 	told = database.ask(connection, Call(act.text, None))
-	if told.error is not None:
+	if told.error is not None or not stays:
 		rows(connection, "ROLLBACK TO attempt")
 	else:
 		act.effects(told.rows[0])
@@ -213,7 +231,7 @@ def adopt(connection, ledger):
 	states = dict(rows(connection, "SELECT idempotency_key, state FROM order_engine.orders"))
 	moved = {(sku, reason, ref) for sku, reason, ref in rows(connection,
 		"""SELECT sku, reason, CASE reason WHEN 'direct' THEN actor ELSE ref END
-		FROM order_engine.stock_movement WHERE reason NOT IN ('confirm', 'restock', 'reservation')""")}
+		FROM order_engine.stock_movement WHERE quantity <> 0 AND reason NOT IN ('confirm', 'restock', 'reservation')""")}
 	restocked = {key for key, in rows(connection, """SELECT o.idempotency_key
 		FROM order_engine.orders o JOIN order_engine.order_event e USING (order_id)
 		WHERE e.event = 'confirm_refund'""")}

@@ -13,6 +13,8 @@ import database
 # of transactions that met others: repeat them
 CONFLICTS = {"40P01"}
 SNAPSHOT_CONFLICTS = {"40001"}
+# where there is no room in memory for a SKU in mode escrow
+CROWD = {"53400"}
 PATIENCE = 300
 
 
@@ -39,10 +41,12 @@ class Client(threading.Thread):
 		self.done = []
 		# acts that were to be committed when the connection was lost
 		self.unknown = []
+		# the name of what was to be prepared then
+		self.prepared = None
 
 	def run(self):
 		try:
-			while not self.shop.over.is_set() or self.unknown:
+			while not self.shop.over.is_set() or self.unknown or self.prepared:
 				self.turn()
 			if self.connection:
 				self.connection.close()
@@ -53,7 +57,9 @@ class Client(threading.Thread):
 	def turn(self):
 		try:
 			self.connect()
-			if self.unknown:
+			if self.prepared:
+				self.finish_prepared()
+			elif self.unknown:
 				self.settle()
 			elif self.shop.over.is_set():
 				pass
@@ -76,7 +82,10 @@ class Client(threading.Thread):
 				# the first that sees what is committed may be faster than who committed it
 				database.run(connection, """SET statement_timeout = '120s';
 					SET application_name = 'chaos';
-					SET order_engine.debug_commit_delay = %d""" % self.rng.choice([0, 0, 10]))
+					SET order_engine.debug_commit_delay = %d;
+					SET order_engine.escrow_wait = %d;
+					SET order_engine.due_wait = %d""" % (self.rng.choice([0, 0, 10]),
+					self.rng.choice([0, 0, 20]), self.rng.choice([0, 0, 300])))
 				self.connection = connection
 			except psycopg2.Error:
 				if time.monotonic() > until:
@@ -109,6 +118,8 @@ class Client(threading.Thread):
 
 	def judge(self, refused, act, allowed):
 		self.shop.count(refused.code)
+		if self.shop.crowded:
+			allowed = allowed | CROWD
 		if refused.code not in allowed | act.refusals | CONFLICTS:
 			self.shop.ledger.complain("%s\n    -> %s" % (act.text, refused))
 
@@ -137,6 +148,8 @@ class Client(threading.Thread):
 			return
 		if self.rng.random() < 0.2:
 			self.execute("ROLLBACK")
+		elif self.shop.prepares and self.rng.random() < 0.05:
+			self.prepare()
 		else:
 			self.commit()
 
@@ -175,9 +188,12 @@ class Client(threading.Thread):
 		if undone:
 			del self.done[known:]
 
-	def commit(self):
-		self.unknown = [act for act, row in self.done
+	def undecided(self):
+		return [act for act, row in self.done
 			if act.lookup and act.effects(row) and not row.get("replayed")]
+
+	def commit(self):
+		self.unknown = self.undecided()
 		try:
 			self.execute("COMMIT")
 		except Refused as refused:
@@ -186,6 +202,33 @@ class Client(threading.Thread):
 			return
 		self.unknown = []
 		self.acknowledge(self.done)
+
+	def prepare(self):
+		"""Refused where stock in mode escrow was changed."""
+		self.prepared = "%s.%d.%d" % (self.shop.round, self.number, self.calls)
+		self.unknown = self.undecided()
+		try:
+			self.execute("PREPARE TRANSACTION '%s'" % self.prepared)
+		except Refused as refused:
+			self.unknown, self.prepared = [], None
+			self.judge(refused, acts.Act("PREPARE TRANSACTION"), self.allowed | {"0A000"})
+			return
+		self.shop.count("prepared")
+		if self.changed_hot():
+			self.shop.ledger.complain("prepared with stock in mode escrow: %s" % self.done)
+		self.finish_prepared()
+
+	def finish_prepared(self):
+		"""Either way, if it is there at all; then asks what has become of it."""
+		if self.execute("SELECT FROM pg_prepared_xacts WHERE gid = '%s'" % self.prepared) is not None:
+			self.execute("%s PREPARED '%s'" % (self.rng.choice(["COMMIT", "ROLLBACK"]), self.prepared))
+		self.prepared = None
+
+	def changed_hot(self):
+		"""Whether any of it has surely changed stock in mode escrow."""
+		effects = [act.effects(row) for act, row in self.done if not row.get("replayed")]
+		skus = {sku for effect in effects if len(effect) == 1 for sku in effect[0].moves()}
+		return any(sku.startswith("hot") for sku in skus)
 
 	# ---- outcomes ----
 

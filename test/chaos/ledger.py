@@ -65,6 +65,12 @@ class Change:
 	state: str
 	confirmed: list = None
 
+	def moves(self):
+		"""SKUs whose stock it is sure to have changed."""
+		if self.state in ("refunding", "cancelled"):
+			return set()
+		return {sku for sku, _ in self.thing.lines}
+
 	def apply(self, ledger):
 		ledger.change(self.thing, self.state)
 		if self.confirmed is not None:
@@ -78,6 +84,9 @@ class Movement:
 	reason: str
 	ref: str
 	quantity: int
+
+	def moves(self):
+		return {self.sku}
 
 	def apply(self, ledger):
 		ledger.move(self)

@@ -11,7 +11,9 @@ of which is "done".  "ok - ..." and "not ok - ..." are tests, "# ..." is said of
   settle NAME  lets them end what they do, and find out about what they do not know; then
                the books must balance, and what is free can be bought.  Answers before with
                "in flight N": so many transactions were cut off
+               "no room for N": so many SKUs could not be sold for lack of memory
   wait CODE N  waits until so many calls have ended with that SQLSTATE
+  crowd YES    "yes": from now on the table of SKUs in mode escrow may be full; "no": it is not
   stop         lets nobody begin anything new, nor repeat a call whose answer got lost
   adopt NAME   as settle, of an asynchronous standby: the ledger forgets what has not arrived
   sell NAME    sells the rest, and has it paid
@@ -40,11 +42,12 @@ from ledger import Ledger, Movement
 
 # SKUs by what becomes of them: those called "any" are switched
 MODES = {"row-1": "row", "row-2": "row", "hot-1": "escrow", "hot-2": "escrow", "any-1": "row",
-	"any-2": "escrow", "auto-1": "auto"}
+	"any-2": "escrow", "any-3": "row", "auto-1": "auto"}
 CHAOS = {"order": 40, "pay": 15, "cancel": 8, "request_refund": 4, "confirm_refund": 4,
 	"reserve": 10, "confirm": 5, "cancel_reservation": 3, "extend": 2, "order_reserved": 5,
 	"cancel_before": 1, "try_too_late": 1,
-	"receive": 6, "adjust": 4, "deduct": 6, "write": 4, "switch": 3}
+	"receive": 6, "adjust": 4, "deduct": 6, "deduct_version": 2, "write": 4,
+	"switch": 2, "switch_many": 2, "open": 3}
 SALE = {"order": 60, "pay": 40}
 
 
@@ -54,6 +57,8 @@ class Shop:
 	def __init__(self, arguments):
 		self.dsn, self.name, self.seed = arguments.dsn, "shop", arguments.seed
 		self.weights = dict(SALE if arguments.sale else CHAOS)
+		self.prepares = not arguments.sale
+		self.crowded = False
 		self.skus = list(MODES)
 		self.lock = Lock()
 		self.over = Event()
@@ -102,6 +107,9 @@ class Shop:
 		while self.counts[what] < int(number) and time.monotonic() < until:
 			time.sleep(0.01)
 
+	def crowd(self, yes):
+		self.crowded = yes == "yes"
+
 	def stop(self):
 		self.repeats = False
 		self.over.set()
@@ -130,8 +138,9 @@ class Shop:
 	def check(self, name):
 		wrong = self.ledger.take_wrong()
 		wrong += books.enter_expiries(self.admin, self.ledger)
+		books.open_all(self.admin)
 		wrong += books.broken(self.admin, self.ledger)
-		wrong += books.cannot_be_bought(self.admin, self.ledger)
+		wrong += books.cannot_be_bought(self.admin, self.ledger, self.crowded)
 		wrong += books.unreconciled(self.admin)
 		say(name + ": the books balance", wrong)
 

@@ -1,5 +1,6 @@
-# Many clients buy, pay, cancel, return, receive, correct and switch the mode of a few SKUs,
-# in transactions with savepoints, some of which they roll back, while processes are killed:
+# Many clients buy, pay, cancel, return, receive, correct, close and switch the mode of a few
+# SKUs, in transactions with savepoints, some of which they roll back or prepare, now and then
+# with too little memory for all that are in mode escrow, while processes are killed:
 # a backend, the keeper, the postmaster, backends by pg_terminate_backend(), all by an
 # immediate shutdown.  After each time the books balance, exactly: for each SKU, what came
 # is what is free, held and sold, by what the clients know, by the movements and the orders,
@@ -33,6 +34,7 @@ my $node = OrderEngine::new_node('chaos', conf => <<'EOF');
 restart_after_crash = on
 fsync = off
 max_connections = 60
+order_engine.escrow_skus = 1000
 deadlock_timeout = '20ms'
 order_engine.journal_rotate_size = '256kB'
 EOF
@@ -44,6 +46,16 @@ sub pids
 {
 	my ($where) = @_;
 	return split /\n/, $node->safe_psql('postgres', "SELECT pid $where");
+}
+
+# Lets the server start with room in memory for so many SKUs in mode escrow.
+my $many = 1_000;
+my $room = $many;
+sub set_room
+{
+	($room) = @_;
+	$node->adjust_conf('postgresql.conf', 'order_engine.escrow_skus', $room);
+	return;
 }
 
 my %harm = (
@@ -70,18 +82,28 @@ my %harm = (
 		}
 	},);
 
+my $without_room = 0;
+
 # Transactions that were cut off.
 sub play_round
 {
 	my ($chaos, $number, $how) = @_;
+	$chaos->tell('crowd no') if $room == $many;
 	$chaos->tell("go $number");
 	usleep(rand(600_000));
 	$node->safe_psql('postgres', 'CHECKPOINT') if rand() < 0.3;
+	if ($how eq 'the postmaster is killed')
+	{
+		$chaos->tell('crowd yes');
+		set_room(2);
+	}
+	set_room($many) if $how eq 'the server is shut down at once';
 	$harm{$how}->();
 	# or they stop at once
 	usleep(rand(800_000)) if rand() < 0.6;
-	my ($cut) = ($chaos->tell("settle round $number, $how"))[0] =~ /(\d+)/;
-	return $cut;
+	my $told = join "\n", $chaos->tell("settle round $number, $how");
+	$without_room += $1 if $told =~ /no room for (\d+)/;
+	return $told =~ /in flight (\d+)/ ? $1 : 0;
 }
 
 my @how = sort keys %harm;
@@ -104,9 +126,16 @@ while ($counted < $rounds)
 		}
 		last if $counted >= $rounds;
 	}
+	if ($room < $many)
+	{
+		set_room($many);
+		$node->restart;
+	}
+	$chaos->tell('crowd no');
 	$chaos->tell('sell the rest is sold to the last unit');
 }
 pass("$counted rounds with transactions in flight, $void without");
+cmp_ok($without_room, '>', 0, 'there was too little room');
 unlike(slurp_file($node->logfile), qr/PANIC|TRAP|was terminated by signal (?!9)/, 'no process died but those that were killed');
 
 $chaos->finish;
