@@ -83,7 +83,7 @@ my $forward = <<'EOF';
 $s = IO::Socket::INET->new_from_fd(0, 'r+');
 close $s->accept;
 $SIG{CHLD} = 'IGNORE';
-do { $c = $s->accept } while fork;
+do { $c = $s->accept } while fork and close $c;
 close $s;
 $b = IO::Socket::INET->new($ARGV[0]);
 $both = IO::Select->new($c, $b);
