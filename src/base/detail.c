@@ -6,6 +6,7 @@
 
 #include "catalog/pg_type.h"
 #include "lib/stringinfo.h"
+#include "utils/builtins.h"
 #include "utils/json.h"
 #include "utils/timestamp.h"
 
@@ -17,7 +18,11 @@ detail_add(StringInfo object, const char *name, const char *value)
 	if (value == NULL)
 		return;
 	object->len--; /* the brace */
-	appendStringInfo(object, "%s\"%s\": %s}", object->len > 1 ? ", " : "", name, value);
+	appendStringInfoString(object, object->len > 1 ? ", \"" : "\"");
+	appendStringInfoString(object, name);
+	appendStringInfoString(object, "\": ");
+	appendStringInfoString(object, value);
+	appendStringInfoChar(object, '}');
 }
 
 char *
@@ -50,7 +55,10 @@ detail_text(const char *value)
 char *
 detail_number(int64 value)
 {
-	return psprintf(INT64_FORMAT, value);
+	char *text = palloc(MAXINT8LEN + 1);
+
+	pg_lltoa(value, text);
+	return text;
 }
 
 char *
@@ -76,8 +84,11 @@ detail_array(const List *values)
 	initStringInfo(&json);
 	appendStringInfoChar(&json, '[');
 	foreach(lc, values)
-		appendStringInfo(&json, "%s%s", foreach_current_index(lc) > 0 ? ", " : "",
-						 (const char *) lfirst(lc));
+	{
+		if (foreach_current_index(lc) > 0)
+			appendStringInfoString(&json, ", ");
+		appendStringInfoString(&json, lfirst(lc));
+	}
 	appendStringInfoChar(&json, ']');
 	return json.data;
 }

@@ -262,9 +262,12 @@ machine_get(int machine_id)
 	MemoryContext  context;
 	MemoryContext  old;
 	const Machine *machine;
+	OwnerScope	   owner;
 
 	if (likely(entry && entry->epoch == machine_epoch))
 		return entry->machine;
+
+	owner_begin(&owner); /* some callers have not yet */
 
 	context = AllocSetContextCreate(CurrentMemoryContext, "order_engine machine row",
 									ALLOCSET_SMALL_SIZES);
@@ -272,6 +275,7 @@ machine_get(int machine_id)
 	machine = reload_machine(relid, machine_id, entry);
 	MemoryContextSwitchTo(old);
 	MemoryContextDelete(context);
+	owner_end(&owner);
 	return machine;
 }
 

@@ -51,6 +51,8 @@ typedef struct CreateRequest
 	Numeric		  rounding;		  /* NULL: none */
 	char		 *reservation_id; /* NULL: none */
 	ActionContext context;
+	bool		  sold_out; /* shared memory tells so; then what is short */
+	StockShortage shortage;
 } CreateRequest;
 
 /* What create_order() answers. */
@@ -418,18 +420,31 @@ may_be_replay(RowTable *table, const CreateRequest *request)
  * not asked for.
  */
 static bool
-may_have_stock(const CreateRequest *request, const Machine *machine, StockShortage *shortage)
+may_have_stock(CreateRequest *request)
 {
-	return machine->creation->stock != STOCK_RESERVE || request->reservation_id ||
-		   stock_look(request->lines.keys, request->lines.nkeys, shortage);
+	return request->reservation_id ||
+		   machine_latest(request->machine)->creation->stock != STOCK_RESERVE ||
+		   stock_look(request->lines.keys, request->lines.nkeys, &request->shortage);
 }
 
 /* Whose orders are on another node is told so, whatever there is here. */
 static void
-refuse(int slot_no, const StockShortage *shortage)
+refuse(const CreateRequest *request)
 {
-	(void) shop_leaf(SHOP_ORDERS, slot_no);
-	stock_shortage_raise(shortage);
+	(void) shop_leaf(SHOP_ORDERS, slot_of_user(request->user_id));
+	stock_shortage_raise(&request->shortage);
+}
+
+/*
+ * In a sale most who are refused are refused here, by what needs neither a table nor the owner's
+ * role.  With a key it may be the answer to an order that has its stock.
+ */
+static void
+look(CreateRequest *request)
+{
+	request->sold_out = !may_have_stock(request);
+	if (request->sold_out && request->idempotency_key == NULL)
+		refuse(request);
 }
 
 /* What a user's BEFORE INSERT trigger must leave as it is. */
@@ -473,7 +488,7 @@ take_stock(RowScope *scope, const CreateRequest *request, const OrderRow *row, O
 static void
 await_due(const CreateRequest *request)
 {
-	if (due_wait_wanted() && request->reservation_id == NULL &&
+	if (request->reservation_id == NULL &&
 		machine_latest(request->machine)->creation->stock == STOCK_RESERVE)
 		due_wait(request->lines.keys, request->lines.nkeys);
 }
@@ -488,8 +503,6 @@ create(CreateRequest *request, CreateResult *result)
 	TupleTableSlot *slot;
 	TupleTableSlot *meant;
 	OrderRow		row;
-	StockShortage	shortage;
-	bool			sold_out = !may_have_stock(request, machine, &shortage);
 	OrderChange		change = {
 			.machine = machine,
 			.transition = machine->creation,
@@ -503,15 +516,13 @@ create(CreateRequest *request, CreateResult *result)
 			.context = request->context,
 	};
 
-	if (sold_out && request->idempotency_key == NULL)
-		refuse(slot_no, &shortage);
 	row_scope_begin(&scope, "create_order()");
 	order_lock_tables();
 	if (request->reservation_id)
 		reservation_lock_tables();
 	table = row_open_leaf(&scope, SHOP_ORDERS, slot_no, &order_columns);
-	if (sold_out && !may_be_replay(table, request))
-		refuse(slot_no, &shortage);
+	if (request->sold_out && !may_be_replay(table, request))
+		refuse(request);
 	slot = row_slot(table);
 	fill_row(table, slot, request, machine, order_id_next(slot_no), change.at);
 	meant = row_meant(table, slot);
@@ -542,8 +553,14 @@ order_engine_create_order(PG_FUNCTION_ARGS)
 	bool			 nulls[6] = {false};
 
 	parse_request(fcinfo, &request);
+	if (!due_wait_wanted())
+		look(&request);
 	owner_begin(&owner);
-	await_due(&request);
+	if (due_wait_wanted())
+	{
+		await_due(&request);
+		look(&request);
+	}
 	create(&request, &result);
 	owner_end(&owner);
 
