@@ -76,6 +76,7 @@ SELECT attempt(statement) FROM (VALUES
 	('SELECT receive_stock(''hot'', 0)'),
 	('SELECT receive_stock(''hot'', NULL)'),
 	('SELECT receive_stock(''hot'', 9223372036854775807)'),
+	('SELECT receive_stock(''hot'', 9223372036854775807 / 4)'),
 	('SELECT receive_stock(''hot'', 1, ''confirm'')'),
 	('SELECT adjust_stock(''hot'', 0)'),
 	('SELECT adjust_stock(''hot'', -9223372036854775807)'),

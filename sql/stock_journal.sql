@@ -179,6 +179,13 @@ SELECT journal, min(ring) >= 2 AS own_leaves FROM journal_position GROUP BY jour
 SELECT count(*) FROM journal_batch('outbox', :batch);
 SELECT journal_acknowledge('outbox', :batch) \g /dev/null
 
+-- What is summed halfway may be beyond bigint, as changes come in no order; what they come to is not.
+SELECT public.escrow('much', 9, 99), public.change('much', 9223372036854775807, 1), public.change('much', 9223372036854775807, 1) \g /dev/null
+SELECT public.change('much', -9223372036854775807, -1), public.change('much', -9223372036854775807, -1) \g /dev/null
+SELECT n.on_hand, n.reserved, n.available, available('much') FROM stock_now n WHERE sku = 'much';
+CALL tend();
+SELECT on_hand, reserved FROM stock WHERE sku = 'much';
+
 -- ---- not whole, as in the middle of a restore ----
 
 SET allow_system_table_mods = on;

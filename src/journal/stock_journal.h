@@ -25,6 +25,16 @@ typedef struct StockChange
  */
 extern void stock_journal_append(RowScope *scope, const StockChange *change);
 
+/*
+ * Adds up changes, modulo 2^64: they come in another order than that of their commits, so what is
+ * summed halfway may be no quantity.
+ */
+static inline int64
+stock_change_sum(int64 a, int64 b)
+{
+	return (int64) ((uint64) a + (uint64) b);
+}
+
 /* Gets a change, whose sku is valid in this call only. */
 typedef void (*StockChangeVisitor)(const StockChange *change, void *argument);
 

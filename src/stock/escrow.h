@@ -58,8 +58,11 @@ extern void	 escrow_unclaim(EscrowPin *pin, int64 claimed_before);
 /* Takes units that were claimed. */
 extern void escrow_take(EscrowPin *pin, int64 quantity);
 
-/* Returns, or receives, units; without an entry too. */
+/* Returns units that were held; without an entry too. */
 extern void escrow_return(EscrowPin *pin, int64 quantity);
+
+/* The same of units that come in; 22003 beyond a quarter of bigint. */
+extern void escrow_receive(EscrowPin *pin, int64 quantity);
 
 /*
  * What this transaction could take; without an entry 0.

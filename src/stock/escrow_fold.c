@@ -111,13 +111,6 @@ make_sums(void)
 					   HASH_ELEM | HASH_FUNCTION | HASH_COMPARE | HASH_CONTEXT);
 }
 
-/* Modulo 2^64, as the order of a batch is none: the sum itself is one of a quantity. */
-static int64
-add(int64 a, int64 b)
-{
-	return (int64) ((uint64) a + (uint64) b);
-}
-
 static void
 add_change(const StockChange *change, void *argument)
 {
@@ -131,8 +124,8 @@ add_change(const StockChange *change, void *argument)
 		sum->on_hand = sum->reserved = sum->changes = 0;
 		sum->carried = false;
 	}
-	sum->on_hand = add(sum->on_hand, change->on_hand);
-	sum->reserved = add(sum->reserved, change->reserved);
+	sum->on_hand = stock_change_sum(sum->on_hand, change->on_hand);
+	sum->reserved = stock_change_sum(sum->reserved, change->reserved);
 	sum->changes++;
 }
 

@@ -16,7 +16,6 @@
 #include "postgres.h"
 
 #include "access/xact.h"
-#include "common/int.h"
 #include "lib/ilist.h"
 #include "miscadmin.h"
 #include "storage/lmgr.h"
@@ -67,6 +66,12 @@ struct EscrowPin
 /* Both are empty between transactions. */
 static HTAB		 *records;
 static dlist_head list = DLIST_STATIC_INIT(list);
+
+/*
+ * What is on hand is bounded by what is free and held, and nobody sees what others receive at the
+ * same time: so there is room for some of them, or a fold could never write the row.
+ */
+#define ESCROW_MAX_FREE (PG_INT64_MAX / 4)
 
 static int stock_switch_timeout; /* settings */
 static int debug_commit_delay;
@@ -272,15 +277,22 @@ escrow_take(EscrowPin *pin, int64 quantity)
 void
 escrow_return(EscrowPin *pin, int64 quantity)
 {
-	int64 sum;
-
 	if (pin->entry == NULL)
 		return;
-	if (pg_add_s64_overflow(escrow_free(pin), quantity, &sum))
-		ereport(ERROR, (errcode(ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE),
-						errmsg("quantity of SKU \"%s\" is out of range", pin->key.sku)));
 	enter_level(pin);
 	escrow_account_move(&pin->account, quantity);
+}
+
+void
+escrow_receive(EscrowPin *pin, int64 quantity)
+{
+	if (pin->entry && quantity > ESCROW_MAX_FREE - escrow_free(pin))
+		ereport(ERROR, (errcode(ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE),
+						errmsg("quantity of SKU \"%s\" is out of range", pin->key.sku),
+						errdetail("In mode escrow no more than %lld units may be free.",
+								  (long long) ESCROW_MAX_FREE),
+						errhint("Switch the SKU to mode row with order_engine.set_stock_mode().")));
+	escrow_return(pin, quantity);
 }
 
 bool

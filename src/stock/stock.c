@@ -218,7 +218,7 @@ move_escrow(StockCall *call)
 	if (!stock_movement_claim(&call->scope, movement))
 		return false;
 	if (quantity > 0)
-		escrow_return(call->pin, quantity);
+		escrow_receive(call->pin, quantity);
 	else if (is_sale(movement) && escrow_is_closed(call->pin))
 		raise_short(call, STOCK_CLOSED);
 	else if (stock_claim(call->pin, -quantity))

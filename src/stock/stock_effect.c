@@ -251,6 +251,8 @@ change_escrow(const Work *work, const LineWork *line)
 
 	if (freed(line) < 0)
 		escrow_take(line->pin, line->quantity);
+	else if (on_hand_of(line) > 0)
+		escrow_receive(line->pin, line->quantity);
 	else if (freed(line) > 0)
 		escrow_return(line->pin, line->quantity);
 	stock_journal_append(work->scope, &change);

@@ -20,7 +20,6 @@
 #include "access/xact.h"
 #include "access/xlog.h"
 #include "catalog/pg_type.h"
-#include "common/int.h"
 #include "fmgr.h"
 #include "funcapi.h"
 #include "miscadmin.h"
@@ -65,15 +64,6 @@ set_key(UnfoldedKey *key, const char *sku, int64 epoch)
 	key->epoch = epoch;
 }
 
-/* What cannot be is not stored either. */
-static void
-add(int64 *sum, int64 delta)
-{
-	if (pg_add_s64_overflow(*sum, delta, sum))
-		ereport(ERROR, (errcode(ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE),
-						errmsg("a quantity of stock is out of range")));
-}
-
 static void
 add_change(const StockChange *change, void *argument)
 {
@@ -85,8 +75,8 @@ add_change(const StockChange *change, void *argument)
 	sum = hash_search((HTAB *) argument, &key, HASH_ENTER, &found);
 	if (!found)
 		sum->on_hand = sum->reserved = 0;
-	add(&sum->on_hand, change->on_hand);
-	add(&sum->reserved, change->reserved);
+	sum->on_hand = stock_change_sum(sum->on_hand, change->on_hand);
+	sum->reserved = stock_change_sum(sum->reserved, change->reserved);
 }
 
 /* By SKU and epoch; of one SKU, or NULL: of all. */
@@ -198,8 +188,8 @@ add_unfolded(StockReader *reader, const char *sku, int64 epoch, StockNow *now)
 	sum = hash_search(reader->unfolded, &key, HASH_FIND, NULL);
 	if (sum == NULL)
 		return;
-	add(&now->on_hand, sum->on_hand);
-	add(&now->reserved, sum->reserved);
+	now->on_hand = stock_change_sum(now->on_hand, sum->on_hand);
+	now->reserved = stock_change_sum(now->reserved, sum->reserved);
 	if (sum->on_hand != 0 || sum->reserved != 0)
 		now->version++; /* by the next fold */
 }

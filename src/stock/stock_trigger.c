@@ -253,7 +253,7 @@ follow_row(const HandWrite *write)
 	if (pin == NULL)
 		return;
 	if (freed > 0)
-		escrow_return(pin, freed);
+		escrow_receive(pin, freed);
 	else if (freed < 0 && (!write->applied || escrow_is_loaded(pin)))
 		take(pin, sku, -freed);
 }
