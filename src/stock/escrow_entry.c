@@ -54,6 +54,7 @@
 #include "utils/timestamp.h"
 #include "utils/wait_event.h"
 
+#include "base/clock.h"
 #include "base/compat.h"
 #include "base/database_slot.h"
 #include "base/shared.h"
@@ -65,6 +66,8 @@
 #define TABLE_NAME "order_engine escrow entries"
 
 #define BITS_IN_WORD 32
+
+#define ROOM_MS 1000
 
 struct EscrowEntry
 {
@@ -288,12 +291,21 @@ make_room(void)
 	pfree(keys);
 }
 
+/*
+ * Where all entries are in use, it is asked for each change of a SKU that has none: what is gone is
+ * looked for every now and then.
+ */
 bool
 escrow_entry_full(void)
 {
+	static int64 looked_at = 0; /* of this process; 0: never */
+
 	(void) find_database();
 	if (!is_full())
 		return false;
+	if (looked_at != 0 && clock_ms() - looked_at < ROOM_MS)
+		return true;
+	looked_at = clock_ms();
 	make_room();
 	return is_full();
 }
@@ -493,8 +505,8 @@ escrow_entry_bar(const EscrowKey *key, bool make, EscrowEntry **entry)
 	if (entries == NULL)
 		return false;
 	(void) find_database();
-	if (make)
-		(void) escrow_entry_full();
+	if (make && is_full())
+		make_room();
 	LWLockAcquire(table_lock(), LW_EXCLUSIVE);
 	there = find_entry(key);
 	if (there == NULL && make)

@@ -49,7 +49,10 @@ extern bool escrow_entry_possible(void);
 /* True if this database has entries. */
 extern bool escrow_entry_any(void);
 
-/* True if there is no room for one more, also when room has been made. */
+/*
+ * True if there is no room for one more, also when room has been made, which is tried at most once
+ * a second.
+ */
 extern bool escrow_entry_full(void);
 
 typedef enum EscrowFound
