@@ -14,6 +14,11 @@
  * its mode has put them into it, or it was deleted.  Epochs never come again, so it does
  * not matter which version of the row says so, if it is not older than the batch.
  *
+ * A row may be ahead of its batch.  An UPDATE by hand takes from the row itself, and by the
+ * counter, what others have returned since the batch's snapshot: then what they returned is not in
+ * the row, what was taken before is to go off it, and the CHECK of the row refuses that.  So one
+ * SKU's fold fails, for once, as for a trigger: a later batch has both.
+ *
  * Owns, in the process that folds, a note of the SKUs that have failed.
  */
 #include "postgres.h"
