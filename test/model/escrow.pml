@@ -48,9 +48,13 @@
  *		standby_reader_of	stock_journal_lock(), ring_check_seen()
  *		prepare				refuse_prepare()
  *		reconcile			escrow_counters(), escrow_counters_settle()
+ *		buyer				may_have_stock(), may_be_replay(), row_insert_unless(), find_replay()
+ *		mover				move_escrow(), move_row(), stock_movement_claim()
+ *		restored_fold		ring_require_whole(), find_batch(), stock_fold_end()
+ *		tick				journal_tick()
  *
- * Not here: other eras (a restore), which a load and a fold read as rows of their own; the
- * movement's key; what waits for what is overdue.
+ * Not here: rows of other eras, which a load and a fold read as rows of their own; the ids
+ * of rows, by which no fold goes; what waits for what is overdue.
  */
 
 /* ---- scenes ---- */
@@ -70,6 +74,9 @@
 #define two_skus	13 /* orders of two SKUs, each switched */
 #define preparing	14 /* PREPARE TRANSACTION */
 #define reconciling 15 /* memory compared with tables */
+#define retrying	16 /* two orders under one idempotency key, and one without */
+#define refs		17 /* two receipts under one ref, beside a switch to mode row */
+#define restoring	18 /* folds beside a restore, and ticks that nobody has acknowledged */
 
 /* ---- guards: without it, that scene must fail ---- */
 
@@ -139,6 +146,15 @@
 #define changes_before_bit	  166 /* reconciling: it is raised before the bit is cleared */
 #define no_pins_compared	  167 /* reconciling: nothing is compared while there are pins */
 #define fold_is_one			  143 /* folding: rows and position commit together */
+#define holder_is_awaited	  171 /* retrying: who finds it sold out is refused if nobody has his key, committed or not */
+#define key_before_stock	  172 /* retrying: an order has its key before it takes its stock */
+#define key_is_claimed		  173 /* retrying: and waits for who has it */
+#define pin_before_ref		  174 /* refs: a receipt pins before it claims its ref */
+#define ref_is_claimed		  175 /* refs: which it does, as no row is locked */
+#define invisible_is_failure  176 /* refs: who cannot see the receipt that has the ref fails */
+#define index_is_whole		  177 /* restoring: nothing is folded before the last row is there */
+#define tick_is_finished	  178 /* restoring: a fold reads what a tick before it has left unread */
+#define tick_is_the_batch	  179 /* restoring: and acknowledges no more than that */
 
 #ifndef WITHOUT
 #define WITHOUT 0
@@ -156,7 +172,7 @@
 #if SCENE == opening
 #define EPOCH 0
 #define LOADED false
-#elif SCENE == sale || SCENE == unloaded || SCENE == returning || SCENE == rotation || SCENE == two_skus
+#elif SCENE == sale || SCENE == unloaded || SCENE == returning || SCENE == rotation || SCENE == two_skus || SCENE == restoring
 #define EPOCH 1
 #define LOADED false
 #else
@@ -1836,6 +1852,305 @@ proctype reconcile(byte me)
 }
 #endif
 
+/* ---- an order under an idempotency key: order_create.c ---- */
+
+#if SCENE == retrying
+byte key_holder; /* by the unique index; it may be uncommitted */
+byte under_key;	 /* who is about to make the order of that key */
+byte doubted;	 /* while another was refused the same order */
+bool key_is_used;
+
+#define KEY_IS_TAKEN (key_holder != 0 && (has(holder_is_awaited) || SEES(done, key_holder)))
+
+inline refuse_order()
+{
+	doubted = doubted | (has_key -> OTHERS(under_key) : 0);
+	goto failed
+}
+
+/* Waits for who has it; his order, if he commits, is the answer. */
+inline claim_key()
+{
+	if
+	:: !has_key
+	:: d_step {
+		has_key && (key_holder == 0 || (!SEES(done, key_holder) && !has(key_is_claimed))) ->
+		key_holder = me;
+		under_key = under_key | BIT(me)
+	   }
+	:: has_key && key_holder != 0 && SEES(done, key_holder) -> goto failed
+	fi
+}
+
+inline take_unit()
+{
+	pins[0] = pins[0] | BIT(me);
+	atomic {
+		if
+		:: free[0] < 1 -> check_refusal(0); refuse_order()
+		:: else
+		fi;
+		free[0]--;
+		claimed = 1;
+		under_key = under_key | (has_key -> BIT(me) : 0)
+	};
+	append(0, entry_epoch[0])
+}
+
+proctype buyer(byte me; bool has_key)
+{
+	short move;
+	short reserve = 1;
+	short claimed;
+
+	running = running | BIT(me);
+	if
+	:: d_step { free[0] < 1 -> check_refusal(0) };
+		atomic {
+			if
+			:: !has_key || !KEY_IS_TAKEN -> refuse_order()
+			:: else
+			fi
+		}
+	:: free[0] > 0
+	fi;
+#if has(key_before_stock)
+	claim_key();
+	take_unit();
+#else
+	take_unit();
+	claim_key();
+#endif
+	if
+	:: goto failed
+	:: skip
+	fi;
+	become_visible();
+	assert(!SEES(doubted, me) && !(has_key && key_is_used));
+	key_is_used = key_is_used || has_key;
+	goto over;
+
+failed:
+	skip;
+	d_step {
+		key_holder = (key_holder == me -> 0 : key_holder);
+		under_key = OTHERS(under_key);
+		forget(me);
+		leave_running();
+		free[0] = free[0] + claimed
+	};
+
+over:
+	skip;
+	d_step {
+		pins[0] = OTHERS(pins[0]);
+		claimed = 0;
+		reserve = 0;
+		release_locks();
+		ended++
+	}
+}
+#endif
+
+/* ---- a receipt under a ref: stock.c, stock_movement.c ---- */
+
+#if SCENE == refs
+byte ref_holder;
+bool ref_is_used;
+
+/* Waits for who has it; his movement, if he commits, is the answer. */
+inline claim_ref()
+{
+	if
+	:: ref_holder == me
+	:: atomic { ref_holder == 0 || (!SEES(done, ref_holder) && !has(ref_is_claimed)) -> ref_holder = me }
+	:: ref_holder != 0 && ref_holder != me && SEES(done, ref_holder) &&
+	   (snapshot == 0 || SEES(snapshot, ref_holder) || has(invisible_is_failure)) -> goto failed
+	fi
+}
+
+proctype mover(byte me)
+{
+	byte got;
+	byte snapshot; /* 0: READ COMMITTED */
+	short move = 1;
+	short reserve;
+	short claimed[1];
+	short net[1];
+	bool held[1];
+	bool changed;
+
+	running = running | BIT(me);
+	if
+	:: snapshot = done
+	:: skip
+	fi;
+	do
+	:: changed -> break
+	:: else ->
+#if !has(pin_before_ref)
+		if
+		:: entry[0] -> claim_ref()
+		:: else
+		fi;
+#endif
+		pin(0);
+		if
+		:: got == PINNED ->
+			claim_ref();
+			net[0] = net[0] + 1;
+			append(0, entry_epoch[0]);
+			changed = true
+		:: got == BARRED -> sku_lock[0] == 0
+		:: got == NOTHING ->
+			if
+			:: snapshot != 0 -> goto failed /* the row has changed since */
+			:: else
+			fi;
+			wait_for_row(0);
+			claim_ref();
+			d_step {
+				change_version(0, move, 0);
+				assert(version[v_].epoch == 0);
+				note_change(0)
+			};
+			changed = true
+		fi;
+		got = NOTHING
+	od;
+	if
+	:: goto failed
+	:: skip
+	fi;
+	become_visible();
+	assert(!ref_is_used);
+	ref_is_used = true;
+	settle(0, true);
+	goto over;
+
+failed:
+	skip;
+	d_step {
+		ref_holder = (ref_holder == me -> 0 : ref_holder);
+		forget(me);
+		leave_running()
+	};
+	settle(0, false);
+
+over:
+	skip;
+	d_step {
+		got = 0;
+		snapshot = 0;
+		move = 0;
+		changed = false;
+		release_locks();
+		ended++
+	}
+}
+#endif
+
+/* ---- a restore into the same cluster; ticks without a fold ---- */
+
+#if SCENE == restoring
+bool index_valid;
+byte ticked; /* a snapshot: the batch that nobody has acknowledged; 0: there is none */
+
+/* The last row of transaction 0, which any snapshot sees, and then the index. */
+proctype restore()
+{
+	d_step {
+		row[1].leaf = 1;
+		row[1].epoch = EPOCH;
+		row[1].on_hand = 1;
+		did_on_hand[0] = 1;
+		check_books()
+	};
+	d_step {
+		index_valid = true;
+		ended++
+	}
+}
+
+proctype tick(byte me)
+{
+	atomic {
+		position_lock == 0 ->
+		ticked = (ticked == 0 && (index_valid || !has(index_is_whole)) -> done : ticked);
+		ended++
+	}
+}
+
+proctype appender(byte me)
+{
+	short move;
+	short reserve = -1;
+
+	index_valid;
+	append(0, EPOCH);
+	if
+	:: become_visible()
+	:: vanish()
+	fi;
+	d_step {
+		reserve = 0;
+		release_locks();
+		ended++
+	}
+}
+
+proctype restored_fold(byte me)
+{
+	byte epoch;
+	byte seen;
+	byte until;
+	short on_hand;
+	short reserved;
+
+	atomic { position_lock == 0 -> position_lock = me };
+	if
+	:: !index_valid && has(index_is_whole) -> goto over
+	:: else
+	fi;
+	until = done;
+	d_step {
+		find_position(done);
+		seen = (ticked != 0 && !has(tick_is_finished) -> ticked : SEEN);
+		until = (ticked != 0 && has(tick_is_finished) -> ticked : until)
+	};
+	read_row(done, 0);
+	on_hand = 0;
+	reserved = 0;
+	read_leaf(until, done, 0, 0);
+	read_leaf(until, done, 0, 1);
+	d_step {
+		change_version(0, on_hand, reserved);
+		position[positions].xid = me;
+		position[positions].seen = (has(tick_is_the_batch) -> until : done);
+		positions++
+	};
+	if
+	:: vanish()
+	:: atomic {
+		ticked = 0;
+		become_visible()
+	   }
+	fi;
+
+over:
+	skip;
+	d_step {
+		epoch = 0;
+		seen = 0;
+		until = 0;
+		on_hand = 0;
+		reserved = 0;
+		release_locks();
+		ended++
+	}
+}
+#endif
+
 /* ---- the scenes ---- */
 
 #if SCENE == sale
@@ -1866,6 +2181,12 @@ proctype reconcile(byte me)
 #define RUN(n) n = 2; run client(1, RELEASE, 0); run client(2, TAKE, 0)
 #elif SCENE == reconciling
 #define RUN(n) n = 4; run client(1, TAKE, 0); run client(2, RELEASE, 0); run fold(3); run reconcile(4)
+#elif SCENE == retrying
+#define RUN(n) n = 3; run buyer(1, true); run buyer(2, true); run buyer(3, false)
+#elif SCENE == refs
+#define RUN(n) n = 3; run switch(1, 0, false, false); run mover(2); run mover(3)
+#elif SCENE == restoring
+#define RUN(n) n = 5; run restore(); run tick(1); run appender(2); run restored_fold(3); run restored_fold(4)
 #elif SCENE == barriers
 #define RUN(n) n = 3; run switch(1, 0, false, false); run client(2, TAKE, 0); run client(3, RELEASE, 0)
 #endif
