@@ -1,13 +1,16 @@
 
 /* ---- order: created, moved, paid ---- */
 
+CREATE TYPE order_engine.create_result AS (
+	order_id bigint, state text, version int, amount numeric, due_at timestamptz, replayed boolean);
+COMMENT ON TYPE order_engine.create_result IS 'what create_order() answers';
+
 CREATE FUNCTION order_engine.create_order(
 	user_id bigint, lines jsonb, idempotency_key text DEFAULT NULL, pay_within interval DEFAULT NULL,
 	currency text DEFAULT NULL, adjustments jsonb DEFAULT '[]', attributes jsonb DEFAULT '{}',
 	private jsonb DEFAULT '{}', machine text DEFAULT 'order', context jsonb DEFAULT '{}',
-	reservation_id text DEFAULT NULL,
-	OUT order_id bigint, OUT state text, OUT version int, OUT amount numeric, OUT due_at timestamptz, OUT replayed boolean)
-RETURNS record LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'order_engine_create_order';
+	reservation_id text DEFAULT NULL)
+RETURNS order_engine.create_result LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'order_engine_create_order';
 COMMENT ON FUNCTION order_engine.create_order(bigint, jsonb, text, interval, text, jsonb, jsonb, jsonb, text, jsonb, text) IS
 'Creates an order, takes its stock and publishes its first event, all or nothing in the caller''s transaction. lines: [{"sku", "quantity", "unit_price", "stock_key", "stocked", "attributes"}]; adjustments: [{"kind", "amount", "line_no", "label", "stock_key", "quantity"}], the last two for what takes stock itself, as a coupon does; null is what leaving it out is; "stocked": false takes no stock; amount = lines + adjustments, rounded half up to the decimals of the currency by an adjustment of kind rounding. Numbers may be decimals in strings. idempotency_key: 1 to 255 bytes, unique per user; a repeated request gets the first one''s order, as it is now, with replayed = true. pay_within: instead of the machine''s due time. currency: three letters, null for order_engine.default_currency. private never leaves its column. reservation_id: what try_reserve() holds for this user, or for nobody, becomes the order''s; what it takes beyond that is reserved, what it leaves of it released. Errors: OE001 insufficient stock (every short line), OE002 unknown sku, OE004 the reservation has expired, OE005 it was confirmed, cancelled or ordered, OE007 no such reservation, OE020 the key was used for another request, OE060 wrong node, 22023 malformed input, 53400 event too large, 54000 too many lines.';
 REVOKE ALL ON FUNCTION order_engine.create_order(bigint, jsonb, text, interval, text, jsonb, jsonb, jsonb, text, jsonb, text) FROM PUBLIC;
