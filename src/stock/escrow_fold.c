@@ -23,14 +23,11 @@
  */
 #include "postgres.h"
 
-#include "access/stratnum.h"
 #include "access/xact.h"
 #include "common/hashfn.h"
 #include "miscadmin.h"
 #include "postmaster/bgworker.h"
 #include "storage/lmgr.h"
-#include "utils/builtins.h"
-#include "utils/fmgroids.h"
 #include "utils/hsearch.h"
 #include "utils/memutils.h"
 #include "utils/resowner.h"
@@ -173,28 +170,12 @@ count_epochs(const StockSum *sums, int n)
 
 /* ---- one SKU: its sums, of each epoch one ---- */
 
-static int64
-row_value(StockRow *stock, int column)
-{
-	return DatumGetInt64(row_get_required(stock->table, stock->row, column));
-}
-
-static void
-init_key(StockRow *stock, const char *sku, ScanKey key)
-{
-	stock->sku = sku;
-	stock->escrow = false; /* a fold writes the row itself */
-	ScanKeyInit(key, 1, BTEqualStrategyNumber, F_TEXTEQ, CStringGetTextDatum(sku));
-}
-
 /* The one of the row's epoch; NULL: none. */
 static StockSum *
-sum_of_row(StockRow *stock, StockSum *sums, int n)
+sum_of_row(const StockRow *stock, StockSum *sums, int n)
 {
-	int64 epoch = row_value(stock, STOCK_EPOCH);
-
 	for (int i = 0; i < n; i++)
-		if (sums[i].key.epoch == epoch)
+		if (sums[i].key.epoch == stock->epoch)
 			return &sums[i];
 	return NULL;
 }
@@ -202,11 +183,9 @@ sum_of_row(StockRow *stock, StockSum *sums, int n)
 static void
 carry_sku(StockRow *stock, StockSum *sums, int n)
 {
-	ScanKeyData key;
-	StockSum   *sum;
+	StockSum *sum;
 
-	init_key(stock, sums->key.sku, &key);
-	if (!row_find(stock->table, stock->index, 1, &key, stock->row))
+	if (!stock_row_find(stock, sums->key.sku))
 		return;
 	sum = sum_of_row(stock, sums, n);
 	if (sum)
@@ -216,11 +195,9 @@ carry_sku(StockRow *stock, StockSum *sums, int n)
 static void
 fold_sku(StockRow *stock, StockSum *sums, int n)
 {
-	ScanKeyData key;
-	StockSum   *sum;
+	StockSum *sum;
 
-	init_key(stock, sums->key.sku, &key);
-	if (!row_find_locked(stock->table, stock->index, 1, &key, LockWaitSkip, stock->row))
+	if (!stock_row_lock_to_fold(stock, sums->key.sku))
 	{
 		carry_sku(stock, sums, n);
 		return;
@@ -228,10 +205,6 @@ fold_sku(StockRow *stock, StockSum *sums, int n)
 	sum = sum_of_row(stock, sums, n);
 	if (sum == NULL)
 		return;
-	stock->on_hand = row_value(stock, STOCK_ON_HAND);
-	stock->reserved = row_value(stock, STOCK_RESERVED);
-	stock->version = row_value(stock, STOCK_VERSION);
-	stock->open = DatumGetBool(row_get_required(stock->table, stock->row, STOCK_OPEN));
 	stock_row_change(stock, sum->on_hand, sum->reserved);
 	escrow_count_fold(stock->sku);
 }

@@ -54,7 +54,8 @@ read_row(StockRow *stock)
 	stock->reserved = get_quantity(stock, STOCK_RESERVED);
 	stock->version = get_quantity(stock, STOCK_VERSION);
 	stock->open = DatumGetBool(row_get_required(stock->table, stock->row, STOCK_OPEN));
-	stock->escrow = get_quantity(stock, STOCK_EPOCH) != 0;
+	stock->epoch = get_quantity(stock, STOCK_EPOCH);
+	stock->escrow = stock->epoch != 0;
 }
 
 static void
@@ -77,16 +78,31 @@ stock_row_find(StockRow *stock, const char *sku)
 	return true;
 }
 
-bool
-stock_row_lock(StockRow *stock, const char *sku)
+static bool
+lock_row(StockRow *stock, const char *sku, LockWaitPolicy wait)
 {
 	ScanKeyData key;
 
 	init_key(stock, sku, &key);
-	if (!row_find_locked(stock->table, stock->index, 1, &key, LockWaitBlock, stock->row))
+	if (!row_find_locked(stock->table, stock->index, 1, &key, wait, stock->row))
 		return false;
 	read_row(stock);
 	return true;
+}
+
+bool
+stock_row_lock(StockRow *stock, const char *sku)
+{
+	return lock_row(stock, sku, LockWaitBlock);
+}
+
+bool
+stock_row_lock_to_fold(StockRow *stock, const char *sku)
+{
+	bool locked = lock_row(stock, sku, LockWaitSkip);
+
+	stock->escrow = false;
+	return locked;
 }
 
 static int64

@@ -23,6 +23,7 @@ typedef struct StockRow
 	int64			on_hand;
 	int64			reserved;
 	int64			version;
+	int64			epoch;
 	bool			open;	/* for sale */
 	bool			escrow; /* its mode; then only a fold and a switch write the row */
 } StockRow;
@@ -58,7 +59,13 @@ extern bool stock_row_find(StockRow *stock, const char *sku);
  */
 extern bool stock_row_lock(StockRow *stock, const char *sku);
 
-/* The same, but a row that is not there is made, empty; what comes in next is version 1. */
+/*
+ * The same for a fold: stock_row_change() may write the row in mode escrow.  False, too, if
+ * somebody else has locked it.
+ */
+extern bool stock_row_lock_to_fold(StockRow *stock, const char *sku);
+
+/* As stock_row_lock(), but a row that is not there is made, empty; what comes in next is version 1. */
 extern void stock_row_lock_or_create(StockRow *stock, const char *sku);
 
 /*
