@@ -223,123 +223,99 @@ check_count_orders(void)
 	return n;
 }
 
-static void
-check_payments(Datum *range, CheckVisitor visitor, void *argument)
-{
-	static Statement statement = {
-		"SELECT v.name, o.order_id, v.expected, v.actual"
-		" FROM order_engine.orders o LEFT JOIN (SELECT p.order_id,"
-		"  pg_catalog.sum(p.amount) FILTER (WHERE p.kind = 'capture' AND p.outcome <> 'mismatch')"
-		"   AS captured,"
-		"  pg_catalog.sum(p.amount) FILTER (WHERE p.kind = 'refund') AS refunded"
-		"  FROM order_engine.payment p WHERE p.order_id > $1 AND p.order_id <= $2"
-		"  GROUP BY p.order_id) p ON p.order_id = o.order_id,"
-		" LATERAL (VALUES"
-		"  ('captured', coalesce(p.captured, 0)::text, o.captured::text,"
-		"   o.captured <> coalesce(p.captured, 0)),"
-		"  ('refunded', coalesce(p.refunded, 0)::text, o.refunded::text,"
-		"   o.refunded <> coalesce(p.refunded, 0)),"
-		"  ('refunds', 'at most ' || o.captured, o.refunded::text, o.refunded > o.captured)"
-		" ) v(name, expected, actual, broken)"
-		" WHERE o.order_id > $1 AND o.order_id <= $2 AND v.broken",
-		2,
-		{INT8OID, INT8OID}};
-
-	check(&statement, range, NULL, visitor, argument);
-}
+/* Of the orders with ids above $1, up to $2. */
+static Statement payments = {
+	"SELECT v.name, o.order_id, v.expected, v.actual"
+	" FROM order_engine.orders o LEFT JOIN (SELECT p.order_id,"
+	"  pg_catalog.sum(p.amount) FILTER (WHERE p.kind = 'capture' AND p.outcome <> 'mismatch')"
+	"   AS captured,"
+	"  pg_catalog.sum(p.amount) FILTER (WHERE p.kind = 'refund') AS refunded"
+	"  FROM order_engine.payment p WHERE p.order_id > $1 AND p.order_id <= $2"
+	"  GROUP BY p.order_id) p ON p.order_id = o.order_id,"
+	" LATERAL (VALUES"
+	"  ('captured', coalesce(p.captured, 0)::text, o.captured::text,"
+	"   o.captured <> coalesce(p.captured, 0)),"
+	"  ('refunded', coalesce(p.refunded, 0)::text, o.refunded::text,"
+	"   o.refunded <> coalesce(p.refunded, 0)),"
+	"  ('refunds', 'at most ' || o.captured, o.refunded::text, o.refunded > o.captured)"
+	" ) v(name, expected, actual, broken)"
+	" WHERE o.order_id > $1 AND o.order_id <= $2 AND v.broken",
+	2,
+	{INT8OID, INT8OID}};
 
 /* A history with gaps is not replayed: it would break one invariant by breaking another. */
-static void
-check_history(Datum *range, CheckVisitor visitor, void *argument)
-{
-	static Statement statement = {
-		"SELECT v.name, o.order_id, v.expected, v.actual"
-		" FROM (SELECT o.order_id, o.version, o.state, m.machine_id IS NOT NULL AS published,"
-		"   o.machine_id, pg_catalog.count(e.version) AS versions,"
-		"   pg_catalog.min(e.version) AS first, pg_catalog.max(e.version) AS last,"
-		"   order_engine.replay_check(o.machine_id, e.version, e.event, e.from_state, e.to_state"
-		"    ORDER BY e.version) FILTER (WHERE m.machine_id IS NOT NULL AND e.version IS NOT NULL)"
-		"    AS replay"
-		"  FROM order_engine.orders o"
-		"  LEFT JOIN order_engine.machine m ON m.machine_id = o.machine_id"
-		"  LEFT JOIN order_engine.order_event e ON e.order_id = o.order_id"
-		"   AND e.order_id > $1 AND e.order_id <= $2"
-		"  WHERE o.order_id > $1 AND o.order_id <= $2"
-		"  GROUP BY o.order_id, o.version, o.state, o.machine_id, m.machine_id) o,"
-		" LATERAL (SELECT (o.versions, o.first, o.last) IS NOT DISTINCT FROM"
-		"  (o.version::bigint, 1, o.version) AS whole) w,"
-		" LATERAL (VALUES"
-		"  ('history', 'versions 1 to ' || o.version,"
-		"   CASE WHEN o.versions = 0 THEN 'none'"
-		"    ELSE o.versions || ' of versions ' || o.first || ' to ' || o.last END, NOT w.whole),"
-		"  ('replay', CASE WHEN NOT o.published THEN 'a published machine'"
-		"    ELSE coalesce((o.replay).problem, (o.replay).state) END,"
-		"   CASE WHEN NOT o.published THEN 'machine ' || o.machine_id ELSE o.state END,"
-		"   NOT o.published OR w.whole AND ((o.replay).problem IS NOT NULL"
-		"    OR (o.replay).state <> o.state))"
-		" ) v(name, expected, actual, broken) WHERE v.broken",
-		2,
-		{INT8OID, INT8OID}};
+static Statement history = {
+	"SELECT v.name, o.order_id, v.expected, v.actual"
+	" FROM (SELECT o.order_id, o.version, o.state, m.machine_id IS NOT NULL AS published,"
+	"   o.machine_id, pg_catalog.count(e.version) AS versions,"
+	"   pg_catalog.min(e.version) AS first, pg_catalog.max(e.version) AS last,"
+	"   order_engine.replay_check(o.machine_id, e.version, e.event, e.from_state, e.to_state"
+	"    ORDER BY e.version) FILTER (WHERE m.machine_id IS NOT NULL AND e.version IS NOT NULL)"
+	"    AS replay"
+	"  FROM order_engine.orders o"
+	"  LEFT JOIN order_engine.machine m ON m.machine_id = o.machine_id"
+	"  LEFT JOIN order_engine.order_event e ON e.order_id = o.order_id"
+	"   AND e.order_id > $1 AND e.order_id <= $2"
+	"  WHERE o.order_id > $1 AND o.order_id <= $2"
+	"  GROUP BY o.order_id, o.version, o.state, o.machine_id, m.machine_id) o,"
+	" LATERAL (SELECT (o.versions, o.first, o.last) IS NOT DISTINCT FROM"
+	"  (o.version::bigint, 1, o.version) AS whole) w,"
+	" LATERAL (VALUES"
+	"  ('history', 'versions 1 to ' || o.version,"
+	"   CASE WHEN o.versions = 0 THEN 'none'"
+	"    ELSE o.versions || ' of versions ' || o.first || ' to ' || o.last END, NOT w.whole),"
+	"  ('replay', CASE WHEN NOT o.published THEN 'a published machine'"
+	"    ELSE coalesce((o.replay).problem, (o.replay).state) END,"
+	"   CASE WHEN NOT o.published THEN 'machine ' || o.machine_id ELSE o.state END,"
+	"   NOT o.published OR w.whole AND ((o.replay).problem IS NOT NULL"
+	"    OR (o.replay).state <> o.state))"
+	" ) v(name, expected, actual, broken) WHERE v.broken",
+	2,
+	{INT8OID, INT8OID}};
 
-	check(&statement, range, NULL, visitor, argument);
-}
-
-static void
-check_moves(Datum *range, CheckVisitor visitor, void *argument)
-{
-	static Statement statement = {
-		"WITH holding AS MATERIALIZED (" HOLDINGS "), move AS MATERIALIZED (" MOVES "), demand AS"
-		" (SELECT d.order_id, d.sku, pg_catalog.sum(d.quantity) AS quantity FROM (" DEMAND ") d"
-		"  WHERE d.order_id > $1 AND d.order_id <= $2 GROUP BY d.order_id, d.sku)"
-		" SELECT " STOCK_OF_ORDER ", o.order_id || ' ' || d.sku, q.expected::text,"
-		"  coalesce(q.actual, 0)::text"
-		" FROM order_engine.orders o"
-		" JOIN holding h ON h.machine_id = o.machine_id AND h.state = o.state"
-		" JOIN order_engine.order_event e ON e.order_id = o.order_id"
-		"  AND e.order_id > $1 AND e.order_id <= $2"
-		" JOIN move m ON m.machine_id = o.machine_id AND m.from_state = e.from_state"
-		"  AND m.event = e.event"
-		" JOIN demand d ON d.order_id = o.order_id,"
-		" LATERAL (SELECT CASE m.reason WHEN 'confirm' THEN -d.quantity ELSE d.quantity END"
-		"   AS expected,"
-		"  (SELECT s.quantity FROM order_engine.stock_movement s WHERE s.sku = d.sku"
-		"   AND s.reason = m.reason AND s.ref = o.order_id || '/' || e.version) AS actual"
-		"  OFFSET 0) q"
-		" WHERE o.order_id > $1 AND o.order_id <= $2 AND e.version <= o.version"
-		"  AND q.actual IS DISTINCT FROM q.expected",
-		2,
-		{INT8OID, INT8OID}};
-
-	check(&statement, range, NULL, visitor, argument);
-}
+static Statement moves = {
+	"WITH holding AS MATERIALIZED (" HOLDINGS "), move AS MATERIALIZED (" MOVES "), demand AS"
+	" (SELECT d.order_id, d.sku, pg_catalog.sum(d.quantity) AS quantity FROM (" DEMAND ") d"
+	"  WHERE d.order_id > $1 AND d.order_id <= $2 GROUP BY d.order_id, d.sku)"
+	" SELECT " STOCK_OF_ORDER ", o.order_id || ' ' || d.sku, q.expected::text,"
+	"  coalesce(q.actual, 0)::text"
+	" FROM order_engine.orders o"
+	" JOIN holding h ON h.machine_id = o.machine_id AND h.state = o.state"
+	" JOIN order_engine.order_event e ON e.order_id = o.order_id"
+	"  AND e.order_id > $1 AND e.order_id <= $2"
+	" JOIN move m ON m.machine_id = o.machine_id AND m.from_state = e.from_state"
+	"  AND m.event = e.event"
+	" JOIN demand d ON d.order_id = o.order_id,"
+	" LATERAL (SELECT CASE m.reason WHEN 'confirm' THEN -d.quantity ELSE d.quantity END"
+	"   AS expected,"
+	"  (SELECT s.quantity FROM order_engine.stock_movement s WHERE s.sku = d.sku"
+	"   AND s.reason = m.reason AND s.ref = o.order_id || '/' || e.version) AS actual"
+	"  OFFSET 0) q"
+	" WHERE o.order_id > $1 AND o.order_id <= $2 AND e.version <= o.version"
+	"  AND q.actual IS DISTINCT FROM q.expected",
+	2,
+	{INT8OID, INT8OID}};
 
 /* Who made an order with lines left a hash; if they are gone, nothing says what it holds. */
-static void
-check_lines(Datum *range, CheckVisitor visitor, void *argument)
-{
-	static Statement statement = {
-		"WITH holding AS MATERIALIZED (" HOLDINGS ")"
-		" SELECT 'order_stock', o.order_id, 'lines', 'none'"
-		" FROM order_engine.orders o"
-		" JOIN holding h ON h.machine_id = o.machine_id AND h.state = o.state"
-		" WHERE o.order_id > $1 AND o.order_id <= $2 AND o.request_hash IS NOT NULL"
-		"  AND h.holding <> 'none' AND NOT EXISTS (SELECT FROM order_engine.order_line l"
-		"   WHERE l.order_id = o.order_id AND l.order_id > $1 AND l.order_id <= $2)",
-		2,
-		{INT8OID, INT8OID}};
-
-	check(&statement, range, NULL, visitor, argument);
-}
+static Statement lines = {
+	"WITH holding AS MATERIALIZED (" HOLDINGS ")"
+	" SELECT 'order_stock', o.order_id, 'lines', 'none'"
+	" FROM order_engine.orders o"
+	" JOIN holding h ON h.machine_id = o.machine_id AND h.state = o.state"
+	" WHERE o.order_id > $1 AND o.order_id <= $2 AND o.request_hash IS NOT NULL"
+	"  AND h.holding <> 'none' AND NOT EXISTS (SELECT FROM order_engine.order_line l"
+	"   WHERE l.order_id = o.order_id AND l.order_id > $1 AND l.order_id <= $2)",
+	2,
+	{INT8OID, INT8OID}};
 
 void
 check_orders(int64 after, int64 last, CheckVisitor visitor, void *argument)
 {
-	Datum range[] = {Int64GetDatum(after), Int64GetDatum(last)};
+	static Statement *const statements[] = {&payments, &history, &moves, &lines};
+	Datum					range[] = {Int64GetDatum(after), Int64GetDatum(last)};
 
-	check_payments(range, visitor, argument);
-	check_history(range, visitor, argument);
-	check_moves(range, visitor, argument);
-	check_lines(range, visitor, argument);
+	for (int i = 0; i < lengthof(statements); i++)
+		check(statements[i], range, NULL, visitor, argument);
 }
 
 /* ---- per reservation ---- */
