@@ -1,17 +1,4 @@
-SET timezone = 'UTC';
-
-INSERT INTO stock (sku, on_hand) VALUES ('apple', 10), ('Banana', 5), ('cherry', 1);
-SELECT count(set_stock_mode(sku, :'mode')) FROM stock;
-SELECT count(*) FROM stock WHERE mode = :'mode';
-CREATE VIEW counts AS SELECT sku, on_hand, reserved, available FROM stock_now ORDER BY sku COLLATE "C";
-CREATE VIEW kept AS SELECT reservation_id, user_id, state, lines, confirmed, order_id IS NOT NULL AS ordered, actor,
-	expires_at IS NOT NULL AS expires, resolved_at IS NOT NULL AS resolved FROM reservation ORDER BY reservation_id, user_id;
-CREATE FUNCTION expire(name text) RETURNS void LANGUAGE plpgsql AS $$
-BEGIN
-	SET LOCAL session_replication_role = replica;
-	UPDATE reservation SET expires_at = now() - interval '1 s' WHERE reservation_id = name;
-	SET LOCAL session_replication_role = origin;
-END $$;
+\i `echo "$PG_ABS_SRCDIR"`/test/lib/reserved.sql
 
 --
 -- Released.  Confirmed all the same, if its stock is there: else it has expired.
