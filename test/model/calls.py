@@ -4,12 +4,15 @@ from hand_calls import HandCalls
 from order_calls import OrderCalls
 from other_calls import OtherCalls
 from read_calls import ReadCalls
+from reservation_calls import ReservationCalls
 from stock_calls import StockCalls
 from ticket_calls import TicketCalls
 
 WEIGHTS = {
 	"create": 20, "create_again": 5, "fire": 16, "verb": 7, "pay": 12, "refund": 6,
 	"fire_many": 2, "inside": 2, "cte": 0.5, "lock": 2,
+	"try_reserve": 9, "confirm_reservation": 4, "cancel_reservation": 2, "extend_reservation": 1.5,
+	"order_reserved": 4,
 	"receive": 5, "adjust": 3, "deduct": 4, "set_open": 2, "available": 1, "write_stock": 3,
 	"spoil_stock": 1,
 	"update_state": 8, "update_other": 5, "update_orm": 5, "update_forbidden": 3,
@@ -22,10 +25,11 @@ WEIGHTS = {
 }
 
 
-class Calls(OrderCalls, StockCalls, HandCalls, OtherCalls, TicketCalls, ReadCalls):
+class Calls(OrderCalls, ReservationCalls, StockCalls, HandCalls, OtherCalls, TicketCalls, ReadCalls):
 	"""pool.orders(): orders to choose from; machines(), machine_ids(), definition(name),
 	stock(sku); draw_id(user): an order id that nobody has; leaf(order_id): the name of its
-	leaf; remember() and recall(): requests of create_order()."""
+	leaf; remember() and recall(): requests of create_order(); reservations(), remember_try() and
+	recall_try(): those of try_reserve()."""
 
 	def __init__(self, rng, pool, weights=WEIGHTS):
 		super().__init__(rng, pool)

@@ -15,6 +15,7 @@ ABSENT = ["ghost"]
 HUGE = "huge"
 KEYS = ["k1", "k2", "k'3", "ключ" * 31]
 REFS = ["p1", "p2", "p\"3"]
+RESERVATIONS = ["h%d" % n for n in range(1, 20)] + ["h'20", "держи" * 25]
 MACHINES = ["m1", "m2", "m3"]
 CURRENCIES = ["EUR", "EUR", "eur", "USD", "JPY", "Kwd", "PTS"]
 PRICES = ["0", "1", "2.50", "19.90", "0.001", "100", "7.5", "0.005", "0.30000000000000004"]

@@ -22,7 +22,7 @@ def everything(connection, world):
 def differences(cursor, world):
 	found = []
 	for compare in (compare_orders, compare_lines, compare_history, compare_payments,
-			compare_stock, compare_movements, compare_machines, compare_tickets, compare_messages):
+			compare_stock, compare_movements, compare_reservations, compare_machines, compare_tickets, compare_messages):
 		found += compare(cursor, world)[:5]
 	return found
 
@@ -118,7 +118,10 @@ def compare_stock(cursor, world):
 
 
 def compare_movements(cursor, world):
-	cursor.execute("SELECT sku, quantity, reason, ref, actor FROM order_engine.stock_movement")
+	cursor.execute("""SELECT sku, quantity, reason, CASE reason WHEN 'reservation'
+			THEN r.reservation_id || ' of ' || coalesce(r.user_id::text, 'None') ELSE ref END, m.actor
+		FROM order_engine.stock_movement m
+		LEFT JOIN order_engine.reservation r ON reason = 'reservation' AND r.id::text = ref""")
 	actual, expected = {}, {}
 	for sku, *movement in cursor.fetchall():
 		actual.setdefault(sku, []).append(movement)
@@ -128,8 +131,17 @@ def compare_movements(cursor, world):
 	return compare_rows("movements of", sort_values(expected), sort_values(actual))
 
 
+def compare_reservations(cursor, world):
+	cursor.execute("""SELECT user_id, reservation_id, state, lines, confirmed, order_id
+		FROM order_engine.reservation""")
+	actual = {row[:2]: row[2:] for row in cursor.fetchall()}
+	expected = {key[1:]: (r.state, r.lines, r.confirmed, r.order)
+		for key, r in world.values.items() if key[0] == "reservation"}
+	return compare_rows("reservation", expected, actual)
+
+
 def sort_values(lists):
-	return {key: sorted(values, key=lambda v: [str(x) for x in v[:3]])
+	return {key: sorted(values, key=lambda v: [str(x) for x in v])
 		for key, values in lists.items()}
 
 

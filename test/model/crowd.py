@@ -22,6 +22,9 @@ import sql
 from builder import Builder
 from call import Call, Compound
 from calls import WEIGHTS, Calls
+from order_calls import read_line
+from reservation_rules import Reservation
+from stock_rules import wanted_of
 from things import Order
 
 # What the clients bring about themselves: malformed input, a guard that raises, and by SQL
@@ -46,6 +49,7 @@ class Shop:
 		self.known = {}
 		self.machine_values = {}
 		self.requests = []
+		self.tries = []
 		self.told = []
 		self.counts = Counter()
 		self.wrong = []
@@ -103,6 +107,25 @@ class Pool:
 	def recall(self, rng):
 		with self.shop.lock:
 			return rng.choice(self.shop.requests) if self.shop.requests else None
+
+	def remember_try(self, *request):
+		with self.shop.lock:
+			self.shop.tries = self.shop.tries[-8:] + [request]
+
+	def recall_try(self, rng):
+		with self.shop.lock:
+			return rng.choice(self.shop.tries) if self.shop.tries else None
+
+	def reservations(self):
+		"""As they were tried; what has become of them nobody knows."""
+		with self.shop.lock:
+			return [tried(*request) for request in self.shop.tries]
+
+
+def tried(user, name, lines, ttl):
+	lines = [read_line(line) for line in lines]
+	return Reservation(name, user, "held",
+		wanted_of((line.stock_key, line.quantity) for line in lines))
 
 
 class Killer(threading.Thread):

@@ -15,7 +15,7 @@ from calls import Calls
 from judge import Mismatch, answers, is_detail, is_json
 from machines import ORDER_MACHINE, Machine, random_definition
 from store import Session, Transaction, View, World, locked_by, others
-from things import Refused, Who
+from things import Order, Refused, Who
 
 SAVEPOINTS = ["s1", "s2", "s3"]
 SESSIONS = [("O", "owner", None), ("P", "operator", "till"), ("A", "app", None),
@@ -28,6 +28,7 @@ class Pool:
 	def __init__(self, driver):
 		self.driver = driver
 		self.requests = []
+		self.tries = []
 
 	def view(self):
 		return View(self.driver.world, self.driver.session.transaction or Transaction())
@@ -73,6 +74,15 @@ class Pool:
 
 	def recall(self, rng):
 		return rng.choice(self.requests) if self.requests else None
+
+	def remember_try(self, *request):
+		self.tries = self.tries[-20:] + [request]
+
+	def recall_try(self, rng):
+		return rng.choice(self.tries) if self.tries else None
+
+	def reservations(self):
+		return self.view().all("reservation")
 
 
 class Driver:
@@ -215,13 +225,16 @@ class Driver:
 			context.get("traceparent"), context.get("tracestate"))
 
 	def may_skip(self):
-		"""Whether tend() may pass over an order: somebody holds it or its stock, or it
+		"""Whether tend() may pass over an order, or a reservation: somebody holds it or its stock, or it
 		failed before and rests."""
 		may, _ = locked_by(others(self.world, self.session))
 
-		def skip(order):
-			keys = {("order", order.id)} | {("stock", sku) for sku in stock_rules.demands(order)}
-			return bool(keys & may) or order.id in self.resting
+		def skip(thing):
+			if not isinstance(thing, Order):
+				keys = {thing.key} | {("stock", sku) for sku in thing.lines}
+				return bool(keys & may)
+			keys = {("order", thing.id)} | {("stock", sku) for sku in stock_rules.demands(thing)}
+			return bool(keys & may) or thing.id in self.resting
 		return skip
 
 	# ---- judging ----

@@ -122,7 +122,7 @@ def read_machines(cursor):
 
 
 def broken_holds(cursor, machines):
-	"""What is reserved is what the orders in states that hold stock take."""
+	"""What is reserved is what the orders in states that hold stock, and reservations, take."""
 	cursor.execute("""SELECT o.machine_id, o.state, l.stock_key, sum(l.quantity)
 		FROM order_engine.orders o JOIN """ + TAKES + """ l USING (order_id)
 		WHERE l.stock_key IS NOT NULL GROUP BY 1, 2, 3""")
@@ -130,6 +130,11 @@ def broken_holds(cursor, machines):
 	for machine, state, key, quantity in cursor.fetchall():
 		if machines[machine].holds[state] == "held":
 			held[key] += quantity
+	cursor.execute("""SELECT line.key, sum(line.value::bigint)
+		FROM order_engine.reservation, jsonb_each_text(lines) line
+		WHERE state = 'held' GROUP BY 1""")
+	for key, quantity in cursor.fetchall():
+		held[key] += quantity
 	cursor.execute("SELECT sku, reserved FROM order_engine.stock")
 	reserved = dict(cursor.fetchall())
 	return ["stock %r: reserved %s, held by orders %s" % (sku, reserved.get(sku), held.get(sku))

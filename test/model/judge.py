@@ -4,7 +4,7 @@ import chooser
 import order_rules
 import sql
 from call import Compound, Document
-from things import OneOf, by_value
+from things import AnyOrder, OneOf, by_value
 
 
 class Mismatch(Exception):
@@ -30,6 +30,8 @@ def answers(call, told, expected):
 def same(have, want):
 	if isinstance(want, OneOf):
 		return have in want.values
+	if isinstance(want, AnyOrder):
+		return want == have
 	return sql.canonical(have) == sql.canonical(want)
 
 

@@ -83,7 +83,8 @@ class OrderCalls(Chooser):
 			adjustments=tuple(map(read_adjustment, self.given(arguments["adjustments"]) or [])),
 			attributes=self.given(arguments["attributes"]) or {},
 			private=self.given(arguments["private"]) or {},
-			machine=self.given(arguments["machine"]) or "order")
+			machine=self.given(arguments["machine"]) or "order",
+			reservation=self.given(arguments.get("reservation_id")))
 
 	def create_again(self):
 		"""An earlier request once more, the same in other words or changed."""

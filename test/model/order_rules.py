@@ -7,6 +7,8 @@ Refused.  `told` is what the server answered: it decides only what no rule does 
 from dataclasses import replace
 from decimal import Decimal
 
+import reservation_rules
+import stock_rules
 from machines import Machine
 from money import check_decimals, rounded
 from stock_rules import can_change_stock, change_stock
@@ -41,7 +43,11 @@ def create_order(view, who, request, told):
 		request=request.identity(), adjustments=adjustments,
 		attributes=request.attributes, private=request.private, lines=request.lines,
 		due=creation_due(machine, request.pay_within))
-	change_stock(view, order, machine.creation.stock, 1, who)
+	if request.reservation is None:
+		change_stock(view, order, machine.creation.stock, 1, who)
+	else:
+		held = reservation_rules.hold_of(view, request.user, request.reservation)
+		reservation_rules.take_over(view, held, stock_rules.demands(order), order.id)
 	if request.key is not None:
 		view.put(("key", request.user, request.key), order.id)
 	order = record(view, order, "create", None, who, {}, machine.creation.publish,

@@ -6,6 +6,7 @@ from decimal import Decimal
 
 import machines
 import order_rules
+import reservation_rules
 import sql
 import stock_rules
 from call import Call, by_hand
@@ -52,7 +53,9 @@ class OtherCalls(Chooser):
 		due = ",".join(str(o.id) for o in self.pool.orders() if is_due(o))
 		after = ("SELECT order_id::text AS what, version FROM order_engine.orders "
 			"WHERE order_id = ANY('{%s}') UNION ALL SELECT 'stock ' || sku, version "
-			"FROM order_engine.stock" % due)
+			"FROM order_engine.stock UNION ALL SELECT 'held ' || coalesce(user_id::text, '') || "
+			"' ' || reservation_id, CASE state WHEN 'held' THEN 1 ELSE 0 END "
+			"FROM order_engine.reservation" % due)
 		return Call("CALL order_engine.tend(10000)", lambda view, who, told: tended(view, told),
 			level="operator", after=after, plain_only=True)
 
@@ -129,6 +132,18 @@ MALFORMED = [
 	("adjust_stock('a', 0)", ["22023"], "operator"),
 	("deduct_stock('a', 0)", ["22023"], "app"),
 	("deduct_stock('a', -1)", ["22023"], "app"),
+	("try_reserve(NULL, %s, '1 hour')" % LINE, ["22004"], "app"),
+	("try_reserve('', %s, '1 hour')" % LINE, ["22023"], "app"),
+	("try_reserve('h', NULL, '1 hour')", ["22004"], "app"),
+	("try_reserve('h', '[]', '1 hour')", ["22023"], "app"),
+	("try_reserve('h', %s, NULL)" % LINE, ["22004"], "app"),
+	("try_reserve('h', %s, '0')" % LINE, ["22023"], "app"),
+	("try_reserve('h', %s, '13 months')" % LINE, ["22023"], "app"),
+	("confirm_reservation(NULL)", ["22004"], "app"),
+	("confirm_reservation('no such')", ["OE007"], "app"),
+	("cancel_reservation(repeat('x', 256))", ["22023"], "app"),
+	("extend_reservation('no such', '-1 hour')", ["22023"], "app"),
+	("extend_reservation('no such', '1 hour')", ["OE007"], "app"),
 	("emit('a b', '1', 't', '1')", ["22023"], "app"),
 	("emit('a', '', 't', '1')", ["22023"], "app"),
 	("emit('a', '1', NULL, '1')", ["22004"], "app"),
@@ -160,6 +175,8 @@ def tended(view, told):
 	"""Moves what was moved, and complains of what should have been."""
 	versions = {row["what"]: row["version"] for row in told.after or ()}
 	before = {}
+	for held in [r for r in view.all("reservation") if r.state == "held" and r.short]:
+		expire_hold(view, told, held, versions, before)
 	for order in [o for o in view.all("order") if is_due(o)]:
 		# what is looked at stays locked in a transaction, moved or not
 		view.get(("order", order.id))
@@ -174,6 +191,17 @@ def tended(view, told):
 		elif not told.may_skip(order):
 			raise Refused("none: order %d is due and was left" % order.id)
 	take_versions(view, before, versions)
+
+
+def expire_hold(view, told, held, versions, before):
+	view.get(held.key)
+	for sku in held.lines:
+		before.setdefault(sku, view.get(("stock", sku)))
+	name = "held %s %s" % ("" if held.user is None else held.user, held.name)
+	if versions.get(name) == 0:
+		reservation_rules.expire(view, held)
+	elif not told.may_skip(held):
+		raise Refused("none: reservation %s is due and was left" % held.ref)
 
 
 def take_versions(view, before, versions):

@@ -7,9 +7,13 @@ from things import Movement, Refused, Stock, Who, refuse
 
 def demands(order):
 	"""What an order takes of each stock, in the order of the keys' bytes."""
-	wanted = {}
 	takes = [(line.stock_key, line.quantity) for line in order.lines]
 	takes += [(a.get("stock_key"), a.get("quantity")) for a in order.adjustments]
+	return wanted_of(takes)
+
+
+def wanted_of(takes):
+	wanted = {}
 	for key, quantity in takes:
 		if key is not None:
 			wanted[key] = wanted.get(key, 0) + quantity
@@ -52,13 +56,20 @@ def change_stock(view, order, effect, version, who):
 		view.put(("stock", sku), replace(stock, version=stock.version + 1))
 
 
-def check_available(view, wanted):
+def find_short(view, wanted):
+	"""SKUs that are unknown, and lines of those of which there is too little."""
 	found = {sku: view.get(("stock", sku)) for sku in wanted}
-	unknown = [{"sku": sku} for sku, stock in found.items() if stock is None]
+	unknown = [sku for sku, stock in found.items() if stock is None]
 	short = [short_line(sku, stock, wanted[sku])
 		for sku, stock in found.items() if stock is not None and stock.available < wanted[sku]]
+	return unknown, short
+
+
+def check_available(view, wanted):
+	unknown, short = find_short(view, wanted)
 	if unknown:
-		raise Refused("OE002", detail={"unknown": unknown, "short": short})
+		raise Refused("OE002",
+			detail={"unknown": [{"sku": sku} for sku in unknown], "short": short})
 	if short:
 		raise Refused("OE001", detail={"short": short})
 

@@ -32,6 +32,20 @@ class OneOf:
 		return " or ".join(map(repr, self.values))
 
 
+class AnyOrder:
+	"""A list of JSON objects, in whatever order."""
+
+	def __init__(self, values):
+		self.values = values
+
+	def __eq__(self, other):
+		return isinstance(other, list) and sorted(map(by_value, other), key=repr) \
+			== sorted(map(by_value, self.values), key=repr)
+
+	def __repr__(self):
+		return "in any order %r" % self.values
+
+
 @dataclass(frozen=True)
 class Who:
 	actor: str
@@ -61,11 +75,13 @@ class Request:
 	attributes: Any = None
 	private: Any = None
 	machine: str = "order"
+	reservation: str = None
 
 	def identity(self):
 		"""What makes a repeated request the same: numbers are compared by value."""
 		return by_value([self.user, [line_values(line) for line in self.lines], self.pay_within,
-			self.currency, list(self.adjustments), self.attributes, self.private, self.machine])
+			self.currency, list(self.adjustments), self.attributes, self.private, self.machine,
+			self.reservation])
 
 
 @dataclass(frozen=True)
