@@ -36,9 +36,11 @@
  *		change_row()		stock_row_change(), in mode row
  *		change_unloaded()	escrow_pin_unloaded(), pin_by_lock()
  *		load(), load_sku()	load_wanted(), run_pass(), read_all(), escrow_entry_add()
- *		become_visible()	ProcArrayEndTransaction() at commit; vanish() at abort
+ *		become_visible()	ProcArrayEndTransaction() at commit
+ *		vanish()			the same at abort
  *		settle()			commit_record(), abort_record(), escrow_entry_unpin()
- *		undo()				roll_back(); nested: escrow_account.c, level by level
+ *		undo()				roll_back()
+ *		nested				escrow_account.c, level by level
  *		switch				stock_mode_change(), escrow_bar(), await_pins(), commit_switch()
  *		lift()				abort_switch()
  *		fold				escrow_fold(), stock_fold_begin(), fold_sku(), append_carried()
@@ -296,7 +298,7 @@ hidden short is_reserved;
 hidden short should_on_hand;
 hidden short should_reserved;
 
-/* ---- reading under a snapshot: stock_find(), position_read(), scan_leaf() ---- */
+/* ---- reading under a snapshot: stock_row_find(), position_read(), scan_between() ---- */
 
 /* v_: the version of the SKU's row that the snapshot sees. */
 inline find_version(by, s)

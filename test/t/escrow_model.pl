@@ -16,15 +16,47 @@ use Test::More;
 my $model = "$FindBin::RealBin/../model/escrow.pml";
 my $place = ($ENV{TESTDATADIR} // '/tmp') . '/escrow_model';
 
+sub slurp
+{
+	my ($file) = @_;
+	open(my $in, '<', $file) or die "could not read $file: $!";
+	local $/;
+	return <$in>;
+}
+
 # The lists are in the model.
+my $source = slurp($model);
 my (@scenes, @mutants);
-open(my $source, '<', $model) or die "could not read $model: $!";
-while (<$source>)
+foreach (split /\n/, $source)
 {
 	push @scenes, { scene => $1, says => $2 } if m{^#define ([a-z_]+)\s+[0-9]{1,2}\s+/\* (.*) \*/$};
 	push @mutants, { guard => $1, scene => $2, says => $3 } if m{^#define ([a-z_]+)\s+[0-9]{3}\s+/\* (\w+): (.*) \*/$};
 }
-close($source);
+
+# What its comments name is there: steps of the model, functions and files of ours, but for
+# what is PostgreSQL's.
+sub unknown_names
+{
+	my @files = glob("$FindBin::RealBin/../../src/*/*.c");
+	my %function = map { $_ => 1 } map { slurp($_) =~ /^(\w+)\(/mg } @files;
+	my %file = map { m{([^/]+)$} => 1 } @files;
+	my %step = map { $_ => 1 } grep { defined } $source =~ /^(?:inline |(?:active )?proctype )(\w+)\(|^(\w+):$/mg;
+	my ($map) = $source =~ /Which step is which function:\n(.*?)Not here:/s;
+	my @unknown;
+
+	foreach (grep { /\w/ } split /\n/, $map)
+	{
+		my ($steps, $functions) = /^ \*\t\t([a-z_(), ]+?)\t+(.*)$/ or push @unknown, $_ and next;
+		push @unknown, grep { !$step{$_} } $steps =~ /\w+/g;
+		push @unknown, grep { !$function{$_} && !/[A-Z]/ } $functions =~ /(\w+)\(\)/g;
+	}
+	foreach ($source =~ m{/\*(.*?)\*/}sg)
+	{
+		push @unknown, grep { !$function{$_} && !$function{"order_engine_$_"} && !$step{$_} && !/[A-Z]/ } /(\w+)\(\)/g;
+		push @unknown, grep { !$file{$_} && !/^(?:pan|xact)\.c$/ } /(\w+\.c)\b/g;
+	}
+	return @unknown;
+}
 
 # One search, in a place of its own; what is said there is in a file.
 sub search
@@ -78,9 +110,7 @@ sub search_all
 sub said
 {
 	my ($job) = @_;
-	open(my $file, '<', "$job->{place}/said") or return 'nothing was searched';
-	local $/;
-	return <$file>;
+	return -e "$job->{place}/said" ? slurp("$job->{place}/said") : 'nothing was searched';
 }
 
 # Everything was searched; or something was found that is no limit of the search.
@@ -107,5 +137,6 @@ foreach my $job (@jobs)
 	}
 }
 ok(@scenes > 0 && @mutants > 0, 'there are scenes and guards');
+is(join(' ', unknown_names()), '', 'what the comments of the model name is there');
 remove_tree($place);
 done_testing();
