@@ -65,7 +65,7 @@ extern bool stock_row_lock(StockRow *stock, const char *sku);
  */
 extern bool stock_row_lock_to_fold(StockRow *stock, const char *sku);
 
-/* As stock_row_lock(), but a row that is not there is made, empty; what comes in next is version 1. */
+/* As stock_row_lock(), but a row that is not there is made, empty; the next change is version 1. */
 extern void stock_row_lock_or_create(StockRow *stock, const char *sku);
 
 /*
