@@ -55,13 +55,14 @@ line_arrays(const Look *look, Datum *arrays)
 												FLOAT8PASSBYVAL, TYPALIGN_DOUBLE));
 }
 
-/* False if all of it is there, or unknown. */
+/* False if all of it is there, unknown, or not for sale. */
 static bool
 find_short(const Look *look, Datum *skus)
 {
 	static Statement statement = {
 		"SELECT pg_catalog.array_agg(l.sku) FROM unnest($1, $2) AS l(sku, quantity)"
-		" WHERE order_engine.available(l.sku) < l.quantity",
+		" JOIN order_engine.stock s ON s.sku = l.sku"
+		" WHERE s.open AND order_engine.available(l.sku) < l.quantity",
 		2,
 		{TEXTARRAYOID, INT8ARRAYOID}};
 	Datum arrays[2];

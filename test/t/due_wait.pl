@@ -59,7 +59,7 @@ sub waits
 		"$client->{name} waits");
 }
 
-$sql->("SELECT order_engine.receive_stock(s, 2) FROM unnest(ARRAY['a', 'b', 'coupon', 'held']) s");
+$sql->("SELECT order_engine.receive_stock(s, 2) FROM unnest(ARRAY['a', 'b', 'closed', 'coupon', 'held']) s");
 $becomes_true->("SELECT count(*) = 1 FROM pg_stat_activity WHERE backend_type = 'order_engine keeper'", 'a keeper runs');
 
 my $holder = overdue($create->('a', ", pay_within => '2 seconds'"));
@@ -79,6 +79,11 @@ my $patient = [ @$long, "SET statement_timeout = '50s'" ];
 like(told(start($patient, $create->('held', ''))), qr/insufficient stock/, 'what is held and not overdue is refused at once');
 like(told(start($patient, $create->('nothing', ''))), qr/unknown SKU/, 'so is what is unknown');
 like(told(start($patient, $create->('b', ", pay_within => '1 hour'"))), qr/pending/, 'what is there is sold at once');
+my $other = overdue($create->('closed', ", pay_within => '2 seconds'"));
+$sql->("SELECT order_engine.set_stock_open('closed', false)");
+like(told(start($patient, $create->('closed', ''))), qr/insufficient stock.*"closed": true/s, 'what is closed is refused at once, overdue or not');
+$other->query_safe('ROLLBACK');
+$other->quit;
 like(told(start([ @$patient, "SET default_transaction_isolation = 'repeatable read'" ], $create->('a', ''))), qr/insufficient stock/,
 	'an old snapshot would not see it come');
 
