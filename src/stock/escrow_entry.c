@@ -3,7 +3,9 @@
  *		The free quantities of SKUs in mode escrow, in shared memory.
  *
  * One hash table for all databases, of order_engine.escrow_skus entries, and beside it,
- * for each process, the virtual transaction that set its pins.
+ * for each process, the virtual transaction that set its pins, and the queues of those who
+ * wait for pins to go: these outlive the entries, for who has cleared his bit tells it when
+ * the entry is not there for him any more.
  *
  * Who pins.  Whoever changes stock of a SKU in mode escrow, in whatever way (a confirm,
  * which leaves the free quantity alone, and what replication applies included), before
@@ -34,7 +36,7 @@
  *		epoch		under the lock EXCLUSIVE, while nobody has a pin; read with a pin
  *		barred		under the lock
  *		closed		as epoch, but read under the lock too
- *		unpinned	told whenever a pin goes
+ *		unpinned	as key; a queue, told whenever a pin goes, of this entry or of another
  *		pins		atomic words
  *		all else	atomic
  * A database's count of its entries is written under the lock EXCLUSIVE, and read by
@@ -69,24 +71,34 @@
 
 #define ROOM_MS 1000
 
+#define QUEUES 64
+
 struct EscrowEntry
 {
-	EscrowKey		  key;
-	int64			  epoch;
-	bool			  barred;
-	bool			  closed; /* nothing is sold */
-	ConditionVariable unpinned;
-	pg_atomic_uint64  free; /* signed, as the next */
-	pg_atomic_uint64  in_flight;
-	pg_atomic_uint64  changes; /* transactions that had a pin and have ended */
-	pg_atomic_uint64  taken;
-	pg_atomic_uint64  refused;
-	pg_atomic_uint64  waits;
-	pg_atomic_uint64  folds;
-	pg_atomic_uint64  last_fold;
-	pg_atomic_uint32  fold_failures;
-	pg_atomic_uint32  pins[FLEXIBLE_ARRAY_MEMBER];
+	EscrowKey		   key;
+	int64			   epoch;
+	bool			   barred;
+	bool			   closed; /* nothing is sold */
+	ConditionVariable *unpinned;
+	pg_atomic_uint64   free; /* signed, as the next */
+	pg_atomic_uint64   in_flight;
+	pg_atomic_uint64   changes; /* transactions that had a pin and have ended */
+	pg_atomic_uint64   taken;
+	pg_atomic_uint64   refused;
+	pg_atomic_uint64   waits;
+	pg_atomic_uint64   folds;
+	pg_atomic_uint64   last_fold;
+	pg_atomic_uint32   fold_failures;
+	pg_atomic_uint32   pins[FLEXIBLE_ARRAY_MEMBER];
 };
+
+/* Beside the table; entries share queues, by their keys. */
+typedef struct EscrowArea
+{
+	bool				 ready; /* the queues; under the lock */
+	ConditionVariable	 queues[QUEUES];
+	VirtualTransactionId pinners[FLEXIBLE_ARRAY_MEMBER]; /* of each process; before the first bit */
+} EscrowArea;
 
 /* What a database has of its own. */
 typedef struct EscrowDatabase
@@ -100,8 +112,8 @@ static int escrow_skus; /* a setting */
 static Size database_part;
 
 /* Set in the postmaster; NULL without preload, and where escrow_skus is 0. */
-static HTAB					*entries;
-static VirtualTransactionId *pinners; /* of each process; before the first bit of a transaction */
+static HTAB		  *entries;
+static EscrowArea *area;
 
 static EscrowDatabase *my_database; /* once asked for; it never moves */
 
@@ -174,13 +186,23 @@ escrow_entry_any(void)
 
 /* ---- making and removing: under the table's lock, EXCLUSIVE ---- */
 
+static ConditionVariable *
+queue_of(const EscrowKey *key)
+{
+	if (!area->ready)
+		for (int i = 0; i < QUEUES; i++)
+			ConditionVariableInit(&area->queues[i]);
+	area->ready = true;
+	return &area->queues[get_hash_value(entries, key) % QUEUES];
+}
+
 static void
 init_entry(EscrowEntry *entry)
 {
 	entry->epoch = 0;
 	entry->barred = false;
 	entry->closed = false;
-	ConditionVariableInit(&entry->unpinned);
+	entry->unpinned = queue_of(&entry->key);
 	pg_atomic_init_u64(&entry->free, 0);
 	pg_atomic_init_u64(&entry->in_flight, 0);
 	pg_atomic_init_u64(&entry->changes, 0);
@@ -336,18 +358,22 @@ set_pin(EscrowEntry *entry)
 {
 	int me = number_of(MyProc);
 
-	GET_VXID_FROM_PGPROC(pinners[me], *MyProc);
+	GET_VXID_FROM_PGPROC(area->pinners[me], *MyProc);
 	pg_atomic_fetch_or_u32(&entry->pins[me / BITS_IN_WORD], bit_of(me));
 }
 
-/* A full barrier too: who finds the bit cleared sees what was done before. */
+/*
+ * A full barrier too: who finds the bit cleared sees what was done before.  By then the entry may
+ * have been removed.
+ */
 static void
 clear_pin(EscrowEntry *entry)
 {
-	int me = number_of(MyProc);
+	int				   me = number_of(MyProc);
+	ConditionVariable *unpinned = entry->unpinned;
 
 	pg_atomic_fetch_and_u32(&entry->pins[me / BITS_IN_WORD], ~bit_of(me));
-	ConditionVariableBroadcast(&entry->unpinned);
+	ConditionVariableBroadcast(unpinned);
 }
 
 EscrowFound
@@ -444,7 +470,7 @@ escrow_entry_give_back(EscrowEntry *entry, int64 claimed)
 	pg_atomic_fetch_add_u64(&entry->free, claimed);
 	pg_atomic_fetch_sub_u64(&entry->in_flight, claimed);
 	if (claimed > 0)
-		ConditionVariableBroadcast(&entry->unpinned);
+		ConditionVariableBroadcast(entry->unpinned);
 }
 
 void
@@ -480,13 +506,13 @@ escrow_entry_wait(EscrowEntry *entry, int timeout_ms)
 	long		left = timeout_ms;
 	bool		others;
 
-	ConditionVariablePrepareToSleep(&entry->unpinned);
+	ConditionVariablePrepareToSleep(entry->unpinned);
 	others = left > 0 && has_other_pins(entry);
 	if (others)
 		pg_atomic_fetch_add_u64(&entry->waits, 1);
 	while (left > 0 && escrow_entry_free(entry) <= free && has_other_pins(entry))
 	{
-		(void) ConditionVariableTimedSleep(&entry->unpinned, left, PG_WAIT_EXTENSION);
+		(void) ConditionVariableTimedSleep(entry->unpinned, left, PG_WAIT_EXTENSION);
 		left = TimestampDifferenceMilliseconds(GetCurrentTimestamp(), end);
 	}
 	ConditionVariableCancelSleep();
@@ -527,7 +553,7 @@ escrow_entry_pinned_by(EscrowEntry *entry, int process, VirtualTransactionId *tr
 	if (process == number_of(MyProc) || !has_pin(entry, process))
 		return false;
 	pg_read_barrier();
-	*transaction = pinners[process];
+	*transaction = area->pinners[process];
 	return true;
 }
 
@@ -700,9 +726,10 @@ entry_size(void)
 }
 
 static Size
-pinners_size(void)
+area_size(void)
 {
-	return mul_size(MaxBackends, sizeof(VirtualTransactionId));
+	return add_size(offsetof(EscrowArea, pinners),
+					mul_size(MaxBackends, sizeof(VirtualTransactionId)));
 }
 
 static void
@@ -725,7 +752,7 @@ escrow_entry_init(void)
 							&escrow_skus, 1000, 0, 1000000, context, 0, NULL, NULL, NULL);
 	if (escrow_skus == 0)
 		return;
-	shared_request(AREA_NAME, pinners_size, 1, (void **) &pinners);
+	shared_request(AREA_NAME, area_size, 1, (void **) &area);
 	shared_request_hash(TABLE_NAME, sizeof(EscrowKey), entry_size, &escrow_skus, &entries);
 	database_part = database_slot_request(sizeof(EscrowDatabase), init_database);
 }
