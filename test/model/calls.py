@@ -13,7 +13,7 @@ WEIGHTS = {
 	"fire_many": 2, "inside": 2, "cte": 0.5, "lock": 2,
 	"try_reserve": 9, "confirm_reservation": 4, "cancel_reservation": 2, "extend_reservation": 1.5,
 	"order_reserved": 4,
-	"receive": 5, "adjust": 3, "deduct": 4, "set_open": 2, "available": 1, "write_stock": 3,
+	"set_mode": 3, "receive": 5, "adjust": 3, "deduct": 4, "set_open": 2, "available": 1, "write_stock": 3,
 	"spoil_stock": 1,
 	"update_state": 8, "update_other": 5, "update_orm": 5, "update_forbidden": 3,
 	"update_many": 3, "insert": 4, "insert_elsewhere": 0.3, "upsert": 3, "merge": 2, "copy": 1,

@@ -5,6 +5,7 @@ from decimal import Decimal
 import invariants
 import sql
 from machines import INTERVALS
+from store import locked_by, others
 from things import Due, OneOf, line_values
 
 
@@ -110,9 +111,15 @@ def compare_payments(cursor, world):
 
 
 def compare_stock(cursor, world):
-	cursor.execute("SELECT sku, on_hand, reserved, version, mode, open FROM order_engine.stock")
-	actual = {row[0]: row[1:] for row in cursor.fetchall()}
-	expected = {key[1]: (s.on_hand, s.reserved, s.version, "row", s.open)
+	"""What is available in mode escrow only where nobody may have taken some of it."""
+	cursor.execute("""SELECT sku, n.on_hand, n.reserved,
+			CASE n.mode WHEN 'row' THEN s.version END, n.mode, s.open, n.available
+		FROM order_engine.stock_now n JOIN order_engine.stock s USING (sku)""")
+	may, _ = locked_by(others(world, None))
+	actual = {row[0]: [*row[1:6], None if ("stock", row[0]) in may else row[6]]
+		for row in cursor.fetchall()}
+	expected = {key[1]: [s.on_hand, s.reserved, s.version if s.mode == "row" else None, s.mode,
+			s.open, None if key in may else s.available]
 		for key, s in world.values.items() if key[0] == "stock" and s is not None}
 	return compare_rows("stock", expected, actual)
 

@@ -16,12 +16,15 @@ TAKES = """(SELECT order_id, stock_key, quantity FROM order_engine.order_line
 # Each finds what is wrong: a row for each case, none if all is well.
 QUERIES = {
 	"stock adds up to its movements": """
-		SELECT sku, s.on_hand, m.moved FROM order_engine.stock s
+		SELECT sku, s.on_hand, m.moved FROM order_engine.stock_now s
 		FULL JOIN (SELECT sku, sum(quantity) AS moved FROM order_engine.stock_movement
 			GROUP BY sku) m USING (sku)
 		WHERE coalesce(s.on_hand, 0) <> coalesce(m.moved, 0)""",
 	"no stock is negative or oversold": """
-		SELECT * FROM order_engine.stock WHERE reserved < 0 OR reserved > on_hand""",
+		SELECT sku, on_hand, reserved FROM order_engine.stock
+			WHERE reserved < 0 OR reserved > on_hand
+		UNION ALL SELECT sku, on_hand, reserved FROM order_engine.stock_now
+			WHERE reserved < 0 OR reserved > on_hand""",
 	"captured and refunded are the sums of the payments": """
 		SELECT o.order_id, o.captured, p.captured, o.refunded, p.refunded
 		FROM order_engine.orders o,
@@ -135,7 +138,7 @@ def broken_holds(cursor, machines):
 		WHERE state = 'held' GROUP BY 1""")
 	for key, quantity in cursor.fetchall():
 		held[key] += quantity
-	cursor.execute("SELECT sku, reserved FROM order_engine.stock")
+	cursor.execute("SELECT sku, reserved FROM order_engine.stock_now")
 	reserved = dict(cursor.fetchall())
 	return ["stock %r: reserved %s, held by orders %s" % (sku, reserved.get(sku), held.get(sku))
 		for sku in sorted({*reserved, *held}) if reserved.get(sku, 0) != held.get(sku, 0)]

@@ -33,7 +33,9 @@ def create_order(view, who, request, told):
 		raise Refused("22023")
 	amount, subtotal, adjustments = amounts(request)
 	if amount < 0 or (request.pay_within is not None and machine.creation.due is None):
-		raise Refused("22023")
+		# what is short in mode escrow may be seen first
+		raise Refused("22023", *["OE001"] * stock_rules.is_short_in_escrow(view,
+			stock_rules.demands(replace(request, adjustments=adjustments))))
 	if request.key is not None:
 		earlier = view.get(("key", request.user, request.key))
 		if earlier is not None:

@@ -42,6 +42,12 @@ class StockCalls(Chooser):
 		"""By hand: what the owner may."""
 		sku, on_hand = self.rng.choice(SKUS + ["e"]), self.rng.randint(0, 30)
 		what = self.rng.randrange(4)
+		stock = self.pool.stock(sku)
+		if what > 1 and stock is not None and stock.mode == "escrow":
+			# the row is as of the last fold, so only what is relative has a meaning
+			return by_hand("UPDATE order_engine.stock SET on_hand = on_hand + %d WHERE sku = %s"
+				% (on_hand, sql.literal(sku)),
+				lambda view, who, told: stock_rules.add_stock(view, who, sku, on_hand), "owner")
 		if what == 0:
 			return by_hand("INSERT INTO order_engine.stock (sku, on_hand) VALUES (%s, %d)"
 				% (sql.literal(sku), on_hand), lambda view, who, told:
@@ -61,7 +67,8 @@ class StockCalls(Chooser):
 	def spoil_stock(self):
 		sku = self.rng.choice(SKUS)
 		change = self.rng.choice(["reserved = reserved + 1", "version = version + 2",
-			"mode = 'escrow'", "auto_mode = true", "open = NOT open", "sku = sku || 'x'"])
+			"mode = CASE mode WHEN 'row' THEN 'escrow' ELSE 'row' END", "epoch = epoch + 1",
+			"auto_mode = true", "open = NOT open", "sku = sku || 'x'"])
 		return by_hand("UPDATE order_engine.stock SET %s WHERE sku = %s"
 			% (change, sql.literal(sku)),
 			lambda view, who, told: refused_if_there(view, ("stock", sku), "OE014"), "owner")
@@ -72,7 +79,30 @@ class StockCalls(Chooser):
 		return Call("SELECT " + sql.call("set_stock_open", sku, open), lambda view, who, told:
 			stock_rules.set_stock_open(view, who, sku, open), level="operator")
 
+	def set_mode(self):
+		mode = self.rng.choice(["row", "escrow", "escrow"])
+		if self.rng.random() < 0.6:
+			return self.set_mode_call(self.sku(), mode)
+		skus = [self.sku() for _ in range(self.rng.randint(1, 3))]
+		array = sql.Raw("ARRAY[%s]" % ", ".join(map(sql.literal, skus)))
+		return self.mode_call(array, mode, lambda view, who, told:
+			stock_rules.set_stock_mode(view, skus, mode, told))
+
+	def set_mode_call(self, sku, mode):
+		return self.mode_call(sku, mode, lambda view, who, told:
+			stock_rules.set_stock_mode(view, [sku], mode, told) == 1)
+
+	def mode_call(self, what, mode, predict):
+		return Call("SELECT " + sql.call("set_stock_mode", what, mode), predict, level="operator",
+			after="SELECT sku, version FROM order_engine.stock", plain_only=True)
+
 	def available(self):
 		sku = self.sku()
 		return Call("SELECT " + sql.call("available", sku), lambda view, who, told:
-			view.peek(("stock", sku)) and view.peek(("stock", sku)).available, writes=False)
+			available(view, sku), writes=False)
+
+
+def available(view, sku):
+	view.shared.add(("stock", sku))
+	stock = view.peek(("stock", sku))
+	return stock and stock.available

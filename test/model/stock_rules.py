@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from things import Movement, Refused, Stock, Who, refuse
+from things import Movement, Refused, Stock, Unclear, Who, refuse
 
 
 def demands(order):
@@ -67,11 +67,20 @@ def find_short(view, wanted):
 
 def check_available(view, wanted):
 	unknown, short = find_short(view, wanted)
+	if is_short_in_escrow(view, wanted):
+		# told before the others are looked at
+		raise Refused("OE001", *["OE002"] * bool(unknown))
 	if unknown:
 		raise Refused("OE002",
 			detail={"unknown": [{"sku": sku} for sku in unknown], "short": short})
 	if short:
 		raise Refused("OE001", detail={"short": short})
+
+
+def is_short_in_escrow(view, wanted):
+	found = {sku: view.get(("stock", sku)) for sku in wanted}
+	return any(stock is not None and stock.mode == "escrow" and stock.available < wanted[sku]
+		for sku, stock in found.items())
 
 
 def short_line(sku, stock, quantity):
@@ -94,7 +103,11 @@ def find_movement(view, sku, reason, ref):
 	if ref is None:
 		return None
 	moves = view.get(("moves", sku)) or ()
-	return next((m for m in moves if (m.reason, m.ref) == (reason, ref)), None)
+	found = next((m for m in moves if (m.reason, m.ref) == (reason, ref)), None)
+	if found is not None and view.is_of_now(("moves", sku)) \
+			and view.is_unseen(("moves", sku), found):
+		raise Refused("40001")
+	return found
 
 
 def receive_stock(view, who, sku, quantity, reason, ref):
@@ -114,6 +127,9 @@ def receive_stock(view, who, sku, quantity, reason, ref):
 def stock_result(stock, replayed):
 	if stock is None:
 		return {"replayed": replayed}
+	if stock.mode == "escrow":
+		# on_hand is as of the last fold
+		return {"available": stock.available, "version": None, "replayed": replayed}
 	return {"on_hand": stock.on_hand, "available": stock.available, "version": stock.version,
 		"replayed": replayed}
 
@@ -150,11 +166,13 @@ def deduct_stock(view, who, sku, quantity, expected, ref):
 	earlier = find_movement(view, sku, "deduct", ref)
 	if earlier is not None:
 		return repeat_movement(stock, earlier, -quantity,
-			stock and {"remaining": stock.available, "version": stock.version})
+			stock and deduct_result(stock))
 	if stock is None:
 		raise Refused("OE002")
 	faults = {}
-	if expected is not None and expected != stock.version:
+	if expected is not None and stock.mode == "escrow":
+		faults["0A000"] = None
+	elif expected is not None and expected != stock.version:
 		faults["OE011"] = {"sku": sku, "expected": expected, "actual": stock.version}
 	if stock.available < quantity:
 		faults["OE001"] = {"short": [short_line(sku, stock, quantity)]}
@@ -162,18 +180,56 @@ def deduct_stock(view, who, sku, quantity, expected, ref):
 	stock = replace(stock, on_hand=stock.on_hand - quantity, version=stock.version + 1)
 	view.put(("stock", sku), stock)
 	move_goods(view, sku, -quantity, "deduct", ref, who)
-	return {"remaining": stock.available, "version": stock.version}
+	return deduct_result(stock)
+
+
+def deduct_result(stock):
+	return {"remaining": stock.available,
+		"version": None if stock.mode == "escrow" else stock.version}
 
 
 def set_stock_open(view, who, sku, open):
 	stock = view.get(("stock", sku))
 	if stock is None:
 		raise Refused("OE002")
+	check_unchanged(view, sku, stock)
 	if stock.open == open:
 		return False
+	if stock.mode == "escrow":
+		view.put(("switched", sku), True)
 	view.put(("stock", sku), replace(stock, open=open, version=stock.version + 1))
 	move_goods(view, sku, 0, "opened" if open else "closed", None, who)
 	return True
+
+
+def check_unchanged(view, sku, stock):
+	"""What a transaction has changed in mode escrow it cannot switch or close; what it has
+	changed otherwise, or tried to, may stand in the way or not."""
+	transaction = view.transaction
+	if view.has_switched(sku) or ("switched", sku) in view.scratch.writes:
+		raise Unclear()
+	if stock.mode == "escrow" and ("stock", sku) in transaction.written():
+		raise Refused("55000")
+	if ("stock", sku) in transaction.touched | set(view.scratch.writes):
+		raise Unclear()
+
+
+def set_stock_mode(view, skus, mode, told):
+	"""How many changed.  Which version a SKU has when it is back in mode row, only the server
+	knows: each fold was one."""
+	versions = {row["sku"]: row["version"] for row in told.after or ()}
+	changed = 0
+	for sku in sorted(set(skus), key=str.encode):
+		stock = view.get(("stock", sku))
+		if stock is None:
+			raise Refused("OE002")
+		check_unchanged(view, sku, stock)
+		if stock.mode != mode:
+			view.put(("stock", sku), replace(stock, mode=mode,
+				version=versions.get(sku, stock.version)))
+			view.put(("switched", sku), True)
+			changed += 1
+	return changed
 
 
 def insert_stock(view, who, sku, on_hand):
@@ -182,6 +238,12 @@ def insert_stock(view, who, sku, on_hand):
 	view.put(("stock", sku), Stock(on_hand, 0, 1))
 	if on_hand:
 		move_goods(view, sku, on_hand, "direct", None, who)
+
+
+def add_stock(view, who, sku, units):
+	stock = view.get(("stock", sku))
+	if stock is not None:
+		update_stock(view, who, sku, counted(stock.on_hand + units))
 
 
 def update_stock(view, who, sku, on_hand):
@@ -198,7 +260,7 @@ def delete_stock(view, who, sku):
 	stock = view.get(("stock", sku))
 	if stock is None:
 		return
-	if stock.reserved:
+	if stock.reserved or stock.mode == "escrow":
 		raise Refused("OE014")
 	view.put(("stock", sku), None)
 	if stock.on_hand:

@@ -1,7 +1,8 @@
 """What a transaction of the model sees, writes and locks.
 
 The shop is a dictionary of immutable values: ("order", id), ("stock", sku),
-("moves", sku), ("key", user, key), ("machine", id).  A transaction lays levels over it,
+("moves", sku), ("key", user, key), ("machine", id), ("reservation", user, id), and within a
+transaction ("switched", sku).  A transaction lays levels over it,
 one for each savepoint, a statement one more, which is merged when it succeeded.
 """
 
@@ -30,7 +31,8 @@ class World:
 		self.stamps = False
 
 	def merge(self, level):
-		self.values.update(level.writes)
+		self.values.update({key: value for key, value in level.writes.items()
+			if key[0] != "switched"})
 		self.messages.extend(level.messages)
 
 
@@ -105,7 +107,27 @@ class View:
 		for level in [self.scratch, *reversed(self.transaction.levels)]:
 			if key in level.writes:
 				return level.writes[key]
+		return self.committed(key)
+
+	def committed(self, key):
+		"""Of stock in mode escrow what is there now, whatever the snapshot."""
+		if self.is_of_now(key):
+			return self.world.values.get(key)
 		return self.base.get(key)
+
+	def is_of_now(self, key):
+		stock = self.world.values.get(("stock", key[1])) if key[0] in ("stock", "moves") else None
+		return stock is not None and stock.mode == "escrow"
+
+	def is_unseen(self, key, value):
+		"""Whether a value of a list is there, but the snapshot does not show it."""
+		snapshot = self.transaction.snapshot
+		return snapshot is not None and value in (self.world.values.get(key) or ()) \
+			and value not in (snapshot.get(key) or ())
+
+	def has_switched(self, sku):
+		"""This transaction, in what it did before this statement."""
+		return any(("switched", sku) in level.writes for level in self.transaction.levels)
 
 	def get(self, key):
 		"""What a write judges by: the row is locked."""
@@ -139,6 +161,9 @@ class View:
 	def is_stale(self, key):
 		"""Whether another transaction has changed it since the snapshot of this one."""
 		snapshot = self.transaction.snapshot
+		if snapshot is not None and self.is_of_now(key):
+			earlier = snapshot.get(("stock", key[1]))
+			return earlier is None or earlier.mode != "escrow"
 		return snapshot is not None and \
 			self.world.values.get(key) is not snapshot.get(key)
 

@@ -19,6 +19,10 @@ class Refused(Exception):
 		self.detail = detail
 
 
+class Unclear(Refused):
+	"""The documentation does not say what becomes of the call."""
+
+
 class OneOf:
 	"""A value of which the documentation leaves the choice."""
 
@@ -147,6 +151,8 @@ class Stock:
 	reserved: int
 	version: int
 	open: bool = True
+	# in mode escrow nothing says what its version is
+	mode: str = "row"
 
 	@property
 	def free(self):
