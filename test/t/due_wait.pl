@@ -106,6 +106,15 @@ $sql->(q(SELECT order_engine.receive_stock('kept', 2)));
 $sql->(q(SELECT order_engine.try_reserve('r3', '[{"sku": "kept", "quantity": 2}]', '1 us')));
 like(told(start($patient, $create->('kept', ''))), qr/pending/, 'an overdue reservation is waited for, too');
 
+# Who reserves waits as well.
+$sql->(q(SELECT order_engine.receive_stock('basket', 2)));
+$holder = overdue($create->('basket', ", pay_within => '2 seconds'"));
+$reserver = start($long, q(order_engine.try_reserve('r4', '[{"sku": "basket", "quantity": 2}]', '1 hour')));
+waits($reserver);
+$holder->query_safe('ROLLBACK');
+$holder->quit;
+like(told($reserver), qr/^reserved/, 'who reserves what is overdue gets it');
+
 # With no keeper there is nobody to wait for.
 $sql->(q(SELECT order_engine.receive_stock('late', 2)));
 $shop->append_conf('postgresql.conf', "order_engine.databases = ''");
