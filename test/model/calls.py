@@ -13,7 +13,8 @@ WEIGHTS = {
 	"fire_many": 2, "inside": 2, "cte": 0.5, "lock": 2,
 	"try_reserve": 9, "confirm_reservation": 4, "cancel_reservation": 2, "extend_reservation": 1.5,
 	"order_reserved": 4,
-	"set_mode": 3, "receive": 5, "adjust": 3, "deduct": 4, "set_open": 2, "available": 1, "write_stock": 3,
+	"receive": 5, "adjust": 3, "deduct": 4, "set_open": 2, "set_mode": 3, "available": 1,
+	"write_stock": 3,
 	"spoil_stock": 1,
 	"update_state": 8, "update_other": 5, "update_orm": 5, "update_forbidden": 3,
 	"update_many": 3, "insert": 4, "insert_elsewhere": 0.3, "upsert": 3, "merge": 2, "copy": 1,
@@ -25,7 +26,8 @@ WEIGHTS = {
 }
 
 
-class Calls(OrderCalls, ReservationCalls, StockCalls, HandCalls, OtherCalls, TicketCalls, ReadCalls):
+class Calls(OrderCalls, ReservationCalls, StockCalls, HandCalls, OtherCalls, TicketCalls,
+		ReadCalls):
 	"""pool.orders(): orders to choose from; machines(), machine_ids(), definition(name),
 	stock(sku); draw_id(user): an order id that nobody has; leaf(order_id): the name of its
 	leaf; remember() and recall(): requests of create_order(); reservations(), remember_try() and

@@ -23,7 +23,8 @@ def everything(connection, world):
 def differences(cursor, world):
 	found = []
 	for compare in (compare_orders, compare_lines, compare_history, compare_payments,
-			compare_stock, compare_movements, compare_reservations, compare_machines, compare_tickets, compare_messages):
+			compare_stock, compare_movements, compare_reservations, compare_machines,
+			compare_tickets, compare_messages):
 		found += compare(cursor, world)[:5]
 	return found
 
