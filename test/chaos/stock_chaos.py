@@ -145,6 +145,7 @@ class Shop:
 		say(name + ": the books balance", wrong)
 
 	def sell(self, name):
+		self.admin = self.connect()
 		wrong = books.sell_out(self.admin, self.ledger) + books.broken(self.admin, self.ledger)
 		sold = {sku: -sum(units for (of, reason, _), units in
 				self.ledger.order_movements().items() if of == sku) for sku in self.skus}
