@@ -87,20 +87,21 @@ def confirm(view, who, user, name, lines):
 		raise Refused("OE005")
 	if any(quantity > held.lines.get(sku, 0) for sku, quantity in part.items()):
 		raise Refused("22023")
+	taken = held.lines
 	if held.state == "expired":
-		held = take_again(view, held, part)
-	for sku, quantity in held.lines.items():
+		take_again(view, part)
+		taken = part
+	for sku, quantity in taken.items():
 		take_part(view, who, held, sku, part.get(sku, 0), quantity)
 	view.put(held.key, replace(held, state="confirmed", confirmed=part))
 	return {"state": "confirmed", "replayed": False}
 
 
-def take_again(view, held, part):
+def take_again(view, part):
 	"""What was released is held anew, as much as is to be confirmed."""
 	if any(find_short(view, part)):
 		raise Refused("OE004")
 	change_reserved(view, part, 1)
-	return replace(held, lines=part)
 
 
 def take_part(view, who, held, sku, confirmed, quantity):

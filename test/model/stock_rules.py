@@ -192,9 +192,9 @@ def set_stock_open(view, who, sku, open):
 	stock = view.get(("stock", sku))
 	if stock is None:
 		raise Refused("OE002")
-	check_unchanged(view, sku, stock)
 	if stock.open == open:
 		return False
+	check_unchanged(view, sku, stock)
 	if stock.mode == "escrow":
 		view.put(("switched", sku), True)
 	view.put(("stock", sku), replace(stock, open=open, version=stock.version + 1))
