@@ -125,14 +125,14 @@ class Client(threading.Thread):
 
 	# ---- transactions ----
 
-	def single(self, act):
-		"""In a transaction of its own."""
+	def single(self, act, again=False):
+		"""In a transaction of its own; again: what became of the first try is not known yet."""
 		self.unknown = [act] if act.lookup else []
 		try:
 			row = self.execute(act.text)
 		except Refused as refused:
 			self.judge(refused, act, set())
-			self.unknown = []
+			self.unknown = [act] if again else []
 			return
 		self.unknown = []
 		self.acknowledge([(act, row)])
@@ -243,7 +243,7 @@ class Client(threading.Thread):
 		unknown = self.unknown
 		if self.shop.repeats and len(unknown) == 1 and unknown[0].repeatable \
 				and self.rng.random() < 0.5:
-			self.single(unknown[0])
+			self.single(unknown[0], again=True)
 			return
 		rows = [self.execute(act.lookup) for act in unknown]
 		self.unknown = []

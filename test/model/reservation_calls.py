@@ -7,6 +7,8 @@ from chooser import RESERVATIONS, Chooser
 from order_calls import read_line
 
 OWNERS = [None, None, 1, 2, 42]
+# what one line can ask for, less what a test adds
+OF_A_LINE = 2**31 - 5
 # how long, and whether that is over as soon as anybody looks
 TTL = {"1 hour": False, "1 year": False, "1 microsecond": True}
 
@@ -46,7 +48,7 @@ class ReservationCalls(Chooser):
 		held, user, name = self.reservation("held", "held", "expired", "confirmed")
 		lines = None
 		if held is not None and held.lines and self.rng.random() < 0.5:
-			lines = [{"sku": sku, "quantity": self.rng.randint(1, quantity)}
+			lines = [{"sku": sku, "quantity": self.rng.randint(1, min(quantity, OF_A_LINE))}
 				for sku, quantity in held.lines.items() if self.rng.random() < 0.7] or None
 		if lines and self.rng.random() < 0.1:
 			lines[0]["quantity"] += 4
@@ -71,7 +73,7 @@ class ReservationCalls(Chooser):
 		"""An order of some of what is held, and of something else."""
 		held, user, name = self.reservation("held")
 		user = user if user is not None else self.rng.choice(OWNERS[2:])
-		lines = [{"sku": sku, "quantity": quantity}
+		lines = [{"sku": sku, "quantity": min(quantity, OF_A_LINE)}
 			for sku, quantity in (held.lines or {}).items()] if held else []
 		lines = [line for line in lines if self.rng.random() < 0.8]
 		if not lines or self.rng.random() < 0.5:
