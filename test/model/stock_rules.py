@@ -223,6 +223,9 @@ def set_stock_mode(view, skus, mode, told):
 		stock = view.get(("stock", sku))
 		if stock is None:
 			raise Refused("OE002")
+		# of what it has changed, too, where there is nothing to switch
+		if stock.mode == mode and not view.has_switched(sku):
+			continue
 		check_unchanged(view, sku, stock)
 		if stock.mode != mode:
 			view.put(("stock", sku), replace(stock, mode=mode,
