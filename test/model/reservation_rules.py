@@ -17,6 +17,8 @@ class Reservation:
 	order: int = None
 	# whether its time is over as soon as anybody looks
 	short: bool = False
+	# how often it was, be it by nothing: its row is written
+	extended: int = 0
 
 	@property
 	def key(self):
@@ -135,8 +137,7 @@ def extend(view, who, user, name, short):
 	held = find(view, user, name)
 	if held.state != "held":
 		raise Refused(RESOLVED[held.state])
-	if held.short and not short:
-		view.put(held.key, replace(held, short=False))
+	view.put(held.key, replace(held, short=held.short and short, extended=held.extended + 1))
 
 
 def expire(view, held):
