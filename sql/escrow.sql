@@ -244,3 +244,24 @@ SELECT sku, sum(m.quantity) = s.on_hand AS movements_sum_up FROM stock s JOIN st
 SELECT sku, s.reserved = (SELECT coalesce(sum(l.quantity), 0) FROM order_line l JOIN orders o USING (order_id) WHERE o.state = 'pending' AND l.stock_key = s.sku) AS held
 FROM stock s ORDER BY sku;
 SELECT * FROM reconcile();
+
+--
+-- A user's trigger on a row of the call takes what is claimed for another of its lines.
+--
+INSERT INTO stock (sku, on_hand) VALUES ('box', 5), ('gift', 5);
+SELECT set_stock_mode('box', 'escrow');
+CREATE FUNCTION public.wrap() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+	PERFORM order_engine.deduct_stock('box', 2);
+	RETURN new;
+END $$;
+CREATE TRIGGER wrap BEFORE UPDATE ON stock FOR EACH ROW WHEN (new.sku = 'gift' AND new.reserved > old.reserved) EXECUTE FUNCTION public.wrap();
+SELECT attempt($$SELECT create_order(6, '[{"sku": "box", "quantity": 4}, {"sku": "gift", "quantity": 1}]')$$);
+SELECT attempt($$SELECT try_reserve('wrapped', '[{"sku": "box", "quantity": 4}, {"sku": "gift", "quantity": 1}]', '1 hour')$$);
+SELECT * FROM seen WHERE sku IN ('box', 'gift');
+SELECT state FROM create_order(6, '[{"sku": "box", "quantity": 3}, {"sku": "gift", "quantity": 1}]');
+SELECT * FROM seen WHERE sku IN ('box', 'gift');
+SELECT free, in_flight FROM stat_stock WHERE sku = 'box';
+DROP TRIGGER wrap ON stock;
+SELECT set_stock_mode('box', 'row');
+SELECT * FROM reconcile();

@@ -239,8 +239,26 @@ unclaim_pinned(const Work *work)
 			escrow_unclaim(work->lines[i].pin, work->lines[i].claimed_before);
 }
 
+/*
+ * A user's trigger on a row of this call may have taken what was claimed for the line: then it
+ * claims again, and has it or raises.
+ */
 static void
-change_escrow(const Work *work, const LineWork *line)
+take_line(Work *work, LineWork *line)
+{
+	StockShortage shortage;
+
+	if (!escrow_claim(line->pin, line->quantity))
+	{
+		set_lacking(work, line, Min(escrow_free(line->pin), line->quantity - 1));
+		shortage = work_shortage(work);
+		stock_shortage_raise(&shortage);
+	}
+	escrow_take(line->pin, line->quantity);
+}
+
+static void
+change_escrow(Work *work, LineWork *line)
 {
 	StockChange change = {
 		.sku = line->sku,
@@ -250,7 +268,7 @@ change_escrow(const Work *work, const LineWork *line)
 	};
 
 	if (freed(line) < 0)
-		escrow_take(line->pin, line->quantity);
+		take_line(work, line);
 	else if (on_hand_of(line) > 0)
 		escrow_receive(line->pin, line->quantity);
 	else if (freed(line) > 0)
@@ -259,7 +277,7 @@ change_escrow(const Work *work, const LineWork *line)
 }
 
 static void
-change_pinned(const Work *work)
+change_pinned(Work *work)
 {
 	for (int i = 0; i < work->nlines; i++)
 		if (work->lines[i].pin)
