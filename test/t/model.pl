@@ -28,7 +28,7 @@ if ($ENV{ORDER_ENGINE_MODEL})
 }
 else
 {
-	Model::run($node, '--seed', 1, '--steps', $ENV{ORDER_ENGINE_LONG} ? 14_000 : 3_000);
+	Model::run($node, '--seed', 1, '--steps', $ENV{ORDER_ENGINE_LONG} ? 30_000 : 3_000);
 	Model::run($node, '--clients', 6, '--seconds', $ENV{ORDER_ENGINE_LONG} ? 90 : 10);
 	Model::run($node, '--clients', 6, '--seconds', $ENV{ORDER_ENGINE_LONG} ? 90 : 8, '--kill');
 }
